@@ -1,0 +1,53 @@
+# make train   train the default agent, evaluate it, write its report
+# make test    everything that must pass before a commit
+# make dev     the virtual environment with all development tools
+# make docs    build the documentation into site/
+# make format  let ruff format and mend what it can
+# make clean   remove what was built; runs/ stays
+#
+# A stamp file inside .venv remembers each installation, so that a second call starts at once.
+
+PYTHON ?= python3
+PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALLED = .venv/.installed
+INSTALLED_DEV = .venv/.installed-dev
+REQUIREMENTS = setup.cfg pyproject.toml constraints.txt
+
+.PHONY: train test dev docs format clean
+
+train: $(INSTALLED)
+	.venv/bin/heed train --env BabyAI-GoToLocal-v0 --run-dir runs/go-to-local
+
+test: $(INSTALLED_DEV)
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/pytest -q
+
+dev: $(INSTALLED_DEV)
+
+docs: $(INSTALLED_DEV)
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict
+
+format: $(INSTALLED_DEV)
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+clean:
+	rm -rf .venv build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 10) else "Heed needs Python 3.10 or newer: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+
+$(INSTALLED): .venv/bin/python $(REQUIREMENTS)
+	$(PIP_INSTALL) --editable .
+	@touch $@
+
+# The links show `heed` to tools that read files instead of importing them: mypy, pyright, mkdocstrings.
+# They stand outside site-packages, because pip would write through them.
+$(INSTALLED_DEV): .venv/bin/python $(REQUIREMENTS)
+	$(PIP_INSTALL) --editable '.[dev,docs]'
+	mkdir -p .venv/links/heed
+	for folder in agents envs policies scripts; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
+	@touch $(INSTALLED) $@

@@ -1,0 +1,13 @@
+"""Agents: SB3 algorithms over language policies."""
+
+if __name__ != "heed.agents":
+    # A bare `agents` would collide with other people's packages of that name.
+    raise ImportError("This folder is Heed's `heed.agents` package: import `heed.agents`, not `agents`.")
+
+from heed.agents.agent import LanguageAgent
+from heed.agents.checkpoint import CheckpointError
+from heed.agents.dqn import DQN
+from heed.agents.load import AGENTS, load
+from heed.agents.ppo import PPO
+
+__all__ = ["AGENTS", "DQN", "PPO", "CheckpointError", "LanguageAgent", "load"]

@@ -1,0 +1,332 @@
+"""What Heed's agents share beyond SB3's algorithms: environments that speak, and checkpoints without pickle."""
+
+from __future__ import annotations
+
+import inspect
+import io
+from collections import deque
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from heed.agents.checkpoint import (
+    CheckpointError,
+    read_json,
+    read_tensors,
+    verify_checkpoint,
+    write_checkpoint,
+    write_json,
+    write_tensors,
+)
+from heed.agents.random_state import get_random_state, set_random_state
+from heed.envs.contract import TextActions
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
+from heed.policies.prompt import PromptSpace, PromptVecEnv
+from heed.policies.q_network import LanguageQPolicy
+
+LANGUAGE_POLICY = "LanguagePolicy"
+"""The name under which every agent knows its language policy."""
+
+MAX_PROMPT_TOKENS = 256
+"""How long prompts may be unless `policy_kwargs["max_prompt_tokens"]` says otherwise."""
+
+_COUNTERS = (
+    "num_timesteps",
+    "_total_timesteps",
+    "_num_timesteps_at_start",
+    "_episode_num",
+    "_n_updates",
+    "_current_progress_remaining",
+)
+_NOT_SAVED = ("self", "policy", "env", "policy_kwargs", "_init_setup_model", "device", "verbose", "tensorboard_log")
+
+Self = TypeVar("Self", bound="LanguageAgent")
+
+
+class LanguageAgent(BaseAlgorithm):
+    """Mixin before an SB3 algorithm.
+
+    - `env` may be a language `VecEnv` (from `heed.envs.make`), one language environment, or an id; it is wrapped so
+      that the policy sees prompts. `policy_kwargs` takes `max_prompt_tokens` and `template` beside the policy's own
+      arguments.
+    - `save` and `load` use folders of JSON and safetensors, never pickle.
+    """
+
+    _arguments: dict[str, Any]
+    _counters: ClassVar[tuple[str, ...]] = _COUNTERS
+
+    def _remember_arguments(self, arguments: dict[str, Any]) -> None:
+        """Keep the constructor's arguments, for checkpoints."""
+        self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
+
+    @staticmethod
+    def prepare(env: Any, policy_kwargs: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
+        """Wrap `env` so that it gives prompts, and load the language model that makes them.
+
+        Returns:
+            The environment, and the policy's keyword arguments with the language model in them.
+        """
+        policy_kwargs = dict(policy_kwargs or {})
+        max_tokens = policy_kwargs.pop("max_prompt_tokens", MAX_PROMPT_TOKENS)
+        template = policy_kwargs.pop("template", None)
+        if env is None:
+            return None, policy_kwargs
+        model = policy_kwargs.get("model", TINY)
+        language_model = model if isinstance(model, LanguageModel) else load_language_model(model)
+        policy_kwargs["model"] = language_model
+        if isinstance(env.observation_space, PromptSpace):
+            return env, policy_kwargs
+        if not isinstance(env, VecEnv):
+            raise TypeError(
+                f"{type(env).__name__} is not a VecEnv: make the environment with `heed.envs.make(id, n_envs=...)`, "
+                "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
+            )
+        return PromptVecEnv(env, language_model.encoder(template=template, max_tokens=max_tokens)), policy_kwargs
+
+    @property
+    def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
+        """The policy, as what it is here."""
+        assert isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy)
+        return self.policy
+
+    # -- words ---------------------------------------------------------------------------------------------
+
+    def action_probabilities(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
+        """Return the probability of every action, (B, A), for a batch of prompts or language observations.
+
+        Raises:
+            TypeError: if the actions are not Discrete.
+        """
+        if not isinstance(self.action_space, spaces.Discrete):
+            raise TypeError(f"Actions of {self.action_space} have no list of probabilities.")
+        self.policy.set_training_mode(False)
+        prompts, _ = self.policy.obs_to_tensor(observations)
+        with torch.no_grad():
+            return self._probabilities(prompts).cpu().numpy()
+
+    def _probabilities(self, prompts: Any) -> Tensor:
+        raise NotImplementedError
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Save the agent into the folder `path`: weights, optimizer, counters, random states, environments.
+
+        An older checkpoint of that name is replaced. `exclude` and `include` are of SB3's pickled format and must be
+        left out.
+
+        Raises:
+            FileExistsError: if something else stands at `path`.
+            TypeError: if an argument of the agent cannot be written as JSON.
+        """
+        if exclude is not None or include is not None:
+            raise TypeError("save() takes no `exclude` or `include`: a checkpoint holds what resuming needs.")
+        if isinstance(path, io.BufferedIOBase):
+            raise TypeError("A checkpoint is a folder: give a path, not an open file.")
+        write_checkpoint(Path(path), self._write)
+
+    def save_replay_buffer(self, path: Any) -> None:
+        """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""
+        raise TypeError("save_replay_buffer() writes a pickle: use save(), which keeps the replay buffer as well.")
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """Refuse SB3's pickled format, which can run code."""
+        raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
+
+    def _write(self, folder: Path) -> None:
+        policy = self.language_policy
+        language_model, encoder = policy.language_model, policy.encoder
+        (folder / "language_model").mkdir()
+        language_model.save(folder / "language_model")
+        write_tensors(folder / "policy.safetensors", self.policy.state_dict())
+        optimizer, tensors = _flatten_optimizer(self.policy.optimizer.state_dict())
+        write_tensors(folder / "optimizer.safetensors", tensors)
+        random_numbers, random_tensors = get_random_state(self.action_space)
+        write_tensors(folder / "random.safetensors", random_tensors)
+        write_json(
+            folder / "agent.json",
+            {
+                "class": type(self).__name__,
+                "arguments": {name: _to_json(name, value) for name, value in self._arguments.items()},
+                "policy": {name: _to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
+                "language_model": {"name": language_model.name, "template": encoder.template},
+                "max_prompt_tokens": encoder.max_tokens,
+                "action_space": _space_to_json(self.action_space),
+                "n_envs": self.n_envs,
+                "counters": {name: getattr(self, name) for name in self._counters},
+                "episodes": [list(self.ep_info_buffer or []), [float(s) for s in self.ep_success_buffer or []]],
+                "episode_starts": None if self._last_episode_starts is None else self._last_episode_starts.tolist(),
+                "optimizer": optimizer,
+                "random": random_numbers,
+                "envs": self.get_env_state(),
+            },
+        )
+
+    def get_env_state(self) -> dict[str, Any] | None:
+        """Return the state of the training environments, where they can tell it and a training has begun."""
+        if self.env is None or self._last_obs is None or not hasattr(self.env.unwrapped, "get_state"):
+            return None
+        state: dict[str, Any] = self.env.unwrapped.get_state()
+        return state
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[Self], path: Any, env: Any = None, device: torch.device | str = "auto", **arguments: Any
+    ) -> Self:
+        """Load an agent from a checkpoint folder.
+
+        With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
+        continues exactly where the checkpoint was made.
+
+        Args:
+            path: the checkpoint folder.
+            env: to train on; as in the constructor.
+            device: as in SB3.
+            arguments: of the constructor, to change them.
+
+        Raises:
+            CheckpointError: if the checkpoint is missing, damaged or of another class, naming the file.
+            ValueError: if `env` has other actions than the agent.
+        """
+        folder = Path(path)
+        verify_checkpoint(folder)
+        saved = read_json(folder / "agent.json")
+        if saved.get("class") != cls.__name__:
+            raise CheckpointError(
+                f"{folder / 'agent.json'} holds an agent of class {saved.get('class')}, not {cls.__name__}: "
+                "use heed.agents.load."
+            )
+        known = inspect.signature(cls.__init__).parameters
+        unknown = sorted(set(arguments) - set(known))
+        if unknown:
+            raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it has {', '.join(list(known)[1:])}.")
+        name, template = saved["language_model"]["name"], saved["language_model"]["template"]
+        language_model = rebuild_language_model(folder / "language_model", name, template)
+        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"])
+
+        construct: Any = cls  # the mixin's constructor is the algorithm's
+        agent: Self = construct(
+            LANGUAGE_POLICY,
+            None,
+            policy_kwargs={**saved["policy"], "model": language_model},
+            device=device,
+            _init_setup_model=False,
+            **{key: _from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
+            **arguments,
+        )
+        agent.observation_space = encoder.space
+        agent.action_space = _space_from_json(saved["action_space"])
+        agent.n_envs = saved["n_envs"]
+        if env is not None:
+            if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
+                env = PromptVecEnv(env, encoder)
+            if env.action_space != agent.action_space:
+                raise ValueError(
+                    f"The agent acts in {agent.action_space}, but the environment's actions are {env.action_space}."
+                )
+            agent.env, agent.n_envs = env, env.num_envs
+        agent._setup_model()
+        agent._read(folder, saved)
+        return agent
+
+    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put the saved state into this newly made agent; the random states come last."""
+        try:
+            self.policy.load_state_dict(read_tensors(folder / "policy.safetensors"))
+        except RuntimeError as error:
+            raise CheckpointError(f"{folder / 'policy.safetensors'} does not fit the agent: {error}") from None
+        tensors = read_tensors(folder / "optimizer.safetensors")
+        self.policy.optimizer.load_state_dict(_unflatten_optimizer(saved["optimizer"], tensors))
+        for name, value in saved["counters"].items():
+            setattr(self, name, value)
+        infos, successes = saved["episodes"]
+        self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
+        self.ep_success_buffer = deque(successes, maxlen=self._stats_window_size)
+        if self.env is not None and saved["envs"] is not None and saved["n_envs"] == self.n_envs:
+            self._last_obs = self._restore_envs(saved["envs"])
+            self._last_episode_starts = np.array(saved["episode_starts"], dtype=bool)
+        set_random_state(self.action_space, saved["random"], read_tensors(folder / "random.safetensors"))
+
+    def _restore_envs(self, state: dict[str, Any]) -> npt.NDArray[Any] | None:
+        assert self.env is not None
+        if not isinstance(self.env, PromptVecEnv) or not hasattr(self.env.unwrapped, "set_state"):
+            return None
+        return self.env.set_state(state)
+
+
+def _flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Split an optimizer's state into JSON and tensors, named "<parameter>.<key>"."""
+    tensors, numbers = {}, {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value
+            else:
+                numbers[f"{index}.{key}"] = value
+    return {"groups": state["param_groups"], "numbers": numbers}, tensors
+
+
+def _unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**saved["numbers"], **tensors}.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in saved["groups"]]
+    return {"state": state, "param_groups": groups}
+
+
+def _to_json(name: str, value: Any) -> Any:
+    """Return a constructor argument as JSON; schedules are told apart by their key."""
+    if isinstance(value, LinearSchedule):
+        return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
+        return list(value)
+    raise TypeError(
+        f"The argument {name}={value!r} cannot be saved without pickle. Give a number, or "
+        "stable_baselines3.common.utils.LinearSchedule for a schedule."
+    )
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return LinearSchedule(*value["linear_schedule"])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    match space:
+        case TextActions():
+            return {"texts": list(space.texts)}
+        case spaces.Discrete():
+            return {"n": int(space.n)}
+        case spaces.MultiDiscrete():
+            return {"nvec": space.nvec.tolist()}
+        case spaces.MultiBinary():
+            return {"binary": int(np.prod(space.shape))}
+        case spaces.Box():
+            return {"low": space.low.tolist(), "high": space.high.tolist(), "dtype": str(space.dtype)}
+    raise TypeError(f"The action space {space} cannot be saved.")
+
+
+def _space_from_json(saved: dict[str, Any]) -> spaces.Space[Any]:
+    if "texts" in saved:
+        return TextActions(saved["texts"])
+    if "n" in saved:
+        return spaces.Discrete(saved["n"])
+    if "nvec" in saved:
+        return spaces.MultiDiscrete(saved["nvec"])
+    if "binary" in saved:
+        return spaces.MultiBinary(saved["binary"])
+    dtype: Any = np.dtype(saved["dtype"]).type
+    return spaces.Box(np.array(saved["low"], dtype=dtype), np.array(saved["high"], dtype=dtype), dtype=dtype)

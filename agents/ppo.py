@@ -1,0 +1,107 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv 1707.06347) for language policies.
+
+SB3's PPO does the work. What differs:
+- environments speak, and checkpoints hold no pickle (`LanguageAgent`);
+- defaults suit a small language model in short episodes: many environments with short rollouts, large
+  minibatches, few epochs, a learning rate that falls linearly to a tenth, an entropy bonus.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import LinearSchedule
+from torch import Tensor
+
+from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+
+
+class PPO(LanguageAgent, SB3PPO):
+    """PPO over a `LanguageActorCriticPolicy`; the arguments are SB3's, with other defaults.
+
+    Args:
+        policy: "LanguagePolicy" or a policy class.
+        env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
+        learning_rate: a number or a schedule; by default 1e-3 falling linearly to 1e-4.
+        n_steps: steps per environment in a rollout.
+        batch_size: of a minibatch.
+        n_epochs: passes over a rollout.
+        gamma: discount.
+        gae_lambda: of generalised advantage estimation.
+        clip_range: of the probability ratio.
+        ent_coef: weight of the entropy bonus.
+        vf_coef: weight of the value loss.
+        max_grad_norm: gradients are clipped to this norm.
+        target_kl: stop a rollout's epochs where the policy has moved this far; None for no limit.
+        normalize_advantage: within a minibatch.
+        stats_window_size: episodes that the logged means are taken over.
+        tensorboard_log: folder for TensorBoard.
+        policy_kwargs: `model`, `head`, `normalization`, ... of the policy; `max_prompt_tokens`, `template` of prompts.
+        verbose: as in SB3.
+        seed: of all randomness, environments included.
+        device: as in SB3.
+        _init_setup_model: as in SB3.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageActorCriticPolicy}
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy] = LANGUAGE_POLICY,
+        env: Any = None,
+        learning_rate: float | Schedule = LinearSchedule(1e-3, 1e-4, 1.0),  # noqa: B008 - holds no state
+        n_steps: int = 64,
+        batch_size: int = 512,
+        n_epochs: int = 4,
+        gamma: float = 0.99,
+        gae_lambda: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        ent_coef: float = 0.01,
+        vf_coef: float = 0.5,
+        max_grad_norm: float = 0.5,
+        target_kl: float | None = None,
+        normalize_advantage: bool = True,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        self._remember_arguments(locals())
+        env, policy_kwargs = self.prepare(env, policy_kwargs)
+        super().__init__(
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            batch_size=batch_size,
+            n_epochs=n_epochs,
+            gamma=gamma,
+            gae_lambda=gae_lambda,
+            clip_range=clip_range,
+            ent_coef=ent_coef,
+            vf_coef=vf_coef,
+            max_grad_norm=max_grad_norm,
+            target_kl=target_kl,
+            normalize_advantage=normalize_advantage,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
+
+    def _probabilities(self, prompts: Any) -> Tensor:
+        assert isinstance(self.policy, LanguageActorCriticPolicy)
+        distribution: Any = self.policy.get_distribution(prompts).distribution
+        probabilities: Tensor = distribution.probs
+        return probabilities

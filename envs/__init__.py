@@ -1,0 +1,37 @@
+"""Language environments: any Gymnasium environment, put into words."""
+
+if __name__ != "heed.envs":
+    # A bare `envs` would collide with other people's packages of that name.
+    raise ImportError("This folder is Heed's `heed.envs` package: import `heed.envs`, not `envs`.")
+
+from heed.envs.checks import Check, check_env
+from heed.envs.contract import (
+    ContractError,
+    FreeText,
+    LanguageObservation,
+    TextActions,
+    language_space,
+)
+from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
+from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
+
+__all__ = [
+    "AutomaticVerbalizer",
+    "Check",
+    "ContractError",
+    "FreeText",
+    "LanguageObservation",
+    "LanguageVecEnv",
+    "ProcessLanguageVecEnv",
+    "TextActions",
+    "UnknownEnvironmentError",
+    "VerbalizedEnv",
+    "Verbalizer",
+    "check_env",
+    "instruction_pool",
+    "language_space",
+    "make",
+    "make_env",
+    "register_verbalizer",
+]

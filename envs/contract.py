@@ -1,0 +1,166 @@
+"""The language contract: what every environment that Heed trains on speaks.
+
+A language environment is a `gymnasium.Env` with
+
+- `observation_space`: a `Dict` with the keys `instruction` and `observation`, both `Text`; further keys
+  (`image`, ...) may stand beside them;
+- `action_texts`: a tuple of words, one for each action, where the action space is `Discrete`; reached with
+  `env.get_wrapper_attr("action_texts")`. Other action spaces have none;
+- `info["is_success"]`: a bool on the last step of every episode: did the agent do what it was told?
+- `terminated` and `truncated` as Gymnasium means them, never both.
+
+`require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
+episodes and tests the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypedDict
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+MAX_TEXT_LENGTH = 100_000
+"""Characters that a `FreeText` holds unless told otherwise: a bound against runaway text, not a format."""
+
+
+class LanguageObservation(TypedDict):
+    """One observation of a language environment; further keys may stand beside these."""
+
+    instruction: str
+    observation: str
+
+
+class ContractError(ValueError):
+    """An environment breaks the language contract. The message says which rule and how to mend it."""
+
+
+class FreeText(spaces.Text):
+    """A `Text` space that holds any string of any alphabet, up to `max_length` characters.
+
+    Gymnasium's own `Text` lists every admissible character, which shuts out most of Unicode.
+    """
+
+    def __init__(self, max_length: int = MAX_TEXT_LENGTH, *, seed: int | np.random.Generator | None = None):
+        super().__init__(max_length, min_length=0, seed=seed)
+
+    def contains(self, x: Any) -> bool:
+        """Say whether `x` is a string of at most `max_length` characters."""
+        return isinstance(x, str) and len(x) <= self.max_length
+
+    def sample(self, mask: Any = None, probability: Any = None) -> str:
+        """Draw a short alphanumeric string: sampling `max_length` characters would help nobody."""
+        length = int(self.np_random.integers(0, min(self.max_length, 32) + 1))
+        return "".join(self.np_random.choice(list(self.character_list), size=length))
+
+    def __repr__(self) -> str:
+        return f"FreeText({self.max_length})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, FreeText) and self.max_length == other.max_length
+
+
+class TextActions(spaces.Discrete):
+    """A `Discrete` action space whose actions have names: `texts[i]` are the words for action `i`.
+
+    Raises:
+        ContractError: if there are no texts, one is empty or not a string, or two are the same.
+    """
+
+    def __init__(self, texts: Sequence[str], *, seed: int | np.random.Generator | None = None):
+        check_action_texts(texts, len(texts))
+        super().__init__(len(texts), seed=seed)
+        self.texts = tuple(texts)
+
+    def __repr__(self) -> str:
+        return f"TextActions({list(self.texts)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, TextActions) and self.texts == other.texts
+
+
+def language_space(**others: spaces.Space[Any]) -> spaces.Dict:
+    """Return the observation space of the contract, with `others` (such as an `image`) beside the words."""
+    return spaces.Dict({"instruction": FreeText(), "observation": FreeText(), **others})
+
+
+def speaks_language(env: gymnasium.Env[Any, Any]) -> bool:
+    """Say whether the observation space of `env` is of the contract (`instruction` and `observation`)."""
+    space = env.observation_space
+    return isinstance(space, spaces.Dict) and all(
+        isinstance(space.spaces.get(key), spaces.Text) for key in ("instruction", "observation")
+    )
+
+
+def action_texts_of(env: gymnasium.Env[Any, Any]) -> tuple[str, ...] | None:
+    """Return the action texts that `env` or a wrapper around it names, or None where it names none.
+
+    Raises:
+        ContractError: if they are not a tuple or list.
+    """
+    try:
+        texts = env.get_wrapper_attr("action_texts")
+    except AttributeError:
+        return None
+    if texts is None:
+        return None
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise ContractError(f"`action_texts` must be a tuple of non-empty strings, but is {texts!r}.")
+    return tuple(texts)
+
+
+def check_action_texts(texts: Sequence[Any], n_actions: int) -> None:
+    """Check that `texts` names each of `n_actions` actions once.
+
+    Raises:
+        ContractError: if the number is wrong, a text is empty or not a string, or two are the same.
+    """
+    if isinstance(texts, str) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise ContractError(f"`action_texts` must be a tuple of non-empty strings, but is {texts!r}.")
+    if len(texts) != n_actions or n_actions == 0:
+        raise ContractError(
+            f"There are {len(texts)} action texts for {n_actions} actions: {list(texts)}. "
+            "`action_texts` needs exactly one text for each action of the Discrete action space."
+        )
+    duplicates = sorted({text for text in texts if list(texts).count(text) > 1})
+    if duplicates:
+        raise ContractError(f"Two actions share the text {duplicates[0]!r}: give each its own words.")
+
+
+def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse an environment that breaks the static part of the contract (spaces and action texts).
+
+    Raises:
+        ContractError: in a sentence that names the broken rule and the mend.
+    """
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    if not speaks_language(env):
+        raise ContractError(
+            f"{name} does not speak the language contract: its observation space must be a Dict with the "
+            f"Text spaces `instruction` and `observation`, but is {env.observation_space}. "
+            "Return `heed.envs.language_space()` as the observation space, or register a Verbalizer for it."
+        )
+    if isinstance(env.action_space, spaces.Discrete):
+        try:
+            require_action_texts(env, env.action_space)
+        except ContractError as error:
+            raise ContractError(f"{name}: {error}") from None
+
+
+def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -> None:
+    """Refuse an environment with the `Discrete` action space `space` that does not name its actions.
+
+    Raises:
+        ContractError: in a sentence that names the broken rule and the mend.
+    """
+    texts = action_texts_of(env)
+    if texts is None:
+        raise ContractError(
+            "It names no `action_texts`: give the environment an attribute `action_texts`, "
+            f"a tuple of {space.n} strings such as ('turn left', ...)."
+        )
+    check_action_texts(texts, int(space.n))
+    if space.start != 0:
+        raise ContractError(f"Its actions start at {space.start}, but they must start at 0.")

@@ -1,0 +1,147 @@
+"""From an environment's id to language environments, one or a vector of them."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from typing import Any
+
+import gymnasium
+import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
+from stable_baselines3.common.vec_env import VecEnv
+
+from heed.envs.contract import require_language_env, speaks_language
+from heed.envs.instructions import BlankInstruction, Instructions, SwappedInstruction
+from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+
+POOL_EPISODES = 64
+"""Episodes from which the instructions of a level are collected, to swap one for another."""
+
+
+class UnknownEnvironmentError(ValueError):
+    """No environment can be made under this id; the message says why, with ids that look like it."""
+
+
+def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
+    """Make an environment as Gymnasium does.
+
+    Args:
+        env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first.
+        render_mode: as in `gymnasium.make`.
+        kwargs: go to the environment.
+
+    Raises:
+        UnknownEnvironmentError: if no environment has this id, or one that it needs is not installed.
+    """
+    if render_mode is not None:
+        kwargs["render_mode"] = render_mode  # an environment that draws nothing need not take the argument
+    try:
+        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
+    except (ModuleNotFoundError, gymnasium.error.DependencyNotInstalled) as error:
+        raise UnknownEnvironmentError(
+            f"Cannot import what {env_id!r} needs: {str(error).rstrip('.')}. "
+            "Is it installed, and is the name spelt right?"
+        ) from None
+    except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
+        raise UnknownEnvironmentError(_unknown(env_id)) from error
+    except gymnasium.error.Error as error:
+        if not str(error).startswith("Malformed environment ID"):
+            raise
+        raise UnknownEnvironmentError(_unknown(env_id)) from error
+
+
+def make_env(
+    env_id: str, *, instructions: Instructions = "true", render_mode: str | None = None, **kwargs: Any
+) -> gymnasium.Env[Any, Any]:
+    """Make one language environment.
+
+    An environment that already speaks the contract is used as it is; any other gets its verbalizer.
+
+    Args:
+        env_id: as in `make_plain_env`.
+        instructions: show the true instruction, none (`blank`) or another one of the level (`swapped`).
+        render_mode: as in `gymnasium.make`.
+        kwargs: go to the environment.
+
+    Raises:
+        UnknownEnvironmentError: if no environment has this id, with close names.
+        ContractError: if the environment breaks the static part of the contract.
+        ValueError: if instructions are to be swapped but the level has only one.
+    """
+    env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
+    require_language_env(env)
+    if instructions == "blank":
+        return BlankInstruction(env)
+    if instructions == "swapped":
+        return SwappedInstruction(env, instruction_pool(env_id, **kwargs))
+    return env
+
+
+def speaking(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+    """Return `env` as it is if it speaks, else with the verbalizer of its id around it."""
+    if speaks_language(env):
+        return env
+    # The full id, also where the caller wrote `package.module:Id-v0` or left out the version.
+    return VerbalizedEnv(verbalizer_for(env, env.unwrapped.spec.id if env.unwrapped.spec else ""))
+
+
+def make(
+    env_id: str,
+    *,
+    n_envs: int = 1,
+    seed: int | None = None,
+    processes: int = 1,
+    instructions: Instructions = "true",
+    render_mode: str | None = None,
+    **kwargs: Any,
+) -> VecEnv:
+    """Make a vector of language environments, as SB3's algorithms take them.
+
+    Args:
+        env_id: as in `make_env`.
+        n_envs: how many environments.
+        seed: of their episodes; None draws one from the operating system.
+        processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
+            the environment itself is slow (more than about a millisecond a step).
+        instructions: as in `make_env`.
+        render_mode: as in `gymnasium.make`.
+        kwargs: go to the environments.
+
+    Raises:
+        UnknownEnvironmentError, ContractError: as in `make_env`.
+        ValueError: if a number is not positive.
+    """
+    if n_envs < 1 or processes < 1:
+        raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
+    factory = functools.partial(make_env, env_id, instructions=instructions, render_mode=render_mode, **kwargs)
+    if processes == 1:
+        return LanguageVecEnv([factory] * n_envs, seed=seed)
+    factory().close()  # an unknown id or a broken contract is told here, before processes start
+    return ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), seed=seed)
+
+
+@functools.lru_cache(maxsize=64)
+def instruction_pool(env_id: str, *, episodes: int = POOL_EPISODES, **kwargs: Any) -> tuple[str, ...]:
+    """Return the different instructions that a level gives in its first `episodes` seeds, sorted.
+
+    Args:
+        env_id: as in `make_env`.
+        episodes: how many to reset.
+        kwargs: go to the environment; they must be hashable, since pools are remembered.
+    """
+    env = make_env(env_id, **kwargs)
+    found = {env.reset(seed=seed)[0]["instruction"] for seed in range(episodes)}
+    env.close()
+    return tuple(sorted(found))
+
+
+def _unknown(env_id: str) -> str:
+    name = env_id.rpartition(":")[2]
+    close = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.5)
+    if not close:
+        return (
+            f"There is no environment {env_id!r}. Name one that Gymnasium has registered (such as "
+            "BabyAI-GoToLocal-v0), or package.module:Id-v0 to import the module that registers it."
+        )
+    return f"There is no environment {env_id!r}. Did you mean {' or '.join(close)}?"

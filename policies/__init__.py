@@ -1,0 +1,21 @@
+"""Language policies: a language model reads a prompt and answers with a distribution over actions."""
+
+if __name__ != "heed.policies":
+    # A bare `policies` would collide with other people's packages of that name.
+    raise ImportError("This folder is Heed's `heed.policies` package: import `heed.policies`, not `policies`.")
+
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.q_network import LanguageQPolicy
+
+__all__ = [
+    "LanguageActorCriticPolicy",
+    "LanguageModel",
+    "LanguageModelError",
+    "LanguageQPolicy",
+    "PromptEncoder",
+    "PromptSpace",
+    "PromptVecEnv",
+    "load_language_model",
+]

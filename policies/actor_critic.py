@@ -1,0 +1,116 @@
+"""The actor-critic policy, for PPO and A2C: an action distribution and a value from one reading of the prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.type_aliases import Schedule
+from torch import Tensor, nn
+
+from heed.policies.language_model import TINY, LanguageModel, load_language_model
+from heed.policies.network import Head, LanguageNetwork
+from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.scoring import Normalization
+
+
+class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
+    """A language model as actor and critic.
+
+    - `head="score"`: pi(a | prompt) is the softmax over actions of their texts' log-likelihoods divided by
+      `temperature`.
+    - `head="linear"`: a linear layer over the last hidden state gives the distribution SB3 uses for the action space.
+
+    The value is a small network over the last hidden state.
+
+    Args:
+        observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
+        action_space: any that SB3's PPO takes; `TextActions` for `head="score"`.
+        lr_schedule: gives the optimizer's first learning rate.
+        model: a name for `load_language_model`, or a language model, which is copied.
+        head: how actions come out of the language model.
+        normalization: of the scores over an action's tokens.
+        temperature: divides the scores.
+        value_hidden: width of the value network's hidden layer.
+        optimizer_class: as in SB3.
+        optimizer_kwargs: as in SB3.
+        use_sde: must be False: state-dependent exploration has no meaning here.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        lr_schedule: Schedule,
+        *,
+        model: str | LanguageModel = TINY,
+        head: Head = "score",
+        normalization: Normalization = "mean",
+        temperature: float = 1.0,
+        value_hidden: int = 64,
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+        use_sde: bool = False,
+    ):
+        if use_sde:
+            raise ValueError("use_sde=True is not for language policies.")
+        self.language_model = model.copy() if isinstance(model, LanguageModel) else load_language_model(model)
+        require_prompt_space(observation_space, self.language_model.vocabulary)
+        self.head: Head = head
+        self.normalization: Normalization = normalization
+        self.temperature = temperature
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch={"pi": [], "vf": [value_hidden]},
+            ortho_init=False,  # SB3's would overwrite the language model's weights
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Make network, heads and optimizer; SB3 calls this at the end of its constructor."""
+        self.network = LanguageNetwork(self.language_model, self.action_space, self.head, self.normalization)
+        self.features_dim = self.network.features_dim
+        super()._build(lr_schedule)
+        if self.head == "score":
+            del self.action_net
+        elif isinstance(self.action_net, nn.Linear):
+            # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
+            nn.init.orthogonal_(self.action_net.weight, gain=0.01)
+            nn.init.zeros_(self.action_net.bias)
+        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def _read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
+        """Return the action distribution and the values, (B, 1), for prompts (B, L)."""
+        features, scores = self.network(prompts)
+        if scores is None:
+            distribution = self._get_action_dist_from_latent(features)
+        else:
+            assert isinstance(self.action_dist, CategoricalDistribution)
+            distribution = self.action_dist.proba_distribution(action_logits=scores / self.temperature)
+        return distribution, self.value_net(self.mlp_extractor.forward_critic(features))
+
+    def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
+        """Return actions, values (B, 1) and the actions' log-probabilities (B,) for prompts (B, L)."""
+        distribution, values = self._read(obs)
+        actions = distribution.get_actions(deterministic=deterministic)
+        log_probabilities = distribution.log_prob(actions)
+        return actions.reshape((-1, *(self.action_space.shape or ()))), values, log_probabilities
+
+    def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return values (B, 1), log-probabilities (B,) of `actions`, and the entropy (B,), for prompts (B, L)."""
+        distribution, values = self._read(obs)
+        return values, distribution.log_prob(actions), distribution.entropy()
+
+    def get_distribution(self, obs: Any) -> Distribution:
+        """Return the action distribution for prompts (B, L)."""
+        return self._read(obs)[0]
+
+    def predict_values(self, obs: Any) -> Tensor:
+        """Return the values, (B, 1), for prompts (B, L)."""
+        return self._read(obs)[1]

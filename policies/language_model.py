@@ -1,0 +1,134 @@
+"""Language models: `heed-tiny`, or any Hugging Face causal model by local path or hub id."""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from heed.policies import tiny
+from heed.policies.prompt import TEMPLATE, PromptEncoder
+
+TINY = "heed-tiny"
+"""The name of the language model that ships with Heed."""
+
+TINY_RANDOM = "heed-tiny-random"
+"""The same without pretraining."""
+
+
+class LanguageModelError(ValueError):
+    """A language model cannot be had. The message says why and what to do."""
+
+
+@dataclass(eq=False)
+class LanguageModel:
+    """A causal language model with its tokenizer and the prompt template that suits it."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    name: str
+    template: str = TEMPLATE
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model's embedding has; tokenizers may use fewer."""
+        embedding = self.model.get_input_embeddings()
+        assert isinstance(embedding, torch.nn.Embedding)
+        return embedding.num_embeddings
+
+    def encoder(self, *, template: str | None = None, max_tokens: int = 256) -> PromptEncoder:
+        """Return an encoder that makes this model's prompts, at most `max_tokens` long.
+
+        Raises:
+            ValueError: if the model cannot take prompts of that length, or the template is wrong.
+        """
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if limit is not None and max_tokens > limit:
+            raise ValueError(
+                f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
+            )
+        return PromptEncoder(self.tokenizer, template=template or self.template, max_tokens=max_tokens)
+
+    def action_tokens(self, texts: tuple[str, ...]) -> list[list[int]]:
+        """Return each action text's token ids, as they follow a prompt: after a space."""
+        return [self.tokenizer.encode(f" {text}", add_special_tokens=False) for text in texts]
+
+    def copy(self) -> LanguageModel:
+        """Return the same language model with weights of its own."""
+        return LanguageModel(copy.deepcopy(self.model), self.tokenizer, self.name, self.template)
+
+    def save(self, folder: Path) -> None:
+        """Write configuration and tokenizer (not the weights) into `folder`."""
+        self.model.config.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_language_model(
+    name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """Load a causal language model with its tokenizer.
+
+    Args:
+        name: `heed-tiny`, `heed-tiny-random`, a folder with a Hugging Face model, or a hub id such as `Qwen/Qwen2.5-0.5B`.
+        revision: of a hub model: a branch, a tag or a commit.
+        dtype: of the weights.
+
+    Raises:
+        LanguageModelError: if there is no such model, no network, or it is not a causal language model.
+    """
+    if name in (TINY, TINY_RANDOM):
+        return _load_tiny(name, dtype)
+    folder = Path(name).expanduser()
+    if _looks_like_path(name) and not folder.is_dir():
+        raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
+    source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name}
+    if revision is not None:
+        source["revision"] = revision
+    try:
+        config = AutoConfig.from_pretrained(**source)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+        model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(_explain(name, error)) from error
+    return LanguageModel(model.eval(), tokenizer, name)
+
+
+def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tiny.FOLDER)
+    model: PreTrainedModel
+    if name == TINY:
+        model = AutoModelForCausalLM.from_pretrained(tiny.FOLDER, dtype=dtype, attn_implementation="sdpa")
+    else:
+        model = tiny.new_model(len(tokenizer), seed=0)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    model.train(False)
+    return LanguageModel(model, tokenizer, name, tiny.TEMPLATE)
+
+
+def rebuild_language_model(folder: Path, name: str, template: str) -> LanguageModel:
+    """Build the language model that `LanguageModel.save` described in `folder`, with weights still to be loaded."""
+    # A checkpoint may be a stranger's: nothing that it names is to be run.
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    return LanguageModel(model.eval(), tokenizer, name, template)
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "~", os.sep)) or name.count("/") > 1
+
+
+def _explain(name: str, error: Exception) -> str:
+    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if Path(name).expanduser().is_dir():
+        return f"The folder {name!r} holds no causal language model with its tokenizer: {first_line}"
+    return (
+        f"Cannot load the language model {name!r}: it is neither {TINY!r} nor a folder here, and the Hugging Face hub "
+        f"did not give it (is the name right, and is there a network?). {first_line}"
+    )

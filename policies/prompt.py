@@ -1,0 +1,181 @@
+"""From words to token ids: the one place where strings end.
+
+`PromptEncoder` writes a language observation into a template and tokenises it. `PromptVecEnv` puts an encoder
+around a vectorised language environment, so that SB3's algorithms and buffers see token ids: one row per
+observation, right-padded with -1, in the smallest integer type that holds the vocabulary. The observation
+space that they see, `PromptSpace`, carries the encoder, so a policy knows how its prompts were made.
+
+Shapes in `heed.policies`: B prompts, L prompt tokens, A actions, T tokens of an action, K trie nodes, D hidden.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from transformers import PreTrainedTokenizerBase
+
+PADDING = -1
+"""Stands behind the last token of a prompt: no tokenizer gives this id to a token."""
+
+TEMPLATE = "Instruction: {instruction}\nObservation: {observation}\nAction:"
+"""The prompt for a pretrained language model; the action's words follow after a space."""
+
+REMEMBERED_PROMPTS = 200_000
+"""Prompts that an encoder keeps to hand out again; a level shows the same words many times."""
+
+
+class PromptEncoder:
+    """Turns language observations into prompts (rows of token ids).
+
+    Args:
+        tokenizer: of the language model.
+        template: text with `{instruction}` and `{observation}`.
+        max_tokens: the length of a row. A longer prompt loses the end of its observation, with a warning.
+
+    Raises:
+        ValueError: if the template lacks a field, or has others.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, template: str = TEMPLATE, max_tokens: int = 256):
+        try:
+            bare = template.format(instruction="", observation="")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(f"The prompt template {template!r} cannot be filled in: {error!r}.") from None
+        if any(field not in template for field in ("{instruction}", "{observation}")):
+            raise ValueError(f"The prompt template {template!r} needs {{instruction}} and {{observation}}.")
+        self.tokenizer = tokenizer
+        self.template = template
+        self.max_tokens = max_tokens
+        if len(self._tokens(bare)) >= max_tokens:
+            raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
+        self.integer: type[np.signedinteger[Any]] = np.int16 if len(tokenizer) <= np.iinfo(np.int16).max else np.int32
+        self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
+        self._warned = False
+
+    @property
+    def space(self) -> PromptSpace:
+        """The observation space of the prompts that this encoder makes."""
+        return PromptSpace(self)
+
+    def __call__(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
+        """Encode a batch of language observations.
+
+        Args:
+            observations: `instruction` and `observation`, each a sequence of B strings; other keys are left out.
+
+        Returns:
+            Token ids, (B, max_tokens), padded with -1 on the right.
+        """
+        pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
+        prompts = np.empty((len(pairs), self.max_tokens), dtype=self.integer)
+        for row, pair in zip(prompts, pairs, strict=True):
+            row[:] = self._encode(pair)
+        return prompts
+
+    def _encode(self, pair: tuple[str, str]) -> npt.NDArray[np.integer[Any]]:
+        remembered = self._remembered.get(pair)
+        if remembered is not None:
+            return remembered
+        instruction, observation = pair
+        tokens = self._tokens(self.template.format(instruction=instruction, observation=observation))
+        if len(tokens) > self.max_tokens:
+            tokens = self._shortened(instruction, observation, len(tokens))
+        row = np.full(self.max_tokens, PADDING, dtype=self.integer)
+        row[: len(tokens)] = tokens
+        if len(self._remembered) >= REMEMBERED_PROMPTS:
+            self._remembered.clear()
+        self._remembered[pair] = row
+        return row
+
+    def _shortened(self, instruction: str, observation: str, length: int) -> list[int]:
+        """Tokenise again with as much of the observation's beginning as fits."""
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"A prompt of {length} tokens is longer than {self.max_tokens}: the end of its observation is cut "
+                "(this is said once). Raise max_prompt_tokens to keep it whole.",
+                stacklevel=4,
+            )
+        low, high = 0, len(observation)  # the longest beginning that fits, by bisection
+        while low < high:
+            middle = (low + high + 1) // 2
+            text = self.template.format(instruction=instruction, observation=observation[:middle])
+            low, high = (middle, high) if len(self._tokens(text)) <= self.max_tokens else (low, middle - 1)
+        tokens = self._tokens(self.template.format(instruction=instruction, observation=observation[:low]))
+        if len(tokens) > self.max_tokens:
+            raise ValueError(
+                f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
+                f"raise max_prompt_tokens. The instruction is {instruction!r}."
+            )
+        return tokens
+
+    def _tokens(self, text: str) -> list[int]:
+        tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=True)
+        # Some tokenizers close every text with an end token, behind which no model expects an action.
+        if tokens and tokens[-1] in {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}:
+            tokens.pop()
+        return tokens
+
+    def decode(self, prompt: Sequence[int] | npt.NDArray[Any]) -> str:
+        """Return the text of one prompt."""
+        text = self.tokenizer.decode([int(token) for token in prompt if token != PADDING])
+        return text if isinstance(text, str) else " ".join(text)
+
+
+class PromptSpace(spaces.Box):
+    """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,)."""
+
+    def __init__(self, encoder: PromptEncoder):
+        high = len(encoder.tokenizer) - 1
+        super().__init__(PADDING, high, shape=(encoder.max_tokens,), dtype=encoder.integer)
+        self.encoder = encoder
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PromptSpace:
+        return PromptSpace(self.encoder)  # the encoder holds no state but its memory, which is good to share
+
+
+class PromptVecEnv(VecEnvWrapper):
+    """A vectorised language environment whose observations are prompts.
+
+    Raises:
+        ValueError: if `venv` does not carry instructions and observations.
+    """
+
+    def __init__(self, venv: VecEnv, encoder: PromptEncoder):
+        space = venv.observation_space
+        if not isinstance(space, spaces.Dict) or not {"instruction", "observation"} <= set(space.spaces):
+            raise ValueError(
+                f"This environment carries no words: its observations are {space}. Make it with `heed.envs.make`."
+            )
+        super().__init__(venv, observation_space=encoder.space)
+        self.encoder = encoder
+        self.words: dict[str, npt.NDArray[Any]] = {}
+        """The language observations behind the prompts given last."""
+
+    def reset(self) -> npt.NDArray[np.integer[Any]]:
+        """Begin new episodes; return their first prompts, (n_envs, max_tokens)."""
+        return self._prompts(self.venv.reset())
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Return what a step gave; `info["terminal_observation"]` becomes a prompt as well."""
+        observations, rewards, dones, infos = self.venv.step_wait()
+        for index in np.flatnonzero(dones):
+            last = infos[index]["terminal_observation"]
+            batch = {key: [last[key]] for key in ("instruction", "observation")}
+            infos[index]["terminal_observation"] = self.encoder(batch)[0]
+        return self._prompts(observations), rewards, dones, infos
+
+    def set_state(self, state: dict[str, Any]) -> npt.NDArray[np.integer[Any]]:
+        """Bring the environments to a state of `get_state`; return the prompts there."""
+        return self._prompts(self.venv.set_state(state))  # type: ignore[attr-defined]
+
+    def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:
+        self.words = observations
+        return self.encoder(observations)

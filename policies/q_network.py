@@ -1,0 +1,110 @@
+"""The Q-learning policy, for DQN: a value for every action from one reading of the prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.dqn.policies import DQNPolicy
+from torch import Tensor, nn
+
+from heed.policies.language_model import TINY, LanguageModel, load_language_model
+from heed.policies.network import Head, LanguageNetwork
+from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.scoring import Normalization
+
+
+class LanguageQNetwork(PromptObservations, BasePolicy):
+    """Q-values of all actions from a language model.
+
+    - `head="score"`: Q(s, a) = V(s) + scale * (score(a) - mean of the scores), the dueling form of Wang et al.
+      (arXiv 1511.06581, equation 9) with the action texts' log-likelihoods as advantages and a learned scale. In
+      maximum-entropy reinforcement learning an optimal policy's log-probabilities *are* its advantages.
+    - `head="linear"`: a linear layer over the last hidden state.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        *,
+        language_model: LanguageModel,
+        head: Head,
+        normalization: Normalization,
+    ):
+        super().__init__(observation_space, action_space)
+        self.network = LanguageNetwork(language_model, action_space, head, normalization)
+        width = self.network.features_dim
+        if head == "score":
+            self.state_value = nn.Linear(width, 1)
+            self.scale = nn.Parameter(torch.ones(()))
+        else:
+            self.action_values = nn.Linear(width, int(action_space.n))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Return the Q-values, (B, A), of prompts (B, L)."""
+        features, scores = self.network(obs)
+        if scores is None:
+            values: Tensor = self.action_values(features)
+            return values
+        advantages = self.scale * (scores - scores.mean(dim=1, keepdim=True))
+        q_values: Tensor = self.state_value(features) + advantages
+        return q_values
+
+    def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
+        return self.forward(observation).argmax(dim=1).reshape(-1)
+
+
+class LanguageQPolicy(PromptObservations, DQNPolicy):
+    """A language model as Q-network, with a target network of its own.
+
+    Args:
+        observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
+        action_space: `TextActions` for `head="score"`, any Discrete space for `head="linear"`.
+        lr_schedule: gives the optimizer's first learning rate.
+        model: a name for `load_language_model`, or a language model, which is copied (twice: DQN's online and
+            target network must not be the same object).
+        head: how Q-values come out of the language model.
+        normalization: of the scores over an action's tokens.
+        optimizer_class: as in SB3.
+        optimizer_kwargs: as in SB3.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Discrete,
+        lr_schedule: Schedule,
+        *,
+        model: str | LanguageModel = TINY,
+        head: Head = "score",
+        normalization: Normalization = "mean",
+        optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
+        optimizer_kwargs: dict[str, Any] | None = None,
+    ):
+        self.language_model = model if isinstance(model, LanguageModel) else load_language_model(model)
+        require_prompt_space(observation_space, self.language_model.vocabulary)
+        self.head: Head = head
+        self.normalization: Normalization = normalization
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            optimizer_class=optimizer_class,
+            optimizer_kwargs=optimizer_kwargs,
+        )
+
+    def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
+        """Make one network with a language model of its own; SB3 calls this for online and target network."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        network = LanguageQNetwork(
+            self.observation_space,
+            self.action_space,
+            language_model=self.language_model.copy(),
+            head=self.head,
+            normalization=self.normalization,
+        )
+        return network.to(self.device)

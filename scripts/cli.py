@@ -1,0 +1,50 @@
+"""`heed`: the one command, which hands on to train, evaluate and check-env."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+COMMANDS = {
+    "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
+    "evaluate": ("heed.scripts.evaluate", "evaluate a trained agent and write its report"),
+    "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
+    "check-env": ("heed.scripts.check_env", "check whether an environment speaks the language contract"),
+}
+"""Command -> module with a `main`, and what it does."""
+
+
+def main() -> None:
+    """Run the command that the first argument names."""
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        raise SystemExit(0 if arguments else 2)
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"heed: there is no command {command!r}.\n\n{usage()}", file=sys.stderr)
+        raise SystemExit(2)
+    # A module of the user's beside the command (`--env my_module:MyEnv-v0`) is found as `python -m` would find it,
+    # but after all that is installed: a folder here may have the name of a package.
+    sys.path.append(os.getcwd())
+    # Imported only when asked for: the training stack takes seconds to import.
+    importlib.import_module(COMMANDS[command][0]).main(rest)
+
+
+def usage() -> str:
+    """Return the list of commands."""
+    lines = [f"  heed {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Train language-model agents to do what they are told.",
+            "",
+            *lines,
+            "",
+            "`heed COMMAND --help` tells a command's options. To begin: heed train --env BabyAI-GoToRedBallNoDists-v0",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

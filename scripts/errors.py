@@ -1,0 +1,50 @@
+"""Errors that are the user's to mend come out of a command as one sentence, not as a traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+STATUS = 2
+"""The exit status of a command that was given what it cannot use."""
+
+# By module, so that a command need not import what it does not use: an error that was raised has its module
+# imported already.
+KNOWN_ERRORS = {
+    "heed.agents.checkpoint": ("CheckpointError",),
+    "heed.envs.contract": ("ContractError",),
+    "heed.envs.make": ("UnknownEnvironmentError",),
+    "heed.policies.language_model": ("LanguageModelError",),
+    "heed.scripts.errors": ("ConfigurationError",),
+    "heed.scripts.run_folder": ("RunFolderError",),
+}
+"""The errors whose message is a sentence for the user: module to names of classes."""
+
+
+class ConfigurationError(ValueError):
+    """Options of a command do not go together. The message says which, and what to do."""
+
+
+@contextlib.contextmanager
+def as_sentence() -> Iterator[None]:
+    """Turn a known error into its sentence on standard error and exit status 2; let others through.
+
+    Raises:
+        SystemExit: in place of a known error.
+    """
+    try:
+        yield
+    except known_errors() as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(STATUS) from None
+
+
+def known_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of `KNOWN_ERRORS` whose modules are imported."""
+    return tuple(
+        getattr(sys.modules[module], name)
+        for module, names in KNOWN_ERRORS.items()
+        if module in sys.modules
+        for name in names
+    )

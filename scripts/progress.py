@@ -1,0 +1,116 @@
+"""What a training shows and saves while it goes on, as SB3 callbacks."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.callbacks import BaseCallback
+
+from heed.scripts.run_folder import RunFolder
+
+
+class ProgressBar(BaseCallback):
+    """A bar with success rate, return, steps per second and the time left."""
+
+    def __init__(self, total: int):
+        super().__init__()
+        self._total = total
+        self._shown = 0.0
+        self._progress = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn(
+                "success {task.fields[success]}  return {task.fields[episode_return]}  {task.fields[speed]} steps/s"
+            ),
+            TimeRemainingColumn(),
+        )
+
+    def _on_training_start(self) -> None:
+        self._begin_time, self._begin_steps = time.monotonic(), self.num_timesteps
+        self._task = self._progress.add_task(
+            "", total=self._total, completed=self.num_timesteps, success="-", episode_return="-", speed="-"
+        )
+        self._progress.start()
+
+    def _on_step(self) -> bool:
+        now = time.monotonic()
+        if now - self._shown > 0.25:
+            self._shown = now
+            self._show(now)
+        return True
+
+    def _show(self, now: float) -> None:
+        successes, episodes = self.model.ep_success_buffer, self.model.ep_info_buffer
+        self._progress.update(
+            self._task,
+            completed=min(self.num_timesteps, self._total),
+            success=f"{np.mean(successes):.2f}" if successes else "-",
+            episode_return=f"{np.mean([episode['r'] for episode in episodes]):.2f}" if episodes else "-",
+            speed=f"{(self.num_timesteps - self._begin_steps) / max(now - self._begin_time, 1e-9):.0f}",
+        )
+
+    def _on_training_end(self) -> None:
+        self._show(time.monotonic())
+        self.close()
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._progress.stop()
+
+
+class Checkpointing(BaseCallback):
+    """Saves the agent every `every` steps, between two rollouts, where a training can be continued exactly."""
+
+    def __init__(self, run: RunFolder, *, every: int, keep: int):
+        super().__init__()
+        self._run = run
+        self._every = every
+        self._keep = keep
+
+    def _on_training_start(self) -> None:
+        self._saved_at = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if self.num_timesteps - self._saved_at >= self._every:
+            self.save()
+
+    def _on_step(self) -> bool:
+        return True
+
+    def save(self) -> None:
+        """Save now."""
+        self.model.save(self._run.checkpoint_path(self.model.num_timesteps))
+        self._run.remove_old_checkpoints(self._keep)
+        self._saved_at = self.model.num_timesteps
+
+
+class StopOnSignal(BaseCallback):
+    """Ends the training at the next step after Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stopped = False
+        self._previous: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> StopOnSignal:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _stop(self, number: int, _: FrameType | None) -> None:
+        if self.stopped:
+            raise KeyboardInterrupt
+        self.stopped = True
+
+    def _on_step(self) -> bool:
+        return not self.stopped

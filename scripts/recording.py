@@ -1,0 +1,358 @@
+"""One episode as an animated GIF: what the agent is told, what it sees, how likely it finds each action.
+
+The picture stands under the instruction; beside it the action probabilities, the action that is taken
+highlighted. The last frame says success or failure. An environment that draws no picture gets its observation's
+words in that place, an agent without action probabilities the action that it takes.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from PIL import Image, ImageDraw, ImageFont
+
+from heed.agents.agent import LanguageAgent
+from heed.envs.contract import action_texts_of
+from heed.envs.make import make_env
+
+MAX_BYTES = 300_000
+"""A GIF larger than this loses every second frame, until it is not: two of them go into a report."""
+
+MAX_FRAMES = 96
+"""Longer episodes show every second step, or every fourth, ...; the last frame is always there."""
+
+STEP_MILLISECONDS = 250
+END_MILLISECONDS = 2500
+
+PICTURE = 256  # side of the square that the picture or the words stand in; MiniGrid draws at just this size
+PANEL = 216  # width of the action probabilities
+MARGIN = 14
+GAP = 16
+WIDTH = MARGIN + PICTURE + GAP + PANEL + MARGIN
+LINE = 24  # height of a line of the instruction
+ROW = 31  # height of an action: its text and its bar
+MAX_INSTRUCTION_LINES = 3
+MAX_ROWS = 8  # actions shown; where there are more, the most probable ones
+COLOURS = 64
+
+# Dark, so that it looks like a screen on a light page and does not glare on a dark one.
+BACKGROUND = (24, 28, 34)
+INK = (236, 239, 243)
+FAINT_INK = (150, 160, 172)
+BAR = (84, 95, 108)
+TRACK = (40, 46, 54)
+TAKEN = (90, 169, 255)
+SUCCESS = (63, 185, 110)
+FAILURE = (235, 96, 88)
+_OWN_COLOURS = (BACKGROUND, INK, FAINT_INK, BAR, TRACK, TAKEN, SUCCESS, FAILURE)
+
+_FrameImage = Image.Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """One episode, recorded."""
+
+    gif: bytes
+    instruction: str
+    """As the agent was told it at the beginning."""
+    success: bool
+    steps: int
+    episode_return: float
+    seed: int
+
+    @property
+    def caption(self) -> str:
+        """What happens in it, in a line."""
+        told = f"“{self.instruction}”" if self.instruction else "no instruction"
+        return f"{'Success' if self.success else 'Failure'}: {told}, {_count(self.steps, 'step')}"
+
+    def write(self, path: Path) -> Path:
+        """Write the GIF to `path` and return it."""
+        path.write_bytes(self.gif)
+        return path
+
+
+def make_recordable_env(env_id: str) -> gymnasium.Env[Any, Any]:
+    """Make a language environment that draws pictures, or if it cannot, one that does not.
+
+    Raises:
+        UnknownEnvironmentError, ContractError: as in `heed.envs.make.make_env`.
+    """
+    env = make_env(env_id)
+    if "rgb_array" not in (env.metadata.get("render_modes") or ()):
+        return env
+    env.close()
+    return make_env(env_id, render_mode="rgb_array")
+
+
+def record_episode(
+    agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
+) -> Recording:
+    """Play one episode with sampled actions and record it.
+
+    With `generator = np.random.default_rng(seed)` it is the episode that `heed.agents.evaluation.run_episodes`
+    plays for that seed with `sampled(agent)`.
+
+    Args:
+        agent: chooses the actions.
+        env: a language environment; its `render` is used where its `render_mode` is "rgb_array".
+        seed: of the episode.
+        generator: draws the actions.
+
+    Returns:
+        The recording: one frame for each step (fewer where the episode is long) and one that shows the end.
+    """
+    observation, _ = env.reset(seed=seed)
+    instruction: str = observation["instruction"]
+    stage = _Stage(instruction, action_texts_of(env))
+    film = _Film()
+    steps, episode_return = 0, 0.0
+    while True:
+        probabilities, action = _choose(agent, observation, generator)
+        if film.wants_next():
+            view = _view(env, observation)
+            film.frames.append(stage.step(view, observation["instruction"], steps + 1, probabilities, action))
+        observation, reward, terminated, truncated, info = env.step(action)
+        steps += 1
+        episode_return += float(reward)
+        if terminated or truncated:
+            break
+    success = bool(info["is_success"])
+    end = stage.end(_view(env, observation), observation["instruction"], success, steps, episode_return)
+    return Recording(
+        gif=encode_gif(film.frames, end),
+        instruction=instruction,
+        success=success,
+        steps=steps,
+        episode_return=episode_return,
+        seed=seed,
+    )
+
+
+def encode_gif(frames: Sequence[_FrameImage], end: _FrameImage) -> bytes:
+    """Encode `frames` and the frame at the `end` as a GIF with one palette, thinned until it is small enough."""
+    frames = list(frames)
+    palette = _shared_palette([frames[0], frames[len(frames) // 2], end])
+    images = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in [*frames, end]]
+    while True:
+        gif = _encode(images)
+        if len(gif) <= MAX_BYTES or len(images) <= 8:
+            return gif
+        images = [*images[:-1:2], images[-1]]
+
+
+def _encode(images: Sequence[_FrameImage]) -> bytes:
+    file = io.BytesIO()
+    durations = [STEP_MILLISECONDS] * (len(images) - 1) + [END_MILLISECONDS]
+    images[0].save(
+        file, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=False
+    )
+    return file.getvalue()
+
+
+def _shared_palette(samples: Sequence[_FrameImage]) -> _FrameImage:
+    """Return an image whose palette suits `samples` and holds the colours of bars and text."""
+    width, height = samples[0].size
+    stripe = height // len(_OWN_COLOURS)
+    montage = Image.new("RGB", (width, height * (len(samples) + 1)), BACKGROUND)
+    for index, sample in enumerate(samples):
+        montage.paste(sample, (0, index * height))
+    # Stripes of our own colours: the quantiser would otherwise give up a colour that covers few pixels.
+    for index, colour in enumerate(_OWN_COLOURS):
+        montage.paste(colour, (0, len(samples) * height + index * stripe, width, len(samples) * height + (index + 1) * stripe))
+    return montage.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+
+
+class _Film:
+    """Frames, of which it keeps every second, every fourth, ... once there are too many."""
+
+    def __init__(self) -> None:
+        self.frames: list[_FrameImage] = []
+        self._stride = 1
+        self._seen = 0
+
+    def wants_next(self) -> bool:
+        """Whether the next frame is to be drawn; to be asked once for each."""
+        wanted = self._seen % self._stride == 0
+        if wanted and len(self.frames) == MAX_FRAMES:
+            self.frames = self.frames[::2]
+            self._stride *= 2
+            wanted = self._seen % self._stride == 0
+        self._seen += 1
+        return wanted
+
+
+class _Stage:
+    """Draws the frames of one episode, all of the same size."""
+
+    def __init__(self, instruction: str, action_texts: tuple[str, ...] | None):
+        self._action_texts = action_texts
+        self._instruction_lines = len(_wrap(instruction, WIDTH - 2 * MARGIN, 18, MAX_INSTRUCTION_LINES))
+        self._top = MARGIN + self._instruction_lines * LINE + 8
+        self._size = (WIDTH, self._top + PICTURE + MARGIN)
+
+    def step(
+        self,
+        view: _FrameImage,
+        instruction: str,
+        number: int,
+        probabilities: npt.NDArray[Any] | None,
+        action: Any,
+    ) -> _FrameImage:
+        """Draw what the agent sees, and the action that it takes then."""
+        frame, draw = self._begin(view, instruction)
+        left = MARGIN + PICTURE + GAP
+        draw.text((left, self._top), f"step {number}", fill=FAINT_INK, font=_font(14))
+        top = self._top + 26
+        if probabilities is None:
+            for line in _wrap(_describe_action(action, self._action_texts), PANEL, 16, 8):
+                draw.text((left, top), line, fill=TAKEN, font=_font(16))
+                top += LINE
+            return frame
+        for index in _shown_actions(probabilities, int(action)):
+            text = self._action_texts[index] if self._action_texts else f"action {index}"
+            _draw_bar(draw, (left, top), text, float(probabilities[index]), taken=index == int(action))
+            top += ROW
+        hidden = len(probabilities) - MAX_ROWS
+        if hidden > 0:
+            draw.text((left, top - 2), f"and {_count(hidden, 'other action')}", fill=FAINT_INK, font=_font(12))
+        return frame
+
+    def end(
+        self, view: _FrameImage, instruction: str, success: bool, steps: int, episode_return: float
+    ) -> _FrameImage:
+        """Draw how the episode ended."""
+        frame, draw = self._begin(view, instruction)
+        colour = SUCCESS if success else FAILURE
+        corner = (MARGIN, self._top, MARGIN + PICTURE - 1, self._top + PICTURE - 1)
+        draw.rectangle(corner, outline=colour, width=6)
+        left, top = MARGIN + PICTURE + GAP, self._top + PICTURE // 2 - 56
+        draw.rounded_rectangle((left, top, left + PANEL, top + 56), radius=10, fill=colour)
+        draw.text(
+            (left + PANEL / 2, top + 28), "Success" if success else "Failure", fill=BACKGROUND, font=_font(28), anchor="mm"
+        )
+        draw.text((left, top + 72), f"after {_count(steps, 'step')}", fill=INK, font=_font(16))
+        draw.text((left, top + 96), f"return {episode_return:.2f}", fill=FAINT_INK, font=_font(16))
+        return frame
+
+    def _begin(self, view: _FrameImage, instruction: str) -> tuple[_FrameImage, ImageDraw.ImageDraw]:
+        frame = Image.new("RGB", self._size, BACKGROUND)
+        draw = ImageDraw.Draw(frame)
+        lines = _wrap(instruction or "(no instruction)", WIDTH - 2 * MARGIN, 18, self._instruction_lines)
+        for number, line in enumerate(lines):
+            draw.text((MARGIN, MARGIN + number * LINE), line, fill=INK, font=_font(18))
+        frame.paste(view, (MARGIN + (PICTURE - view.width) // 2, self._top + (PICTURE - view.height) // 2))
+        return frame, draw
+
+
+def _choose(
+    agent: LanguageAgent, observation: Any, generator: np.random.Generator
+) -> tuple[npt.NDArray[Any] | None, Any]:
+    """Return the probability of each action, (A,), where there is such a list, and the action to take."""
+    words = {key: [observation[key]] for key in ("instruction", "observation")}
+    if not isinstance(agent.action_space, spaces.Discrete):
+        return None, agent.predict(words, deterministic=False)[0][0]  # type: ignore[arg-type]
+    probabilities = agent.action_probabilities(words)[0]
+    # Drawn as `heed.agents.evaluation.sampled` draws it, which would ask the language model a second time.
+    cumulative = probabilities.cumsum()
+    return probabilities, int((generator.random() * cumulative[-1] >= cumulative).sum())
+
+
+def _view(env: gymnasium.Env[Any, Any], observation: Any) -> _FrameImage:
+    return _picture(env) or _words_as_picture(observation["observation"])
+
+
+def _picture(env: gymnasium.Env[Any, Any]) -> _FrameImage | None:
+    """Return what the environment draws, at our size, or None where it draws nothing."""
+    if env.render_mode != "rgb_array":
+        return None
+    try:
+        pixels = env.render()
+    except gymnasium.error.DependencyNotInstalled:
+        return None
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        return None
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    scale = PICTURE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
+
+
+def _words_as_picture(words: str) -> _FrameImage:
+    picture = Image.new("RGB", (PICTURE, PICTURE), TRACK)
+    draw = ImageDraw.Draw(picture)
+    for number, line in enumerate(_wrap(words, PICTURE - 24, 15, 13)):
+        draw.text((12, 12 + number * 20), line, fill=INK, font=_font(15))
+    return picture
+
+
+def _draw_bar(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, probability: float, *, taken: bool
+) -> None:
+    left, top = corner
+    percent = f"{100 * probability:.0f} %"
+    room = int(PANEL - _font(14).getlength(percent) - 12)
+    ink = TAKEN if taken else FAINT_INK
+    draw.text((left, top), _wrap(text, room, 14, 1)[0], fill=ink, font=_font(14))
+    draw.text((left + PANEL, top), percent, fill=ink, font=_font(14), anchor="ra")
+    draw.rounded_rectangle((left, top + 18, left + PANEL, top + 24), radius=3, fill=TRACK)
+    length = round(PANEL * min(max(probability, 0.0), 1.0))
+    if length >= 2:
+        draw.rounded_rectangle((left, top + 18, left + length, top + 24), radius=min(3, length // 2), fill=TAKEN if taken else BAR)
+
+
+def _shown_actions(probabilities: npt.NDArray[Any], action: int) -> list[int]:
+    """Return all actions in their order, or where there are too many the most probable and the one taken."""
+    if len(probabilities) <= MAX_ROWS:
+        return list(range(len(probabilities)))
+    likely = [int(index) for index in np.argsort(-probabilities, kind="stable")]
+    shown = likely[:MAX_ROWS]
+    return shown if action in shown else [*shown[:-1], action]
+
+
+def _describe_action(action: Any, action_texts: tuple[str, ...] | None) -> str:
+    if action_texts is not None:
+        return action_texts[int(action)]
+    return "action " + " ".join(f"{float(number):.2f}" for number in np.asarray(action).ravel())
+
+
+def _wrap(text: str, width: int, size: int, max_lines: int) -> list[str]:
+    """Break `text` into at least one and at most `max_lines` lines of `width` pixels; what is cut ends in "…"."""
+    font = _font(size)
+    lines, rest = [""], text.split()
+    while rest:
+        word = rest.pop(0)
+        longer = f"{lines[-1]} {word}".strip()
+        if font.getlength(longer) <= width:
+            lines[-1] = longer
+        elif lines[-1] and len(lines) < max_lines:
+            lines.append("")
+            rest.insert(0, word)
+        else:
+            while longer and font.getlength(longer + "…") > width:
+                longer = longer[:-1]
+            lines[-1] = longer + "…"
+            break
+    return lines
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@functools.lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return Pillow's own font, so that no font file is needed."""
+    font = ImageFont.load_default(size=size)
+    assert isinstance(font, ImageFont.FreeTypeFont)  # Pillow gives a bitmap font only where it lacks FreeType
+    return font

@@ -1,0 +1,153 @@
+"""A run's folder: its configuration, its curve, its checkpoints.
+
+RUN_DIR/
+config.json     the resolved configuration
+curve.jsonl     one line per logging: steps, success rate, return, losses
+tensorboard/    the same for TensorBoard
+checkpoints/    step-000012288/ ...: the last few
+evaluation.json, report.html, *.gif
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import KVWriter
+
+from heed.agents.checkpoint import MANIFEST, CheckpointError, read_json, write_json
+
+
+class RunFolderError(ValueError):
+    """A run folder cannot be used as asked. The message says why and what to do."""
+
+
+class RunFolder:
+    """One training's folder.
+
+    Args:
+        path: the folder; need not be there yet.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.config = path / "config.json"
+        self.curve = path / "curve.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.tensorboard = path / "tensorboard"
+
+    @property
+    def holds_run(self) -> bool:
+        """Whether a training has begun here."""
+        return self.config.is_file()
+
+    def require_empty(self) -> None:
+        """Refuse a folder that a new run cannot have.
+
+        Raises:
+            RunFolderError: if it holds another run, or files that are no run's.
+        """
+        if self.holds_run:
+            raise RunFolderError(
+                f"{self.path} holds a run already. Give another --run-dir, or --resume to continue that one."
+            )
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise RunFolderError(f"{self.path} exists and is not an empty folder. Give another --run-dir.")
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Make the folder for a new run and write its configuration.
+
+        Raises:
+            RunFolderError: as `require_empty`.
+        """
+        self.require_empty()
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.config, config)
+
+    def rewrite_config(self, config: dict[str, Any]) -> None:
+        """Write the configuration that the run goes on with."""
+        write_json(self.config, config)
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration that the run began with.
+
+        Raises:
+            RunFolderError: if no run is here.
+            CheckpointError: if its configuration is damaged.
+        """
+        if not self.holds_run:
+            raise RunFolderError(f"{self.path} holds no run: there is no {self.config.name} in it.")
+        config: dict[str, Any] = read_json(self.config)
+        return config
+
+    def latest_checkpoint(self) -> Path:
+        """Return the newest checkpoint.
+
+        Raises:
+            RunFolderError: if there is none yet.
+        """
+        checkpoints = self._whole_checkpoints()
+        if not checkpoints:
+            raise RunFolderError(f"{self.path} has no checkpoint yet: start it again without --resume, elsewhere.")
+        return checkpoints[-1]
+
+    def checkpoint_path(self, steps: int) -> Path:
+        """Return where the checkpoint after `steps` steps stands."""
+        return self.checkpoints / f"step-{steps:012d}"
+
+    def remove_old_checkpoints(self, keep: int) -> None:
+        """Remove all but the newest `keep` checkpoints, and what a crash left half written."""
+        for path in self._whole_checkpoints()[:-keep]:
+            shutil.rmtree(path)
+        for path in self.checkpoints.glob(".*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _whole_checkpoints(self) -> list[Path]:
+        # A checkpoint takes its name only when it is whole, and its manifest is written last.
+        return sorted(path.parent for path in self.checkpoints.glob(f"step-*/{MANIFEST}"))
+
+    def read_curve(self) -> list[dict[str, float]]:
+        """Return the curve's points, oldest first."""
+        if not self.curve.is_file():
+            return []
+        lines = self.curve.read_text(encoding="utf-8").splitlines()
+        try:
+            return [json.loads(line) for line in lines]
+        except json.JSONDecodeError as error:
+            raise CheckpointError(f"{self.curve} is damaged: {error}.") from None
+
+    def cut_curve(self, steps: int) -> None:
+        """Drop the curve's points after `steps` steps, and a half-written last line: resuming writes them anew."""
+        if not self.curve.is_file():
+            return
+        kept = []
+        for line in self.curve.read_text(encoding="utf-8").splitlines():
+            try:
+                point = json.loads(line)
+            except json.JSONDecodeError:
+                break
+            if point["steps"] <= steps:
+                kept.append(line)
+        self.curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+
+
+class CurveWriter(KVWriter):
+    """Appends what SB3 logs to a run's curve, one JSON line per logging."""
+
+    def __init__(self, path: Path):
+        self._file = path.open("a", encoding="utf-8")
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Append one point. Times are left out: the same seed gives the same file."""
+        point: dict[str, float] = {"steps": step}
+        for key, value in sorted(key_values.items()):
+            if not key.startswith("time/") and isinstance(value, int | float) and value == value:
+                point[key] = float(value)
+        self._file.write(json.dumps(point) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

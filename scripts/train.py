@@ -1,0 +1,250 @@
+"""`heed train`: train a language-model agent, evaluate it, write its report."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+from heed.scripts.errors import ConfigurationError, as_sentence
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from heed.agents import DQN, PPO
+    from heed.scripts.run_folder import RunFolder
+
+DEFAULT_STEPS = {"ppo": 150_000, "dqn": 60_000}
+DEFAULT_ENVS = {"ppo": 32, "dqn": 16}
+LOG_INTERVAL = {"ppo": 1, "dqn": 50}
+"""How often SB3 logs: in rollouts for PPO, in episodes for DQN."""
+
+CHANGES_ON_RESUME = {
+    "steps",
+    "save_every",
+    "keep_checkpoints",
+    "eval_episodes",
+    "device",
+    "run_dir",
+    "resume",
+    "processes",
+}
+"""What may differ when a run is continued; anything else would make it another training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Train a language-model agent, then evaluate it and write a report into the run folder."""
+
+    env: str = "BabyAI-GoToLocal-v0"
+    """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits)."""
+    agent: Literal["ppo", "dqn"] = "ppo"
+    """Algorithm."""
+    model: str = "heed-tiny"
+    """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
+    head: Literal["score", "linear"] = "score"
+    """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
+    steps: int | None = None
+    """Environment steps to train for (default: 150000 for ppo, 60000 for dqn)."""
+    n_envs: int | None = None
+    """Environments side by side (default: 32 for ppo, 16 for dqn)."""
+    seed: int = 0
+    """Seed of everything random: the same seed gives the same run on the same machine."""
+    run_dir: Path | None = None
+    """Folder for configuration, curves, checkpoints and report (default: runs/ENV-AGENT-seedS)."""
+    resume: bool = False
+    """Continue the run in --run-dir from its last checkpoint, with the options it began with. --steps may grow."""
+    learning_rate: float | None = None
+    """Learning rate at the start (default: the agent's; a large pretrained model wants 1e-5 or so)."""
+    max_prompt_tokens: int = 256
+    """Longest prompt; the end of a longer observation is cut, with a warning."""
+    processes: int = 1
+    """Processes that the environments are spread over; more than 1 pays for slow environments only."""
+    device: str = "auto"
+    """Where the language model runs: cpu, cuda, or auto."""
+    save_every: int = 10_000
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints to keep."""
+    eval_episodes: int = 200
+    """Held-out episodes of the evaluation at the end; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be."""
+        least = {
+            "steps": 1,
+            "n_envs": 1,
+            "max_prompt_tokens": 8,
+            "processes": 1,
+            "save_every": 1,
+            "keep_checkpoints": 1,
+        }
+        for name, minimum in {**least, "eval_episodes": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if value is not None and value < minimum:
+                raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
+        if self.learning_rate is not None and self.learning_rate <= 0:
+            raise ConfigurationError(f"--learning-rate is {self.learning_rate}, but must be positive.")
+
+    def resolved(self) -> TrainConfig:
+        """Return this configuration with every default filled in."""
+        folder = Path("runs") / f"{self.env.replace(':', '-')}-{self.agent}-seed{self.seed}"
+        return dataclasses.replace(
+            self,
+            steps=self.steps or DEFAULT_STEPS[self.agent],
+            n_envs=self.n_envs or DEFAULT_ENVS[self.agent],
+            run_dir=self.run_dir or folder,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the configuration as JSON; `from_json` is its inverse."""
+        return {**dataclasses.asdict(self), "run_dir": str(self.run_dir)}
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> TrainConfig:
+        """Return the configuration that `as_json` wrote."""
+        return cls(**{**saved, "run_dir": Path(saved["run_dir"])})
+
+
+def train(config: TrainConfig) -> None:
+    """Train, evaluate, and write the report.
+
+    Raises:
+        ConfigurationError: if an option cannot be.
+        UnknownEnvironmentError, ContractError: if the environment cannot be used.
+        LanguageModelError: if there is no such language model.
+        RunFolderError: if the run folder holds another run, or with `resume` none.
+        CheckpointError: if the checkpoint to continue from is damaged.
+    """
+    # These take seconds to import, which `--help` and a misspelt option need not wait for.
+    from rich.console import Console
+
+    from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+    from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal
+    from heed.scripts.run_folder import RunFolder
+
+    config = config.resolved()
+    assert config.run_dir is not None
+    assert config.steps is not None
+    console = Console(highlight=False)
+    run = RunFolder(config.run_dir)
+    env = _make_env(config)
+    agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
+    _log_into(run, agent)
+
+    size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
+    console.print(
+        f"{config.agent} with {config.model} ({size / 1e6:.2f} M parameters, {config.head} head) on {config.env}, "
+        f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
+    )
+    began, began_at = time.monotonic(), agent.num_timesteps
+    checkpointing = Checkpointing(run, every=config.save_every, keep=config.keep_checkpoints)
+    progress = ProgressBar(config.steps)
+    try:
+        with StopOnSignal() as stop:
+            if agent.num_timesteps < config.steps:
+                agent.learn(
+                    config.steps - agent.num_timesteps,
+                    callback=[stop, checkpointing, progress],
+                    log_interval=LOG_INTERVAL[config.agent],
+                    reset_num_timesteps=not config.resume,
+                )
+                checkpointing.save()
+    finally:
+        progress.close()
+        agent.logger.close()
+        env.close()
+    seconds = time.monotonic() - began
+    steps = agent.num_timesteps - began_at
+    console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
+    if stop.stopped:
+        console.print(f"Stopped and saved. Continue with: heed train --run-dir {run.path} --resume")
+        raise SystemExit(130)
+    if config.eval_episodes:
+        evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
+
+
+def _make_env(config: TrainConfig) -> VecEnv:
+    from heed.envs.make import make
+
+    assert config.n_envs is not None
+    return make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes)
+
+
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
+    """Make a new agent, and only when that worked the run folder."""
+    from heed.agents import AGENTS
+
+    run.require_empty()
+    arguments: dict[str, Any] = {} if config.learning_rate is None else {"learning_rate": config.learning_rate}
+    policy_kwargs = {"model": config.model, "head": config.head, "max_prompt_tokens": config.max_prompt_tokens}
+    try:
+        agent = AGENTS[config.agent](
+            env=env, policy_kwargs=policy_kwargs, seed=config.seed, device=config.device, **arguments
+        )
+    except (ValueError, AssertionError, RuntimeError) as error:
+        # Nothing but the configuration has come in yet: what the agent refuses, the user can mend.
+        if isinstance(error, ValueError) and type(error) is not ValueError:
+            raise
+        raise ConfigurationError(str(error)) from error
+    run.begin(config.as_json())
+    return agent
+
+
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
+    """Load the run's last checkpoint, and drop what the curve holds beyond it."""
+    from heed.agents import AGENTS
+
+    checkpoint = run.latest_checkpoint()
+    agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
+    run.cut_curve(agent.num_timesteps)
+    run.rewrite_config(config.as_json())
+    return agent
+
+
+def _log_into(run: RunFolder, agent: PPO | DQN) -> None:
+    from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+
+    from heed.scripts.run_folder import CurveWriter
+
+    formats = [TensorBoardOutputFormat(str(run.tensorboard)), CurveWriter(run.curve)]
+    agent.set_logger(Logger(folder=None, output_formats=formats))
+
+
+def _parse(arguments: list[str] | None) -> TrainConfig:
+    """Parse the command line; with `--resume` the run's own options are the defaults.
+
+    Raises:
+        ConfigurationError: if `--resume` comes with an option that would make it another training.
+    """
+    from heed.scripts.run_folder import RunFolder
+
+    config = tyro.cli(TrainConfig, args=arguments, prog="heed train")
+    if not config.resume:
+        return config
+    folder = config.resolved().run_dir
+    assert folder is not None
+    saved = dataclasses.replace(TrainConfig.from_json(RunFolder(folder).read_config()), run_dir=folder)
+    config = tyro.cli(TrainConfig, args=arguments, prog="heed train", default=saved)
+    for field in dataclasses.fields(TrainConfig):
+        ours, theirs = getattr(config, field.name), getattr(saved, field.name)
+        if ours != theirs and field.name not in CHANGES_ON_RESUME:
+            raise ConfigurationError(
+                f"The run in {folder} was begun with --{field.name.replace('_', '-')} {theirs}: it cannot be continued "
+                f"with {ours}. Leave the option out, or begin another run."
+            )
+    return config
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run `heed train` with the command line's arguments."""
+    with as_sentence():
+        train(_parse(arguments))
+
+
+if __name__ == "__main__":
+    main()

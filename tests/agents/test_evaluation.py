@@ -1,0 +1,73 @@
+"""Evaluation: independent counts, intervals against published numbers, the same episodes however they are run."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from heed.agents.evaluation import Summary, held_out_seeds, run_episodes, uniform, wilson_interval
+from heed.envs.make import make_env
+from heed.envs.vectorize import episode_seed
+
+LEVEL = "BabyAI-GoToRedBallNoDists-v0"
+make_level = functools.partial(make_env, LEVEL)
+
+
+def test_wilsons_interval_against_published_numbers() -> None:
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29.
+    for successes, trials, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_every_seed_is_played_once_in_order_and_counted_right() -> None:
+    space = make_level().action_space
+    seeds = held_out_seeds(0, 12)
+    episodes = run_episodes(make_level, uniform(space), seeds, n_envs=5)
+    assert [episode.seed for episode in episodes] == seeds
+    for episode in episodes[:4]:  # play it again by hand
+        env, generator = make_level(), np.random.default_rng(episode.seed)
+        env.reset(seed=episode.seed)
+        total, length, over = 0.0, 0, False
+        info: dict[str, Any] = {}
+        while not over:
+            _, reward, terminated, truncated, info = env.step(int(generator.integers(7)))
+            total, length, over = total + float(reward), length + 1, terminated or truncated
+        assert (episode.episode_return, episode.length, episode.success) == (total, length, info["is_success"])
+    summary = Summary.of(episodes)
+    assert summary.success_rate == sum(episode.success for episode in episodes) / 12
+    assert summary.mean_length == np.mean([episode.length for episode in episodes])
+
+
+def test_the_number_of_environments_changes_nothing() -> None:
+    space, seeds = make_level().action_space, held_out_seeds(3, 7)
+    assert run_episodes(make_level, uniform(space), seeds, n_envs=1) == run_episodes(
+        make_level, uniform(space), seeds, n_envs=7
+    )
+
+
+def test_held_out_seeds_are_not_trained_on() -> None:
+    trained = {episode_seed(seed, env, episode) for seed in range(3) for env in range(32) for episode in range(100)}
+    for seed in range(3):
+        assert not trained & set(held_out_seeds(seed, 500))
+    assert held_out_seeds(0, 5) == held_out_seeds(0, 500)[:5]
+    assert held_out_seeds(0, 5) != held_out_seeds(1, 5)
+
+
+def test_the_words_reach_whoever_chooses() -> None:
+    seen: list[str] = []
+
+    def choose(words: dict[str, list[str]], generators: Sequence[np.random.Generator]) -> Any:
+        seen.extend(words["instruction"])
+        return np.full(len(generators), 2)
+
+    run_episodes(make_level, choose, [1, 2])
+    assert set(seen) == {"go to the red ball"}

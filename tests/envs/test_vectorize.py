@@ -1,0 +1,273 @@
+"""Vectors of language environments: the same episodes however they are spread, and exactly continued."""
+
+import functools
+import json
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from heed.envs.contract import ContractError, TextActions, language_space
+from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.envs.verbalize import VerbalizedEnv
+
+LEVEL = "BabyAI-GoToLocal-v0"
+STEPS = 150
+"""More than two episodes of the level, which ends after 64 steps."""
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[VecEnv]:
+    """Three environments over two processes; one for all tests, since a process takes seconds to start."""
+    env = make(LEVEL, n_envs=3, seed=7, processes=2)
+    assert isinstance(env, ProcessLanguageVecEnv)
+    yield env
+    env.close()
+
+
+def actions(env: VecEnv, steps: int, seed: int = 0) -> list[Any]:
+    generator = np.random.default_rng(seed)
+    return [generator.integers(0, 3, size=env.num_envs) for _ in range(steps)]
+
+
+def transcript(env: VecEnv, chosen: list[Any]) -> list[list[Any]]:
+    """For each environment all that it gave, without the clock's time."""
+    given: list[list[Any]] = [[] for _ in range(env.num_envs)]
+    for action in chosen:
+        observations, rewards, dones, infos = env.step(action)
+        assert isinstance(observations, dict)
+        for index, info in enumerate(infos):
+            words = (observations["instruction"][index], observations["observation"][index])
+            episode = {key: value for key, value in info.get("episode", {}).items() if key != "t"}
+            rest = {key: value for key, value in info.items() if key != "episode"}
+            given[index].append((words, rewards[index], dones[index], episode, rest))
+    return given
+
+
+def played(env: VecEnv, seed: int, chosen: list[Any]) -> list[list[Any]]:
+    env.seed(seed)
+    env.reset()
+    return transcript(env, chosen)
+
+
+def test_processes_give_the_same_episodes(processes: VecEnv) -> None:
+    alone = make(LEVEL, n_envs=3, seed=7)
+    assert isinstance(alone, LanguageVecEnv)
+    chosen = actions(alone, STEPS)
+    expected = played(alone, 7, chosen)
+    assert played(processes, 7, chosen) == expected
+    assert played(processes, 8, chosen) != expected
+    assert sum(done for _, _, done, _, _ in expected[0]) >= 2
+
+
+def test_episodes_do_not_depend_on_the_number_of_environments() -> None:
+    one, three = make(LEVEL, n_envs=1, seed=7), make(LEVEL, n_envs=3, seed=7)
+    chosen = actions(three, STEPS)
+    expected = played(three, 7, chosen)
+    assert played(one, 7, [action[:1] for action in chosen])[0] == expected[0]
+    last = LanguageVecEnv([functools.partial(make_env, LEVEL)], seed=7, first_index=2)
+    assert played(last, 7, [action[2:] for action in chosen])[0] == expected[2]
+    assert expected[0] != expected[2]
+
+
+def test_seed_given_at_the_beginning_is_that_of_seed() -> None:
+    env = make(LEVEL, n_envs=2, seed=7)
+    env.reset()
+    chosen = actions(env, 10)
+    assert transcript(env, chosen) == played(make(LEVEL, n_envs=2, seed=1), 7, chosen)
+
+
+def test_episode_seeds_are_all_different() -> None:
+    seeds = {episode_seed(seed, index, episode) for seed in range(4) for index in range(8) for episode in range(32)}
+    assert len(seeds) == 4 * 8 * 32
+    assert episode_seed(1, 2, 3) == episode_seed(1, 2, 3)
+
+
+@pytest.mark.parametrize("steps", [0, 10, 70])
+def test_state_continues_exactly(steps: int) -> None:
+    env = make(LEVEL, n_envs=2, seed=7)
+    assert isinstance(env, LanguageVecEnv)
+    first = env.reset()
+    chosen = actions(env, steps + 100)
+    for action in chosen[:steps]:
+        first = env.step(action)[0]  # type: ignore[assignment]
+    state = json.loads(json.dumps(env.get_state()))
+    expected = transcript(env, chosen[steps:])
+
+    fresh = make(LEVEL, n_envs=2, seed=99)
+    assert isinstance(fresh, LanguageVecEnv)
+    restored = fresh.set_state(state)
+    assert {key: value.tolist() for key, value in restored.items()} == {k: v.tolist() for k, v in first.items()}
+    assert transcript(fresh, chosen[steps:]) == expected
+
+
+def test_state_goes_from_processes_to_one_and_back(processes: VecEnv) -> None:
+    assert isinstance(processes, ProcessLanguageVecEnv)
+    chosen = actions(processes, 120)
+    played(processes, 3, chosen[:70])
+    state = json.loads(json.dumps(processes.get_state()))
+    expected = transcript(processes, chosen[70:])
+    alone = make(LEVEL, n_envs=3)
+    assert isinstance(alone, LanguageVecEnv)
+    alone.set_state(state)
+    assert transcript(alone, chosen[70:]) == expected
+    processes.set_state(state)
+    assert transcript(processes, chosen[70:]) == expected
+
+
+def test_state_of_another_number_of_environments_is_refused(processes: VecEnv) -> None:
+    state = {"seed": 0, "episodes": [0], "actions": [[]]}
+    for env in (make(LEVEL, n_envs=2), processes):
+        with pytest.raises(ValueError, match=rf"of 1 environments, but there are {env.num_envs}"):
+            env.set_state(state)  # type: ignore[attr-defined]
+
+
+def test_state_keeps_the_exact_numbers_of_box_actions() -> None:
+    env, fresh = make("Pendulum-v1", seed=0), make("Pendulum-v1", seed=1)
+    assert isinstance(env, LanguageVecEnv)
+    assert isinstance(fresh, LanguageVecEnv)
+    env.reset()
+    for step in range(30):
+        env.step(np.array([[np.sin(step)]], dtype=np.float32))
+    fresh.set_state(json.loads(json.dumps(env.get_state())))
+    states = [one.get_attr("unwrapped")[0].state.tolist() for one in (env, fresh)]
+    assert states[0] == states[1]
+
+
+def test_end_of_an_episode() -> None:
+    env = make(LEVEL, n_envs=1, seed=0)
+    first = env.reset()
+    assert isinstance(first, dict)
+    assert first["instruction"].shape == first["observation"].shape == (1,)
+    turn = np.zeros(1, dtype=int)
+    for _ in range(63):
+        _, _, dones, infos = env.step(turn)
+        assert not dones[0]
+        assert "episode" not in infos[0]
+        assert "terminal_observation" not in infos[0]
+    observations, rewards, dones, infos = env.step(turn)
+    assert isinstance(observations, dict)
+    assert dones[0]
+    assert (rewards[0], infos[0]["episode"]["r"], infos[0]["episode"]["l"]) == (0, 0, 64)
+    assert infos[0]["is_success"] is False
+    assert infos[0]["TimeLimit.truncated"] is True
+    # 64 turns to the left are 16 whole ones: the last observation is the first, and the next episode's another.
+    last = infos[0]["terminal_observation"]
+    assert (last["instruction"], last["observation"]) == (first["instruction"][0], first["observation"][0])
+    assert observations["observation"][0] != last["observation"]
+
+
+class Guess(gymnasium.Env[Any, Any]):
+    """Speaks the contract by itself: say the word that the instruction asks for."""
+
+    observation_space = language_space(image=spaces.Box(0, 255, (2, 2, 3), np.uint8))
+    action_texts = ("yes", "no")
+    action_space = TextActions(action_texts)
+
+    def __init__(self, *, tell: bool = True):
+        self._tell = tell
+        self._step = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._right, self._step = int(self.np_random.integers(2)), 0
+        return self._perceive(), {"right": self._right}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._step += 1
+        success = action == self._right
+        info = {"is_success": success} if self._tell else {}
+        return self._perceive(), float(success), True, True, info
+
+    def _perceive(self) -> dict[str, Any]:
+        image = np.full((2, 2, 3), self._step, dtype=np.uint8)
+        return {"instruction": f"say {self.action_texts[self._right]}", "observation": "?", "image": image}
+
+
+def test_environment_that_speaks_for_itself_with_an_image() -> None:
+    env = LanguageVecEnv([Guess, Guess], seed=0)
+    observations = env.reset()
+    assert observations["image"].shape == (2, 2, 2, 3)
+    assert observations["image"].dtype == np.uint8
+    right = np.array([info["right"] for info in env.reset_infos])
+    assert observations["instruction"].tolist() == [f"say {Guess.action_texts[index]}" for index in right]
+    _, rewards, dones, infos = env.step(right)
+    assert rewards.tolist() == [1, 1]
+    assert dones.all()
+    assert [info["is_success"] for info in infos] == [True, True]
+    # Both ends at once: it ended by its own rules, so there is nothing to bootstrap from.
+    assert [info["TimeLimit.truncated"] for info in infos] == [False, False]
+    assert infos[0]["terminal_observation"]["image"].max() == 1
+
+
+def test_untold_success_is_refused() -> None:
+    env = LanguageVecEnv([functools.partial(Guess, tell=False)], seed=0)
+    env.reset()
+    with pytest.raises(ContractError, match=r"Guess.* ended an episode without info\['is_success'\]"):
+        env.step(np.zeros(1, dtype=int))
+
+
+def test_environment_without_words_is_refused() -> None:
+    with pytest.raises(ContractError, match="CartPole-v1 does not speak the language contract"):
+        LanguageVecEnv([functools.partial(gymnasium.make, "CartPole-v1")])
+
+
+def test_spaces_and_action_texts() -> None:
+    env = make(LEVEL, n_envs=1)
+    assert isinstance(env.action_space, TextActions)
+    assert env.action_space.texts[0] == "turn left"
+    assert not isinstance(make("Pendulum-v1").action_space, TextActions)
+
+
+def test_attributes_and_methods(processes: VecEnv) -> None:
+    for env in (make(LEVEL, n_envs=3), processes):
+        assert env.get_attr("render_mode") == [None] * 3
+        assert env.env_is_wrapped(Monitor) == [True] * 3
+        assert env.env_is_wrapped(VerbalizedEnv, indices=[2]) == [True]
+        assert env.env_is_wrapped(gymnasium.wrappers.TimeLimit, indices=1) == [False]
+        for index in range(3):
+            env.set_attr("nickname", f"number {index}", indices=index)
+        assert env.get_attr("nickname") == ["number 0", "number 1", "number 2"]
+        assert env.get_attr("nickname", indices=[2, 0]) == ["number 2", "number 0"]
+        assert env.env_method("get_wrapper_attr", "nickname", indices=[2, 1]) == ["number 2", "number 1"]
+        assert env.has_attr("nickname")
+        assert not env.has_attr("no_such_attribute")
+
+
+def test_error_in_a_process_comes_through(processes: VecEnv) -> None:
+    processes.reset()
+    with pytest.raises(ValueError, match="Unknown action: 99") as caught:
+        processes.step(np.array([0, 0, 99]))
+    assert "minigrid_env.py" in str(caught.value.__cause__)  # where it happened, for whoever must mend it
+    # The others have answered, and all go on.
+    processes.reset()
+    processes.step(np.zeros(3, dtype=int))
+
+
+def test_failure_to_make_comes_through_as_it_is() -> None:
+    factory = functools.partial(make_env, "BabyAI-GoToNowhere-v0")
+    with pytest.raises(UnknownEnvironmentError, match="There is no environment 'BabyAI-GoToNowhere-v0'"):
+        ProcessLanguageVecEnv([factory], processes=1)
+
+
+def test_dead_process_is_told() -> None:
+    env = ProcessLanguageVecEnv([functools.partial(make_env, LEVEL)], processes=1)
+    env.reset()
+    os.kill(env._processes[0].pid or 0, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match="process died"):
+        env.reset()
+    env.close()
+
+
+def test_sb3s_own_vector_cannot_carry_words() -> None:
+    """If this fails one day, `LanguageVecEnv` may have become superfluous."""
+    with pytest.raises(TypeError):
+        DummyVecEnv([functools.partial(make_env, LEVEL)]).reset()

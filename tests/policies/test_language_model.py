@@ -1,0 +1,87 @@
+"""Loading language models: the one that ships, one from a folder, and clear sentences for what cannot be had."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tests.small_models import build
+
+from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
+from heed.policies.prompt import TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face model saved to disk, as a user's own would be: GPT-2 with heed-tiny's tokenizer."""
+    path = tmp_path_factory.mktemp("gpt2")
+    tokenizer = load_language_model("heed-tiny").tokenizer
+    model = build("gpt2").float()
+    model.resize_token_embeddings(len(tokenizer))
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    return path
+
+
+def test_heed_tiny_is_the_same_every_time_and_quick() -> None:
+    first = load_language_model("heed-tiny")
+    began = time.perf_counter()
+    second = load_language_model("heed-tiny")
+    assert time.perf_counter() - began < 1.0  # the bound that its documentation promises
+    for ours, theirs in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert len(first.tokenizer) == first.vocabulary
+
+
+def test_loading_heed_tiny_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    load_language_model("heed-tiny")
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_model_folder_loads_with_its_own_tokenizer(folder: Path) -> None:
+    loaded = load_language_model(str(folder))
+    assert loaded.template == TEMPLATE
+    assert loaded.model.config.model_type == "gpt2"
+    tokens = loaded.action_tokens(("turn left",))[0]
+    assert loaded.tokenizer.decode(tokens) == " turn left"
+
+
+def test_a_saved_description_rebuilds_the_architecture(folder: Path, tmp_path: Path) -> None:
+    loaded = load_language_model(str(folder))
+    loaded.save(tmp_path)
+    assert not list(tmp_path.glob("*.bin")) + list(tmp_path.glob("*.safetensors"))
+    rebuilt = rebuild_language_model(tmp_path, loaded.name, loaded.template)
+    rebuilt.model.load_state_dict(loaded.model.state_dict())
+    tokens = torch.tensor([[1, 2, 3]])
+    assert torch.equal(rebuilt.model(tokens).logits, loaded.model(tokens).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("./no/such/folder", "There is no model folder"),
+        ("heed-tinny", "neither 'heed-tiny' nor a folder here"),
+        ("nobody/no-such-model", "is the name right, and is there a network"),
+    ],
+)
+def test_a_model_that_is_not_there_gives_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(LanguageModelError, match=sentence) as caught:
+        load_language_model(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_or_weights_gives_a_sentence(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "model.safetensors").unlink()
+    with pytest.raises(LanguageModelError, match="holds no causal language model"):
+        load_language_model(str(broken))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LanguageModelError, match="holds no causal language model"):
+        load_language_model(str(tmp_path / "empty"))

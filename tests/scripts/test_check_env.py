@@ -1,0 +1,78 @@
+"""`heed check-env`: what it prints, and the status that it ends with."""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heed.scripts import check_env, errors
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_env.py"
+
+
+def test_good_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    check_env.main(["BabyAI-GoToRedBallNoDists-v0", "--episodes", "2", "--seed", "3"])
+    printed = capsys.readouterr().out
+    assert "2 episodes" in printed
+    assert "failed" not in printed
+    assert "go to the red ball" in printed
+    assert "turn left, turn right, go forward" in printed
+
+
+def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    from heed.envs import checks
+
+    broken = checks.Check(name="actions", passed=False, detail="[bold]two", mend="Give it [one].")
+    monkeypatch.setattr(checks, "check_env", lambda *_, **__: [broken])
+    with pytest.raises(SystemExit) as caught:
+        check_env.main(["CartPole-v1"])
+    assert caught.value.code == 1
+    printed = capsys.readouterr().out
+    assert "failed" in printed
+    assert "[bold]two" in printed  # not read as markup
+    assert "Mend: Give it [one]." in printed
+    assert "What the agent reads" not in printed
+
+
+def test_help_is_fast_and_names_every_option() -> None:
+    code = (
+        "import sys; from heed.scripts import check_env\n"
+        "try: check_env.main(['--help'])\n"
+        "except SystemExit: print('torch' in sys.modules, 'gymnasium' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert all(word in printed for word in ("heed check-env", "--episodes", "--seed", "package.module:Id-v0"))
+    assert printed.endswith("False False\n")
+
+
+def test_script_tells_an_unknown_id_in_one_sentence() -> None:
+    result = subprocess.run([sys.executable, SCRIPT, "BabyAI-GoToLoca-v0"], check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("There is no environment 'BabyAI-GoToLoca-v0'. Did you mean BabyAI-GoToLocal-v0")
+    assert result.stderr.count("\n") == 1
+
+
+def test_known_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, errors.as_sentence():
+        check_env.main(["CartPole-v1", "--episodes", "1"])
+    assert caught.value.code == errors.STATUS == 2
+    assert capsys.readouterr().err == "--episodes must be at least 2, to compare them, but is 1.\n"
+
+
+def test_other_errors_are_let_through() -> None:
+    with pytest.raises(ValueError, match="a bug"), errors.as_sentence():
+        raise ValueError("a bug")
+
+
+@pytest.mark.parametrize("module", errors.KNOWN_ERRORS)
+def test_every_known_error_is_a_value_error(module: str) -> None:
+    for name in errors.KNOWN_ERRORS[module]:
+        error = getattr(importlib.import_module(module), name)
+        assert issubclass(error, ValueError)
+        assert error.__module__ == module
+        assert error in errors.known_errors()

@@ -1,0 +1,57 @@
+"""Small random models of real architectures, for the tests of `heed.policies`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+VOCABULARY = 50
+_COMMON: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "num_hidden_layers": 2,
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+}
+_GATED: dict[str, Any] = {**_COMMON, "intermediate_size": 64, "num_key_value_heads": 2, "max_position_embeddings": 128}
+
+BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
+    "gpt2": lambda **extra: GPT2LMHeadModel(
+        GPT2Config(vocab_size=VOCABULARY, n_layer=2, n_embd=32, n_head=4, n_positions=128, **extra)
+    ),
+    "llama": lambda **extra: LlamaForCausalLM(LlamaConfig(**_GATED, **extra)),
+    "qwen2": lambda **extra: Qwen2ForCausalLM(Qwen2Config(**_GATED, **extra)),
+    "qwen3": lambda **extra: Qwen3ForCausalLM(Qwen3Config(**_GATED, head_dim=8, **extra)),
+    "mistral": lambda **extra: MistralForCausalLM(MistralConfig(**_GATED, sliding_window=None, **extra)),
+    "gemma": lambda **extra: GemmaForCausalLM(GemmaConfig(**_GATED, head_dim=8, **extra)),
+    "gpt-neox": lambda **extra: GPTNeoXForCausalLM(
+        GPTNeoXConfig(**_COMMON, intermediate_size=64, max_position_embeddings=128, **extra)
+    ),
+}
+
+
+def build(family: str, *, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
+    """Build a small random model in float64 with larger weights than usual, so that mistakes show."""
+    torch.manual_seed(seed)
+    model = BUILDERS[family](initializer_range=0.3, attn_implementation=attention)
+    model.double()
+    model.train(False)
+    return model
