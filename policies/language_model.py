@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from heed.policies import tiny
@@ -100,11 +101,9 @@ def load_language_model(
 
 def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tiny.FOLDER)
-    model: PreTrainedModel
+    model = tiny.new_model(len(tokenizer), seed=0)
     if name == TINY:
-        model = AutoModelForCausalLM.from_pretrained(tiny.FOLDER, dtype=dtype, attn_implementation="sdpa")
-    else:
-        model = tiny.new_model(len(tokenizer), seed=0)
+        load_model(model, tiny.FOLDER / "model.safetensors")
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)
     model.train(False)

@@ -19,12 +19,13 @@ TEMPLATE = " {observation}\n {instruction}\n"
 """heed-tiny's prompt. The instruction stands last, so that it is matched with what was seen before it."""
 
 
-def new_model(vocabulary: int, *, seed: int) -> LlamaForCausalLM:
+def new_model(vocabulary: int, *, seed: int, tied: bool = False) -> LlamaForCausalLM:
     """Return heed-tiny before pretraining, the same for the same seed.
 
     Args:
         vocabulary: how many tokens it knows.
         seed: of its weights.
+        tied: whether input and output embeddings are one, as they are while it is pretrained.
     """
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -33,7 +34,7 @@ def new_model(vocabulary: int, *, seed: int) -> LlamaForCausalLM:
         num_hidden_layers=2,
         num_attention_heads=4,
         max_position_embeddings=1024,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         initializer_range=0.05,
         bos_token_id=None,
         pad_token_id=0,

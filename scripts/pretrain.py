@@ -83,7 +83,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
 
     stream = documents(training, questions=config.questions, generator=generator)
     tokenizer = train_tokenizer(islice(stream, 20_000))
-    model = new_model(len(tokenizer), seed=config.seed)
+    model = new_model(len(tokenizer), seed=config.seed, tied=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
     for step in track(range(config.steps), "pretraining"):
@@ -96,6 +96,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
+    untie_actions(model, tokenizer, seed=config.seed)
     scores = {
         "loss": held_out_loss(model, tokenizer, held_out, config),
         "grounding": grounding(model, tokenizer, held_out, seed=config.seed + 1),
@@ -148,6 +149,23 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(f" {text}", normalized=False) for text in ACTION_TEXTS])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=PAD, eos_token=END)
+
+
+def untie_actions(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, seed: int) -> None:
+    """Give the model an output embedding of its own, in which the action texts are new, near zero.
+
+    Nothing in the corpus is followed by an action, so pretraining has only taught the model how unlikely each is, and
+    by chance one less than the others: it would begin by doing that one thing. So each begins equally likely.
+    """
+    import torch
+
+    from heed.envs.babyai import ACTION_TEXTS
+
+    output = model.get_input_embeddings().weight.detach().clone()
+    actions = [tokenizer.encode(f" {text}")[0] for text in ACTION_TEXTS]
+    output[actions] = 0.02 * torch.randn(len(actions), output.shape[1], generator=torch.Generator().manual_seed(seed))
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(output)
 
 
 def held_out_loss(

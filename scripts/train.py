@@ -181,6 +181,8 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
 
     run.require_empty()
     arguments: dict[str, Any] = {} if config.learning_rate is None else {"learning_rate": config.learning_rate}
+    if config.agent == "ppo":
+        arguments["batch_size"] = _batch_size(env.num_envs)
     policy_kwargs = {"model": config.model, "head": config.head, "max_prompt_tokens": config.max_prompt_tokens}
     try:
         agent = AGENTS[config.agent](
@@ -193,6 +195,18 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
         raise ConfigurationError(str(error)) from error
     run.begin(config.as_json())
     return agent
+
+
+def _batch_size(n_envs: int) -> int:
+    """Return PPO's minibatch for that many environments: about its default, and a rollout without a rest."""
+    from inspect import signature
+
+    from heed.agents import PPO
+
+    defaults = signature(PPO.__init__).parameters
+    rollout, wanted = n_envs * defaults["n_steps"].default, defaults["batch_size"].default
+    parts = max(count for count in range(1, max(1, rollout // wanted) + 1) if rollout % count == 0)
+    return int(rollout // parts)
 
 
 def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:

@@ -1,0 +1,197 @@
+"""`heed train` as users run it: same seed same run, killed and resumed, and clear words for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from heed.agents import load
+from heed.scripts import train as train_module
+from heed.scripts.errors import ConfigurationError
+from heed.scripts.run_folder import RunFolder
+from heed.scripts.train import TrainConfig, train
+
+LEVEL = "BabyAI-GoToRedBallNoDists-v0"
+REPOSITORY = Path(__file__).parents[2]
+FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
+
+
+def run_train(*arguments: str, expect: int = 0) -> str:
+    """Run `heed train` in this process and return what it raised, if anything."""
+    try:
+        train_module.main([*FEW, *arguments])
+    except SystemExit as stop:
+        assert stop.code == expect
+    else:
+        assert expect == 0
+    return ""
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    return RunFolder(folder).read_curve()
+
+
+def weights_of(folder: Path) -> dict[str, Any]:
+    return load(RunFolder(folder).latest_checkpoint()).policy.state_dict()
+
+
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
+    for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
+        run_train("--agent", agent, "--seed", seed, "--steps", "1500", "--run-dir", str(tmp_path / name))
+    first, second, other = (curve(tmp_path / name) for name in "abc")
+    assert len(first) >= 3
+    assert first == second
+    assert first != other
+    for name, tensor in weights_of(tmp_path / "a").items():
+        assert tensor.equal(weights_of(tmp_path / "b")[name]), name
+
+
+def test_a_run_folder_holds_what_a_run_is(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run_train("--steps", "600", "--run-dir", str(folder))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["env"] == LEVEL
+    assert config["steps"] == 600
+    assert TrainConfig.from_json(config).run_dir == folder
+    assert len(list((folder / "checkpoints").iterdir())) <= 2
+    assert list((folder / "tensorboard").glob("events.*"))
+    point = curve(folder)[-1]
+    assert {"steps", "rollout/ep_rew_mean", "rollout/success_rate", "train/loss"} <= set(point)
+
+
+def test_a_killed_training_resumes_from_its_last_checkpoint_and_ends_as_if_nothing_happened(tmp_path: Path) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    run_train("--steps", "2048", "--run-dir", str(whole))
+    command = [sys.executable, "-m", "heed.scripts.train", *FEW, "--steps", "2048", "--run-dir", str(killed)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while len(list((killed / "checkpoints").glob("step-*"))) < 2:
+        assert time.monotonic() < deadline, "no second checkpoint came"
+        assert process.poll() is None, "the training ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    resumed_from = load(RunFolder(killed).latest_checkpoint()).num_timesteps
+    assert 0 < resumed_from < 2048
+    train_module.main(["--run-dir", str(killed), "--resume"])
+    assert curve(killed) == curve(whole)
+    for name, tensor in weights_of(whole).items():
+        assert tensor.equal(weights_of(killed)[name]), name
+
+
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-m", "heed.scripts.train", *FEW, "--steps", "100000", "--run-dir", str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    deadline = time.monotonic() + 120
+    while not curve_has_begun(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"heed train --run-dir {folder} --resume" in output.replace("\n", "")
+    steps = load(RunFolder(folder).latest_checkpoint()).num_timesteps
+    assert steps >= curve(folder)[-1]["steps"]
+
+
+def curve_has_begun(folder: Path) -> bool:
+    return (folder / "curve.jsonl").is_file() and bool((folder / "curve.jsonl").read_text())
+
+
+def test_resuming_may_add_steps_but_not_change_the_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    run_train("--steps", "256", "--run-dir", str(folder))
+    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "512"])
+    assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 512
+    assert json.loads((folder / "config.json").read_text())["steps"] == 512
+    with pytest.raises(SystemExit):
+        train_module.main(["--run-dir", str(folder), "--resume", "--seed", "8"])
+    assert "was begun with --seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--env", "BabyAI-GoToLocl-v0"], "Did you mean BabyAI-GoToLocal-v0"),
+        (["--env", "no_such_module:X-v0"], "no_such_module"),
+        (["--model", "./no/model"], "There is no model folder"),
+        (["--model", "nobody/nothing"], "is the name right, and is there a network"),
+        (["--env", "Pendulum-v1"], "head='score' chooses among actions that have names"),
+        (["--env", "Pendulum-v1", "--head", "linear", "--agent", "dqn"], "only supports"),
+        (["--env", "tests.scripts.broken_envs:TooFewTexts-v0"], "There are 2 action texts for 3 actions"),
+        (["--env", "tests.scripts.broken_envs:SameTexts-v0"], "Two actions share the text"),
+        (["--env", "tests.scripts.broken_envs:NoTexts-v0"], "names no `action_texts`"),
+        (["--steps", "-5"], "--steps is -5, but must be at least 1"),
+        (["--steps", "0"], "--steps is 0, but must be at least 1"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be positive"),
+        (["--max-prompt-tokens", "5000"], "takes at most 1024 tokens"),
+        (["--device", "abacus"], "abacus"),
+    ],
+)
+def test_what_cannot_be_is_told_in_a_sentence_before_anything_is_written(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit) as stop:
+        train_module.main([*FEW, "--run-dir", str(folder), *arguments])
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert sentence in " ".join(error.split())
+    assert "Traceback" not in error
+    assert not folder.exists()
+
+
+def test_a_folder_that_holds_another_run_or_other_files_is_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    run_train("--steps", "100", "--run-dir", str(folder))
+    before = sorted(path.name for path in folder.rglob("*"))
+    with pytest.raises(SystemExit):
+        train_module.main([*FEW, "--run-dir", str(folder)])
+    assert "holds a run already" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.rglob("*")) == before
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "letter.txt").write_text("dear")
+    with pytest.raises(SystemExit):
+        train_module.main([*FEW, "--run-dir", str(tmp_path / "letters")])
+    assert "is not an empty folder" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        train_module.main(["--run-dir", str(tmp_path / "nothing"), "--resume"])
+    assert "holds no run" in capsys.readouterr().err
+
+
+def test_a_damaged_checkpoint_is_named_on_resume(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    run_train("--steps", "100", "--run-dir", str(folder))
+    file = RunFolder(folder).latest_checkpoint() / "policy.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(SystemExit):
+        train_module.main(["--run-dir", str(folder), "--resume", "--steps", "200"])
+    assert "policy.safetensors is cut off" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_configuration_checks_itself() -> None:
+    with pytest.raises(ConfigurationError, match="--n-envs is 0"):
+        train(TrainConfig(n_envs=0))
+    assert TrainConfig(agent="dqn").resolved().run_dir == Path("runs/BabyAI-GoToLocal-v0-dqn-seed0")
+
+
+def test_the_script_runs_by_its_path() -> None:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    for option in ("--env", "--agent", "--model", "--head", "--steps", "--n-envs", "--seed", "--run-dir", "--resume"):
+        assert option in result.stdout
