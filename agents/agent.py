@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -62,10 +63,12 @@ class LanguageAgent(BaseAlgorithm):
     """
 
     _arguments: dict[str, Any]
+    _not_yet_logged: dict[str, Any]
     _counters: ClassVar[tuple[str, ...]] = _COUNTERS
 
     def _remember_arguments(self, arguments: dict[str, Any]) -> None:
         """Keep the constructor's arguments, for checkpoints."""
+        self._not_yet_logged = {}
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
 
     @staticmethod
@@ -134,6 +137,22 @@ class LanguageAgent(BaseAlgorithm):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         write_checkpoint(Path(path), self._write)
 
+    def set_logger(self, logger: Logger) -> None:
+        """Log into `logger`; what a loaded agent had measured but not yet logged goes there too."""
+        super().set_logger(logger)
+        for name, (value, excluded) in self._not_yet_logged.items():
+            logger.record(name, value, exclude=tuple(excluded))
+
+    def _pending_log(self) -> dict[str, Any]:
+        """Return what the logger holds for its next line."""
+        if not hasattr(self, "_logger"):
+            return {}
+        return {
+            name: (float(value), list(self.logger.name_to_excluded[name]))
+            for name, value in self.logger.name_to_value.items()
+            if np.isscalar(value) and not isinstance(value, str) and np.isfinite(value)
+        }
+
     def save_replay_buffer(self, path: Any) -> None:
         """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""
         raise TypeError("save_replay_buffer() writes a pickle: use save(), which keeps the replay buffer as well.")
@@ -168,6 +187,7 @@ class LanguageAgent(BaseAlgorithm):
                 "optimizer": optimizer,
                 "random": random_numbers,
                 "envs": self.get_env_state(),
+                "log": self._pending_log(),
             },
         )
 
@@ -254,6 +274,7 @@ class LanguageAgent(BaseAlgorithm):
         if self.env is not None and saved["envs"] is not None and saved["n_envs"] == self.n_envs:
             self._last_obs = self._restore_envs(saved["envs"])
             self._last_episode_starts = np.array(saved["episode_starts"], dtype=bool)
+        self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, saved["random"], read_tensors(folder / "random.safetensors"))
 
     def _restore_envs(self, state: dict[str, Any]) -> npt.NDArray[Any] | None:

@@ -75,7 +75,8 @@ def load_language_model(
     """Load a causal language model with its tokenizer.
 
     Args:
-        name: `heed-tiny`, `heed-tiny-random`, a folder with a Hugging Face model, or a hub id such as `Qwen/Qwen2.5-0.5B`.
+        name: `heed-tiny`, `heed-tiny-random`, a folder with a Hugging Face model, or a hub id such as
+            `Qwen/Qwen2.5-0.5B`.
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
 

@@ -23,7 +23,7 @@ from heed.scripts.errors import ConfigurationError, as_sentence
 
 if TYPE_CHECKING:
     import torch
-    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PAD, END = "<pad>", "<eos>"
 
@@ -161,7 +161,7 @@ def untie_actions(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *
 
     from heed.envs.babyai import ACTION_TEXTS
 
-    output = model.get_input_embeddings().weight.detach().clone()
+    output = model.model.embed_tokens.weight.detach().clone()
     actions = [tokenizer.encode(f" {text}")[0] for text in ACTION_TEXTS]
     output[actions] = 0.02 * torch.randn(len(actions), output.shape[1], generator=torch.Generator().manual_seed(seed))
     model.config.tie_word_embeddings = False
@@ -187,8 +187,8 @@ def held_out_loss(
 
 
 def grounding(
-    model: LlamaForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
     observations: Sequence[str],
     *,
     seed: int,

@@ -90,6 +90,28 @@ class Checkpointing(BaseCallback):
         self._saved_at = self.model.num_timesteps
 
 
+class StopWhenSolved(BaseCallback):
+    """Ends the training when the last `episodes` episodes succeeded at the rate `success`.
+
+    The episodes are those of the agent's own statistics, which a checkpoint holds, so a resumed training ends where the
+    uninterrupted one does.
+    """
+
+    def __init__(self, success: float, *, episodes: int):
+        super().__init__()
+        self._success = success
+        self._episodes = episodes
+        self.reached: float | None = None
+        """The success rate at which it stopped, if it did."""
+
+    def _on_step(self) -> bool:
+        successes = self.model.ep_success_buffer
+        if successes is None or len(successes) < self._episodes or sum(successes) < self._success * len(successes):
+            return True
+        self.reached = float(np.mean(successes))
+        return False
+
+
 class StopOnSignal(BaseCallback):
     """Ends the training at the next step after Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
 

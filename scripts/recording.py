@@ -169,7 +169,9 @@ def _shared_palette(samples: Sequence[_FrameImage]) -> _FrameImage:
         montage.paste(sample, (0, index * height))
     # Stripes of our own colours: the quantiser would otherwise give up a colour that covers few pixels.
     for index, colour in enumerate(_OWN_COLOURS):
-        montage.paste(colour, (0, len(samples) * height + index * stripe, width, len(samples) * height + (index + 1) * stripe))
+        montage.paste(
+            colour, (0, len(samples) * height + index * stripe, width, len(samples) * height + (index + 1) * stripe)
+        )
     return montage.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
 
 
@@ -228,9 +230,7 @@ class _Stage:
             draw.text((left, top - 2), f"and {_count(hidden, 'other action')}", fill=FAINT_INK, font=_font(12))
         return frame
 
-    def end(
-        self, view: _FrameImage, instruction: str, success: bool, steps: int, episode_return: float
-    ) -> _FrameImage:
+    def end(self, view: _FrameImage, instruction: str, success: bool, steps: int, episode_return: float) -> _FrameImage:
         """Draw how the episode ended."""
         frame, draw = self._begin(view, instruction)
         colour = SUCCESS if success else FAILURE
@@ -239,7 +239,11 @@ class _Stage:
         left, top = MARGIN + PICTURE + GAP, self._top + PICTURE // 2 - 56
         draw.rounded_rectangle((left, top, left + PANEL, top + 56), radius=10, fill=colour)
         draw.text(
-            (left + PANEL / 2, top + 28), "Success" if success else "Failure", fill=BACKGROUND, font=_font(28), anchor="mm"
+            (left + PANEL / 2, top + 28),
+            "Success" if success else "Failure",
+            fill=BACKGROUND,
+            font=_font(28),
+            anchor="mm",
         )
         draw.text((left, top + 72), f"after {_count(steps, 'step')}", fill=INK, font=_font(16))
         draw.text((left, top + 96), f"return {episode_return:.2f}", fill=FAINT_INK, font=_font(16))
@@ -308,7 +312,9 @@ def _draw_bar(
     draw.rounded_rectangle((left, top + 18, left + PANEL, top + 24), radius=3, fill=TRACK)
     length = round(PANEL * min(max(probability, 0.0), 1.0))
     if length >= 2:
-        draw.rounded_rectangle((left, top + 18, left + length, top + 24), radius=min(3, length // 2), fill=TAKEN if taken else BAR)
+        draw.rounded_rectangle(
+            (left, top + 18, left + length, top + 24), radius=min(3, length // 2), fill=TAKEN if taken else BAR
+        )
 
 
 def _shown_actions(probabilities: npt.NDArray[Any], action: int) -> list[int]:

@@ -15,6 +15,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.checkpoint import MANIFEST, CheckpointError, read_json, write_json
@@ -143,7 +144,7 @@ class CurveWriter(KVWriter):
         """Append one point. Times are left out: the same seed gives the same file."""
         point: dict[str, float] = {"steps": step}
         for key, value in sorted(key_values.items()):
-            if not key.startswith("time/") and isinstance(value, int | float) and value == value:
+            if not key.startswith("time/") and isinstance(value, int | float | np.number) and np.isfinite(value):
                 point[key] = float(value)
         self._file.write(json.dumps(point) + "\n")
         self._file.flush()

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     from heed.agents import DQN, PPO
     from heed.scripts.run_folder import RunFolder
 
-DEFAULT_STEPS = {"ppo": 150_000, "dqn": 60_000}
+DEFAULT_STEPS = {"ppo": 150_000, "dqn": 40_000}
+STATS_WINDOW = 500
+"""Episodes that the success rate and return of the curve are taken over."""
 DEFAULT_ENVS = {"ppo": 32, "dqn": 16}
-LOG_INTERVAL = {"ppo": 1, "dqn": 50}
+LOG_INTERVAL = {"ppo": 1, "dqn": 10}
 """How often SB3 logs: in rollouts for PPO, in episodes for DQN."""
 
 CHANGES_ON_RESUME = {
+    "stop_at_success",
     "steps",
     "save_every",
     "keep_checkpoints",
@@ -49,7 +52,7 @@ class TrainConfig:
     head: Literal["score", "linear"] = "score"
     """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000 for ppo, 60000 for dqn)."""
+    """Environment steps to train for (default: 150000 for ppo, 40000 for dqn)."""
     n_envs: int | None = None
     """Environments side by side (default: 32 for ppo, 16 for dqn)."""
     seed: int = 0
@@ -66,6 +69,8 @@ class TrainConfig:
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
+    stop_at_success: float = 0.995
+    """Stop early when this share of the last 500 episodes succeeded; a number above 1 trains to the last step."""
     save_every: int = 10_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -87,8 +92,10 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
-        if self.learning_rate is not None and self.learning_rate <= 0:
-            raise ConfigurationError(f"--learning-rate is {self.learning_rate}, but must be positive.")
+        for name in ("learning_rate", "stop_at_success"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be positive.")
 
     def resolved(self) -> TrainConfig:
         """Return this configuration with every default filled in."""
@@ -124,7 +131,7 @@ def train(config: TrainConfig) -> None:
     from rich.console import Console
 
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
-    from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal
+    from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
 
     config = config.resolved()
@@ -143,13 +150,14 @@ def train(config: TrainConfig) -> None:
     )
     began, began_at = time.monotonic(), agent.num_timesteps
     checkpointing = Checkpointing(run, every=config.save_every, keep=config.keep_checkpoints)
+    solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
     try:
         with StopOnSignal() as stop:
             if agent.num_timesteps < config.steps:
                 agent.learn(
                     config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, progress],
+                    callback=[stop, checkpointing, solved, progress],
                     log_interval=LOG_INTERVAL[config.agent],
                     reset_num_timesteps=not config.resume,
                 )
@@ -161,6 +169,8 @@ def train(config: TrainConfig) -> None:
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
+    if solved.reached:
+        console.print(f"Stopped early: the last {STATS_WINDOW} episodes had a success rate of {solved.reached:.3f}.")
     if stop.stopped:
         console.print(f"Stopped and saved. Continue with: heed train --run-dir {run.path} --resume")
         raise SystemExit(130)
@@ -180,7 +190,9 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
     from heed.agents import AGENTS
 
     run.require_empty()
-    arguments: dict[str, Any] = {} if config.learning_rate is None else {"learning_rate": config.learning_rate}
+    arguments: dict[str, Any] = {"stats_window_size": STATS_WINDOW}
+    if config.learning_rate is not None:
+        arguments["learning_rate"] = config.learning_rate
     if config.agent == "ppo":
         arguments["batch_size"] = _batch_size(env.num_envs)
     policy_kwargs = {"model": config.model, "head": config.head, "max_prompt_tokens": config.max_prompt_tokens}
@@ -235,11 +247,11 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     Raises:
         ConfigurationError: if `--resume` comes with an option that would make it another training.
     """
-    from heed.scripts.run_folder import RunFolder
-
     config = tyro.cli(TrainConfig, args=arguments, prog="heed train")
     if not config.resume:
         return config
+    from heed.scripts.run_folder import RunFolder
+
     folder = config.resolved().run_dir
     assert folder is not None
     saved = dataclasses.replace(TrainConfig.from_json(RunFolder(folder).read_config()), run_dir=folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
@@ -15,7 +15,6 @@ COLORS = ("red", "green", "blue")
 class Buttons(gymnasium.Env[Any, Any]):
     """One step: press the button that the instruction names. Reading nothing succeeds one time in three."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
     action_texts = tuple(f"press {color}" for color in COLORS)
 
     def __init__(self) -> None:

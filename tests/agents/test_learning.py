@@ -16,7 +16,13 @@ from tests.buttons import Buttons, make_buttons
 
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
     PPO: {"n_steps": 16, "batch_size": 64, "learning_rate": 1e-3, "ent_coef": 0.0},
-    DQN: {"learning_starts": 64, "buffer_size": 2000, "batch_size": 64, "target_update_interval": 64, "learning_rate": 1e-3},
+    DQN: {
+        "learning_starts": 64,
+        "buffer_size": 2000,
+        "batch_size": 64,
+        "target_update_interval": 64,
+        "learning_rate": 1e-3,
+    },
 }
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.small_models import build
 
 from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
 from heed.policies.prompt import TEMPLATE
+from tests.small_models import build
 
 
 @pytest.fixture(scope="module")

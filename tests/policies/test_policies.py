@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from tests.small_models import build
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -21,6 +20,7 @@ from heed.policies.network import LanguageNetwork, chunks_by_length, unique_prom
 from heed.policies.prompt import PADDING, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import naive_scores
+from tests.small_models import build
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 TEXTS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")

@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.small_models import BUILDERS, VOCABULARY, build
 
 from heed.policies.prompt import PADDING
 from heed.policies.scoring import ActionTrie, NaiveScorer, Normalization, PackedScorer, make_scorer, naive_scores
+from tests.small_models import BUILDERS, VOCABULARY, build
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
 """Shared beginnings, an action that is the beginning of another, and one of a single token."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
@@ -11,8 +11,6 @@ from heed.envs import language_space
 
 
 class _ThreeActions(gymnasium.Env[Any, Any]):
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
-
     def __init__(self) -> None:
         self.observation_space = language_space()
         self.action_space = spaces.Discrete(3)

@@ -24,15 +24,9 @@ REPOSITORY = Path(__file__).parents[2]
 FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
 
 
-def run_train(*arguments: str, expect: int = 0) -> str:
-    """Run `heed train` in this process and return what it raised, if anything."""
-    try:
-        train_module.main([*FEW, *arguments])
-    except SystemExit as stop:
-        assert stop.code == expect
-    else:
-        assert expect == 0
-    return ""
+def run_train(*arguments: str) -> None:
+    """Run `heed train` in this process, with few environments and no evaluation at the end."""
+    train_module.main([*FEW, *arguments])
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -45,10 +39,11 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("agent", ["ppo", "dqn"])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
+    steps = {"ppo": "1024", "dqn": "1200"}[agent]
     for name, seed in (("a", "3"), ("b", "3"), ("c", "4")):
-        run_train("--agent", agent, "--seed", seed, "--steps", "1500", "--run-dir", str(tmp_path / name))
+        run_train("--agent", agent, "--seed", seed, "--steps", steps, "--run-dir", str(tmp_path / name))
     first, second, other = (curve(tmp_path / name) for name in "abc")
-    assert len(first) >= 3
+    assert len(first) >= 1
     assert first == second
     assert first != other
     for name, tensor in weights_of(tmp_path / "a").items():
@@ -109,9 +104,7 @@ def curve_has_begun(folder: Path) -> bool:
     return (folder / "curve.jsonl").is_file() and bool((folder / "curve.jsonl").read_text())
 
 
-def test_resuming_may_add_steps_but_not_change_the_training(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
     run_train("--steps", "256", "--run-dir", str(folder))
     train_module.main(["--run-dir", str(folder), "--resume", "--steps", "512"])
