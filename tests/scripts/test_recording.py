@@ -1,0 +1,86 @@
+"""Recorded episodes: the right number of frames of one size, and the same episode that the evaluation plays."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from PIL import Image
+
+from heed.agents.evaluation import run_episodes, sampled
+from heed.envs.make import make_env
+from heed.scripts.recording import MAX_BYTES, MAX_FRAMES, Recording, make_recordable_env, record_episode
+from tests.buttons import Buttons
+
+LEVEL = "BabyAI-GoToLocal-v0"
+
+
+class Uniform:
+    """Stands in for an agent: every action is as likely as any other."""
+
+    def __init__(self, action_space: spaces.Space[Any]):
+        self.action_space = action_space
+
+    def action_probabilities(self, words: dict[str, list[str]]) -> Any:
+        assert isinstance(self.action_space, spaces.Discrete)
+        return np.full((len(words["instruction"]), int(self.action_space.n)), 1 / int(self.action_space.n))
+
+    def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
+        return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
+
+
+def record(env: gymnasium.Env[Any, Any], seed: int) -> Recording:
+    agent: Any = Uniform(env.action_space)
+    return record_episode(agent, env, seed=seed, generator=np.random.default_rng(seed))
+
+
+def frames_of(recording: Recording) -> list[Image.Image]:
+    with Image.open(io.BytesIO(recording.gif)) as gif:
+        frames = []
+        for number in range(getattr(gif, "n_frames", 1)):
+            gif.seek(number)
+            frames.append(gif.convert("RGB"))
+    return frames
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_every_step_has_a_frame_and_the_end_one_more(seed: int) -> None:
+    recording = record(make_recordable_env(LEVEL), seed)
+    frames = frames_of(recording)
+    # GIF writers merge frames that are equal, so there may be a few less.
+    assert recording.steps + 1 - 3 <= len(frames) <= recording.steps + 1
+    assert len({frame.size for frame in frames}) == 1
+    assert len(recording.gif) < MAX_BYTES
+
+
+def test_it_is_the_episode_that_the_evaluation_plays() -> None:
+    agent: Any = Uniform(make_env(LEVEL).action_space)
+    for episode in run_episodes(lambda: make_env(LEVEL), sampled(agent), [3, 4]):
+        recording = record(make_recordable_env(LEVEL), episode.seed)
+        assert (recording.steps, recording.success) == (episode.length, episode.success)
+        assert recording.episode_return == pytest.approx(episode.episode_return)
+        assert recording.instruction == episode.instruction
+        assert ("Success" if episode.success else "Failure") in recording.caption
+
+
+def test_a_long_episode_is_thinned() -> None:
+    recording = record(make_recordable_env("BabyAI-KeyCorridorS3R1-v0"), 1)
+    assert recording.steps > 2 * MAX_FRAMES
+    assert len(frames_of(recording)) <= MAX_FRAMES + 1
+
+
+def test_an_environment_without_pictures_shows_its_words() -> None:
+    recording = record(Buttons(), 0)
+    frames = frames_of(recording)
+    assert len(frames) == 2
+    assert len(np.unique(np.asarray(frames[0]).reshape(-1, 3), axis=0)) > 2  # not an empty frame
+
+
+def test_actions_without_probabilities_have_no_bars() -> None:
+    recording = record(make_env("Pendulum-v1"), 0)
+    assert recording.steps == 200
+    assert frames_of(recording)
