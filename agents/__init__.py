@@ -7,7 +7,7 @@ if __name__ != "heed.agents":
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError
 from heed.agents.dqn import DQN
-from heed.agents.load import AGENTS, load
+from heed.agents.loading import AGENTS, load
 from heed.agents.ppo import PPO
 
 __all__ = ["AGENTS", "DQN", "PPO", "CheckpointError", "LanguageAgent", "load"]

@@ -56,9 +56,8 @@ Self = TypeVar("Self", bound="LanguageAgent")
 class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
-    - `env` may be a language `VecEnv` (from `heed.envs.make`), one language environment, or an id; it is wrapped so
-      that the policy sees prompts. `policy_kwargs` takes `max_prompt_tokens` and `template` beside the policy's own
-      arguments.
+    - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
+      `policy_kwargs` takes `max_prompt_tokens` and `template` beside the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 
@@ -94,6 +93,15 @@ class LanguageAgent(BaseAlgorithm):
                 "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
             )
         return PromptVecEnv(env, language_model.encoder(template=template, max_tokens=max_tokens)), policy_kwargs
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON, defaults included.
+
+        Raises:
+            TypeError: if one cannot be written as JSON (a learning-rate function, say).
+        """
+        return {name: _to_json(name, value) for name, value in self._arguments.items()}
 
     @property
     def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
@@ -175,7 +183,7 @@ class LanguageAgent(BaseAlgorithm):
             folder / "agent.json",
             {
                 "class": type(self).__name__,
-                "arguments": {name: _to_json(name, value) for name, value in self._arguments.items()},
+                "arguments": self.hyperparameters,
                 "policy": {name: _to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
                 "language_model": {"name": language_model.name, "template": encoder.template},
                 "max_prompt_tokens": encoder.max_tokens,

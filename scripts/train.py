@@ -113,8 +113,9 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> TrainConfig:
-        """Return the configuration that `as_json` wrote."""
-        return cls(**{**saved, "run_dir": Path(saved["run_dir"])})
+        """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
+        options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
+        return cls(**{**options, "run_dir": Path(saved["run_dir"])})
 
 
 def train(config: TrainConfig) -> None:
@@ -205,7 +206,7 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
         if isinstance(error, ValueError) and type(error) is not ValueError:
             raise
         raise ConfigurationError(str(error)) from error
-    run.begin(config.as_json())
+    run.begin({**config.as_json(), "hyperparameters": agent.hyperparameters})
     return agent
 
 
@@ -228,7 +229,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
     checkpoint = run.latest_checkpoint()
     agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
     run.cut_curve(agent.num_timesteps)
-    run.rewrite_config(config.as_json())
+    run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})
     return agent
 
 

@@ -56,6 +56,7 @@ def test_a_run_folder_holds_what_a_run_is(tmp_path: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     assert config["env"] == LEVEL
     assert config["steps"] == 600
+    assert config["hyperparameters"]["gamma"] == load(RunFolder(folder).latest_checkpoint()).gamma  # type: ignore[attr-defined]
     assert TrainConfig.from_json(config).run_dir == folder
     assert len(list((folder / "checkpoints").iterdir())) <= 2
     assert list((folder / "tensorboard").glob("events.*"))
