@@ -97,7 +97,23 @@ def load_language_model(
         model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise LanguageModelError(_explain(name, error)) from error
-    return LanguageModel(model.eval(), tokenizer, name)
+    model.eval()
+    if not _is_causal(model):
+        raise LanguageModelError(
+            f"{name!r} reads its text in both directions, so it gives words no likelihood: "
+            "give a causal language model."
+        )
+    return LanguageModel(model, tokenizer, name)
+
+
+def _is_causal(model: PreTrainedModel) -> bool:
+    """Say whether what comes later in a text leaves the model's output before it alone."""
+    device = model.device
+    with torch.no_grad():
+        first, second = (
+            model(torch.tensor([tokens], device=device)).logits[0, :3] for tokens in ([1, 2, 3, 4], [1, 2, 3, 5])
+        )
+    return bool(torch.allclose(first, second, atol=1e-3, rtol=1e-3))
 
 
 def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
 from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
 from heed.policies.prompt import TEMPLATE
@@ -74,6 +76,26 @@ def test_a_model_that_is_not_there_gives_a_sentence(name: str, sentence: str) ->
     with pytest.raises(LanguageModelError, match=sentence) as caught:
         load_language_model(name)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_that_is_not_causal_is_refused(tmp_path: Path) -> None:
+    tokenizer = load_language_model("heed-tiny").tokenizer
+    size: dict[str, Any] = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    torch.manual_seed(0)
+    BertForMaskedLM(BertConfig(**size, intermediate_size=16, initializer_range=0.5)).save_pretrained(tmp_path / "bert")
+    tokenizer.save_pretrained(tmp_path / "bert")
+    with pytest.raises(LanguageModelError, match="reads its text in both directions"):
+        load_language_model(str(tmp_path / "bert"))
+    t5 = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    T5ForConditionalGeneration(t5).save_pretrained(tmp_path / "t5")
+    tokenizer.save_pretrained(tmp_path / "t5")
+    with pytest.raises(LanguageModelError, match="holds no causal language model"):
+        load_language_model(str(tmp_path / "t5"))
 
 
 def test_a_folder_without_a_tokenizer_or_weights_gives_a_sentence(folder: Path, tmp_path: Path) -> None:
