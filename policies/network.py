@@ -9,6 +9,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.language_model import LanguageModel
+from heed.policies.memory import Reading, ReadingMemory
 from heed.policies.prompt import PADDING
 from heed.policies.scoring import ActionTrie, Normalization, last_hidden_state, make_scorer
 
@@ -39,6 +40,8 @@ class LanguageNetwork(nn.Module):
         super().__init__()
         self.model = language_model.model
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
+        self.memory: ReadingMemory | None = ReadingMemory(self.model)
+        """Used in evaluation mode without gradients, as in rollouts; None to compute every reading anew."""
         self.scorer = None
         if head == "score":
             texts = getattr(action_space, "texts", None)
@@ -71,13 +74,19 @@ class LanguageNetwork(nn.Module):
             `head="score"`.
         """
         prompts, inverse = unique_prompts(observations.long())
+        if self.memory is None or self.training or torch.is_grad_enabled():
+            features, scores = self._read(prompts)
+        else:
+            features, scores = self.memory.read(prompts, self._read)
+        return features[inverse], None if scores is None else scores[inverse]
+
+    def _read(self, prompts: Tensor) -> Reading:
+        """Read different prompts, (B, L), the shortest first."""
+        chunks = chunks_by_length(prompts)
         if self.scorer is None:
-            features = torch.cat([last_hidden_state(self.model, chunk) for chunk in chunks_by_length(prompts)])
-            return features[inverse], None
-        read = [self.scorer(self.model, chunk) for chunk in chunks_by_length(prompts)]
-        return torch.cat([features for features, _ in read])[inverse], torch.cat([scores for _, scores in read])[
-            inverse
-        ]
+            return torch.cat([last_hidden_state(self.model, chunk) for chunk in chunks]), None
+        read = [self.scorer(self.model, chunk) for chunk in chunks]
+        return torch.cat([features for features, _ in read]), torch.cat([scores for _, scores in read])
 
 
 def unique_prompts(prompts: Tensor) -> tuple[Tensor, Tensor]:

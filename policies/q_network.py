@@ -97,6 +97,14 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
 
+    def _build(self, lr_schedule: Schedule) -> None:
+        """Make both networks and the optimizer; SB3 calls this at the end of its constructor."""
+        super()._build(lr_schedule)
+        # The target network outlives many checkpoints unchanged. What it remembers depends, in the last bit, on the
+        # batches in which it read, and a resumed training could not go on exactly.
+        target: Any = self.q_net_target
+        target.network.memory = None
+
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
         """Make one network with a language model of its own; SB3 calls this for online and target network."""
         assert isinstance(self.action_space, spaces.Discrete)

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from heed.policies.hidden_states import read_hidden_states
 from heed.policies.prompt import PADDING
 
 Normalization = Literal["mean", "sum"]
@@ -126,22 +127,18 @@ class PackedScorer(torch.nn.Module):
         Returns:
             The hidden state of each prompt's last token, (B, D), and the scores, (B, A).
         """
-        lengths = (prompts != PADDING).sum(dim=1)  # (B,)
-        hidden = self._hidden(model, prompts, lengths)  # (B, L + K, D)
-        rows = torch.arange(len(prompts), device=prompts.device)
-        last = hidden[rows, lengths - 1]  # (B, D)
-        read = torch.cat([last[:, None], hidden[:, prompts.shape[1] :]], dim=1)  # (B, 1 + K, D)
-        log_probabilities = torch.log_softmax(token_logits(model, read).to(_at_least_float32(hidden)), dim=-1)
+        read = self._read(model, prompts)  # (B, 1 + K, D)
+        log_probabilities = torch.log_softmax(token_logits(model, read).to(_at_least_float32(read)), dim=-1)
         token_scores = log_probabilities[:, self.flat_contexts, self.flat_tokens]  # (B, sum of T)
         scores = token_scores.new_zeros(len(prompts), self.n_actions)
-        return last, scores.index_add(1, self.flat_actions, token_scores) / self.divisors
+        return read[:, 0], scores.index_add(1, self.flat_actions, token_scores) / self.divisors
 
-    def _hidden(self, model: PreTrainedModel, prompts: Tensor, lengths: Tensor) -> Tensor:
-        tokens = prompts.clamp(min=0)
+    def _read(self, model: PreTrainedModel, prompts: Tensor) -> Tensor:
+        """Return the hidden states of each prompt's last token and of the inner nodes behind it, (B, 1 + K, D)."""
         if self.n_nodes == 0:
-            # Behind right padding nothing is read, so a causal model needs no mask at all.
-            return hidden_states(model, input_ids=tokens)
+            return last_hidden_state(model, prompts)[:, None]
         batch, length = prompts.shape
+        lengths = (prompts != PADDING).sum(dim=1)  # (B,)
         nodes = self.node_tokens.expand(batch, -1)
         positions = torch.arange(length, device=prompts.device).expand(batch, -1)
         node_positions = lengths[:, None] - 1 + self.node_depths
@@ -150,11 +147,13 @@ class PackedScorer(torch.nn.Module):
         mask[:, :, :length, :length] = torch.ones(length, length, dtype=torch.bool, device=prompts.device).tril()
         mask[:, :, length:, :length] = (prompts != PADDING)[:, None, None, :]
         mask[:, :, length:, length:] = self.ancestors
-        return hidden_states(
+        behind = torch.arange(length, size, device=prompts.device).expand(batch, -1)
+        return read_hidden_states(
             model,
-            input_ids=torch.cat([tokens, nodes], dim=1),
-            position_ids=torch.cat([positions, node_positions], dim=1),
-            attention_mask=mask,
+            torch.cat([prompts.clamp(min=0), nodes], dim=1),
+            torch.cat([lengths[:, None] - 1, behind], dim=1),
+            positions=torch.cat([positions, node_positions], dim=1),
+            mask=mask,
         )
 
 
@@ -228,15 +227,9 @@ def make_scorer(
 
 def last_hidden_state(model: PreTrainedModel, prompts: Tensor) -> Tensor:
     """Return the hidden state of each prompt's last token, (B, D), for `prompts` (B, L) padded with -1."""
-    hidden = hidden_states(model, input_ids=prompts.clamp(min=0))
     lengths = (prompts != PADDING).sum(dim=1)
-    return hidden[torch.arange(len(prompts), device=prompts.device), lengths - 1]
-
-
-def hidden_states(model: PreTrainedModel, **inputs: Any) -> Tensor:
-    """Return the last layer's hidden states, without the vocabulary's logits."""
-    output: Tensor = model.base_model(**inputs, use_cache=False).last_hidden_state
-    return output
+    # Behind right padding nothing is read, so a causal model needs no mask at all.
+    return read_hidden_states(model, prompts.clamp(min=0), lengths[:, None] - 1)[:, 0]
 
 
 def token_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
