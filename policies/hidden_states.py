@@ -104,7 +104,7 @@ def _last_layer(layer: Any, hidden: Tensor, read: Tensor, rotation: tuple[Tensor
 
 def _heads(projected: Tensor, attention: Any, norm: str | None) -> Tensor:
     """Split (B, S, H * E) into heads (B, H, S, E), normalised where the model does that (Qwen3)."""
-    heads = projected.unflatten(-1, (-1, attention.head_dim))
+    heads: Tensor = projected.unflatten(-1, (-1, attention.head_dim))
     if norm is not None and hasattr(attention, norm):
         heads = getattr(attention, norm)(heads)
     return heads.transpose(1, 2)
