@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+from abc import abstractmethod
 from collections import deque
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -14,10 +15,17 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
+from heed.agents.as_json import (
+    argument_from_json,
+    argument_to_json,
+    flatten_optimizer,
+    space_from_json,
+    space_to_json,
+    unflatten_optimizer,
+)
 from heed.agents.checkpoint import (
     CheckpointError,
     read_json,
@@ -28,7 +36,6 @@ from heed.agents.checkpoint import (
     write_tensors,
 )
 from heed.agents.random_state import get_random_state, set_random_state
-from heed.envs.contract import TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
 from heed.policies.prompt import PromptSpace, PromptVecEnv
@@ -101,7 +108,7 @@ class LanguageAgent(BaseAlgorithm):
         Raises:
             TypeError: if one cannot be written as JSON (a learning-rate function, say).
         """
-        return {name: _to_json(name, value) for name, value in self._arguments.items()}
+        return {name: argument_to_json(name, value) for name, value in self._arguments.items()}
 
     @property
     def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
@@ -124,8 +131,9 @@ class LanguageAgent(BaseAlgorithm):
         with torch.no_grad():
             return self._probabilities(prompts).cpu().numpy()
 
+    @abstractmethod
     def _probabilities(self, prompts: Any) -> Tensor:
-        raise NotImplementedError
+        """Return the probability of every action, (B, A), for prompts (B, L)."""
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -175,7 +183,7 @@ class LanguageAgent(BaseAlgorithm):
         (folder / "language_model").mkdir()
         language_model.save(folder / "language_model")
         write_tensors(folder / "policy.safetensors", self.policy.state_dict())
-        optimizer, tensors = _flatten_optimizer(self.policy.optimizer.state_dict())
+        optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
         write_tensors(folder / "optimizer.safetensors", tensors)
         random_numbers, random_tensors = get_random_state(self.action_space)
         write_tensors(folder / "random.safetensors", random_tensors)
@@ -184,10 +192,12 @@ class LanguageAgent(BaseAlgorithm):
             {
                 "class": type(self).__name__,
                 "arguments": self.hyperparameters,
-                "policy": {name: _to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
+                "policy": {
+                    name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"
+                },
                 "language_model": {"name": language_model.name, "template": encoder.template},
                 "max_prompt_tokens": encoder.max_tokens,
-                "action_space": _space_to_json(self.action_space),
+                "action_space": space_to_json(self.action_space),
                 "n_envs": self.n_envs,
                 "counters": {name: getattr(self, name) for name in self._counters},
                 "episodes": [list(self.ep_info_buffer or []), [float(s) for s in self.ep_success_buffer or []]],
@@ -248,11 +258,11 @@ class LanguageAgent(BaseAlgorithm):
             policy_kwargs={**saved["policy"], "model": language_model},
             device=device,
             _init_setup_model=False,
-            **{key: _from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
+            **{key: argument_from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
             **arguments,
         )
         agent.observation_space = encoder.space
-        agent.action_space = _space_from_json(saved["action_space"])
+        agent.action_space = space_from_json(saved["action_space"])
         agent.n_envs = saved["n_envs"]
         if env is not None:
             if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
@@ -273,7 +283,7 @@ class LanguageAgent(BaseAlgorithm):
         except RuntimeError as error:
             raise CheckpointError(f"{folder / 'policy.safetensors'} does not fit the agent: {error}") from None
         tensors = read_tensors(folder / "optimizer.safetensors")
-        self.policy.optimizer.load_state_dict(_unflatten_optimizer(saved["optimizer"], tensors))
+        self.policy.optimizer.load_state_dict(unflatten_optimizer(saved["optimizer"], tensors))
         for name, value in saved["counters"].items():
             setattr(self, name, value)
         infos, successes = saved["episodes"]
@@ -290,72 +300,3 @@ class LanguageAgent(BaseAlgorithm):
         if not isinstance(self.env, PromptVecEnv) or not hasattr(self.env.unwrapped, "set_state"):
             return None
         return self.env.set_state(state)
-
-
-def _flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Split an optimizer's state into JSON and tensors, named "<parameter>.<key>"."""
-    tensors, numbers = {}, {}
-    for index, entries in state["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value
-            else:
-                numbers[f"{index}.{key}"] = value
-    return {"groups": state["param_groups"], "numbers": numbers}, tensors
-
-
-def _unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**saved["numbers"], **tensors}.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in saved["groups"]]
-    return {"state": state, "param_groups": groups}
-
-
-def _to_json(name: str, value: Any) -> Any:
-    """Return a constructor argument as JSON; schedules are told apart by their key."""
-    if isinstance(value, LinearSchedule):
-        return {"linear_schedule": [value.start, value.end, value.end_fraction]}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
-        return list(value)
-    raise TypeError(
-        f"The argument {name}={value!r} cannot be saved without pickle. Give a number, or "
-        "stable_baselines3.common.utils.LinearSchedule for a schedule."
-    )
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, dict):
-        return LinearSchedule(*value["linear_schedule"])
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
-    match space:
-        case TextActions():
-            return {"texts": list(space.texts)}
-        case spaces.Discrete():
-            return {"n": int(space.n)}
-        case spaces.MultiDiscrete():
-            return {"nvec": space.nvec.tolist()}
-        case spaces.MultiBinary():
-            return {"binary": int(np.prod(space.shape))}
-        case spaces.Box():
-            return {"low": space.low.tolist(), "high": space.high.tolist(), "dtype": str(space.dtype)}
-    raise TypeError(f"The action space {space} cannot be saved.")
-
-
-def _space_from_json(saved: dict[str, Any]) -> spaces.Space[Any]:
-    if "texts" in saved:
-        return TextActions(saved["texts"])
-    if "n" in saved:
-        return spaces.Discrete(saved["n"])
-    if "nvec" in saved:
-        return spaces.MultiDiscrete(saved["nvec"])
-    if "binary" in saved:
-        return spaces.MultiBinary(saved["binary"])
-    dtype: Any = np.dtype(saved["dtype"]).type
-    return spaces.Box(np.array(saved["low"], dtype=dtype), np.array(saved["high"], dtype=dtype), dtype=dtype)

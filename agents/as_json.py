@@ -1,0 +1,93 @@
+"""What a checkpoint holds as JSON, and what as tensors: an agent's arguments, its action space, its optimizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.utils import LinearSchedule
+from torch import Tensor
+
+from heed.envs.contract import TextActions
+
+
+def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Split an optimizer's state into JSON and tensors, named "<parameter>.<key>"."""
+    tensors, numbers = {}, {}
+    for index, entries in state["state"].items():
+        for key, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{key}"] = value
+            else:
+                numbers[f"{index}.{key}"] = value
+    return {"groups": state["param_groups"], "numbers": numbers}, tensors
+
+
+def unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Put together what `flatten_optimizer` split."""
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in {**saved["numbers"], **tensors}.items():
+        index, key = name.split(".", 1)
+        state.setdefault(int(index), {})[key] = value
+    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in saved["groups"]]
+    return {"state": state, "param_groups": groups}
+
+
+def argument_to_json(name: str, value: Any) -> Any:
+    """Return a constructor argument as JSON; a schedule is told apart by its key.
+
+    Raises:
+        TypeError: if it is a function or another thing that JSON cannot hold.
+    """
+    if isinstance(value, LinearSchedule):
+        return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
+        return list(value)
+    raise TypeError(
+        f"The argument {name}={value!r} cannot be saved without pickle. Give a number, or "
+        "stable_baselines3.common.utils.LinearSchedule for a schedule."
+    )
+
+
+def argument_from_json(value: Any) -> Any:
+    """Return the argument that `argument_to_json` wrote."""
+    if isinstance(value, dict):
+        return LinearSchedule(*value["linear_schedule"])
+    return tuple(value) if isinstance(value, list) else value
+
+
+def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
+    """Return an action space as JSON.
+
+    Raises:
+        TypeError: if it is of a kind that SB3's algorithms do not act in.
+    """
+    match space:
+        case TextActions():
+            return {"texts": list(space.texts)}
+        case spaces.Discrete():
+            return {"n": int(space.n)}
+        case spaces.MultiDiscrete():
+            return {"nvec": space.nvec.tolist()}
+        case spaces.MultiBinary():
+            return {"binary": int(np.prod(space.shape))}
+        case spaces.Box():
+            return {"low": space.low.tolist(), "high": space.high.tolist(), "dtype": str(space.dtype)}
+    raise TypeError(f"The action space {space} cannot be saved.")
+
+
+def space_from_json(saved: dict[str, Any]) -> spaces.Space[Any]:
+    """Return the action space that `space_to_json` wrote."""
+    if "texts" in saved:
+        return TextActions(saved["texts"])
+    if "n" in saved:
+        return spaces.Discrete(saved["n"])
+    if "nvec" in saved:
+        return spaces.MultiDiscrete(saved["nvec"])
+    if "binary" in saved:
+        return spaces.MultiBinary(saved["binary"])
+    dtype: Any = np.dtype(saved["dtype"]).type
+    return spaces.Box(np.array(saved["low"], dtype=dtype), np.array(saved["high"], dtype=dtype), dtype=dtype)
