@@ -114,6 +114,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "scores": {name: round(score, 4) for name, score in scores.items()},
         "seconds": round(time.monotonic() - began),
+        "threads": torch.get_num_threads(),  # another number sums in another order, and ends a little elsewhere
     }
     (config.out / "card.json").write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8")
     return scores
