@@ -12,7 +12,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -106,7 +106,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     tokenizer.save_pretrained(config.out)
     (config.out / "generation_config.json").unlink(missing_ok=True)
     card = {
-        "command": "heed pretrain --out policies/heed_tiny",
+        "command": _command(config),
         "config": {name: value for name, value in asdict(config).items() if name != "out"},
         "observations": len(training),
         "held_out_observations": len(held_out),
@@ -220,6 +220,16 @@ def grounding(
         right += sorted(words) == sorted(question.place.split())
         total += 1
     return right / total
+
+
+def _command(config: PretrainConfig) -> str:
+    """Return the command line of `config`: options that are not the default."""
+    options = {
+        field.name: getattr(config, field.name)
+        for field in fields(config)
+        if field.default != getattr(config, field.name)
+    }
+    return " ".join(["heed pretrain", *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
 
 
 def _batch(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:

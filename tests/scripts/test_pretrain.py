@@ -91,4 +91,7 @@ def test_pretraining_writes_a_model_that_loads_and_is_the_same_for_the_same_seed
     loaded = load_language_model(str(tmp_path / "a"))
     text = next(iter(islice(corpus.documents([SEEN], questions=1, generator=random.Random(0)), 1)))
     assert loaded.tokenizer.decode(loaded.tokenizer.encode(text)) == text
-    assert json.loads((tmp_path / "a" / "card.json").read_text())["config"]["steps"] == 12
+    card = json.loads((tmp_path / "a" / "card.json").read_text())
+    assert card["config"]["steps"] == 12
+    options = "--steps 12 --batch-size 4 --per-level 80 --held-out 10"
+    assert card["command"] == f"heed pretrain --out {tmp_path / 'a'} {options}"
