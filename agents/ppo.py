@@ -61,7 +61,7 @@ class PPO(LanguageAgent, SB3PPO):
         gamma: float = 0.95,
         gae_lambda: float = 0.95,
         clip_range: float | Schedule = 0.2,
-        ent_coef: float = 0.005,
+        ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         max_grad_norm: float = 0.5,
         target_kl: float | None = None,
