@@ -21,6 +21,7 @@ from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
@@ -38,7 +39,7 @@ class DQN(LanguageAgent, SB3DQN):
     Args:
         policy: "LanguagePolicy" or a policy class.
         env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
-        learning_rate: a number or a schedule.
+        learning_rate: a number or a schedule; by default 5e-4 falling linearly to 5e-5.
         buffer_size: transitions that the replay buffer holds.
         learning_starts: steps of random actions before learning.
         batch_size: transitions in an update.
@@ -69,7 +70,7 @@ class DQN(LanguageAgent, SB3DQN):
         self,
         policy: str | type[DQNPolicy] = LANGUAGE_POLICY,
         env: Any = None,
-        learning_rate: float | Schedule = 5e-4,
+        learning_rate: float | Schedule = LinearSchedule(5e-4, 5e-5, 1.0),  # noqa: B008 - holds no state
         buffer_size: int = 50_000,
         learning_starts: int = 1_000,
         batch_size: int = 256,

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = {"ppo": 150_000, "dqn": 40_000}
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
+DEFAULT_STOP = {"ppo": 0.995, "dqn": 2.0}
+"""DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
 DEFAULT_ENVS = {"ppo": 32, "dqn": 16}
 LOG_INTERVAL = {"ppo": 1, "dqn": 10}
 """How often SB3 logs: in rollouts for PPO, in episodes for DQN."""
@@ -69,8 +71,8 @@ class TrainConfig:
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
-    stop_at_success: float = 0.995
-    """Stop early when this share of the last 500 episodes succeeded; a number above 1 trains to the last step."""
+    stop_at_success: float | None = None
+    """Stop early when this share of the last 500 episodes succeeded (default: 0.995 for ppo; dqn goes to the end)."""
     save_every: int = 10_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -105,6 +107,7 @@ class TrainConfig:
             steps=self.steps or DEFAULT_STEPS[self.agent],
             n_envs=self.n_envs or DEFAULT_ENVS[self.agent],
             run_dir=self.run_dir or folder,
+            stop_at_success=self.stop_at_success or DEFAULT_STOP[self.agent],
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -138,6 +141,7 @@ def train(config: TrainConfig) -> None:
     config = config.resolved()
     assert config.run_dir is not None
     assert config.steps is not None
+    assert config.stop_at_success is not None
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
     env = _make_env(config)
