@@ -167,6 +167,9 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
     trained = run.read_config()
+    out = config.out or run.path
+    if out.exists() and not out.is_dir():  # told before minutes of playing
+        raise ConfigurationError(f"--out {out} is a file, but must be a folder: give another.")
     agent = load(run.latest_checkpoint())
     env_id = config.env or trained["env"]
     with console.status("evaluating") as status:
@@ -178,6 +181,8 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             n_envs=config.n_envs,
             on_part=lambda part: status.update(f"evaluating: {part}, {config.episodes} episodes"),
         )
+        # Of the agent, not of the configuration: a training may have stopped early.
+        evaluation["trained_steps"] = agent.num_timesteps
         status.update("recording two episodes")
         env = make_recordable_env(env_id)
         recordings = [
@@ -185,7 +190,6 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             for seed in held_out_seeds(config.seed, RECORDED_EPISODES)
         ]
         env.close()
-    out = config.out or run.path
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "evaluation.json", evaluation)
     gifs = [recording.write(out / f"episode-{number}.gif") for number, recording in enumerate(recordings, 1)]

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 
 from heed.scripts.recording import Recording
 
-INK, FAINT = "#8a94a3", "#8a94a355"
-"""Of axes and grid: grey enough to be read on a white page and on a black one."""
-BLUE, GREEN, ORANGE, RED = "#3b82f6", "#22a06b", "#e08a1e", "#d9534f"
+INK, WHISKER, FAINT = "#8a94a3", "#010203", "#8a94a355"
+"""Of axes, intervals and grid. On the page they become the page's own colours, which differ in dark mode."""
+PAGE_COLORS = {INK: "var(--faint)", WHISKER: "var(--ink)"}
+BLUE, GREEN, ORANGE, RED, GREY = "#3b82f6", "#22a06b", "#e08a1e", "#d9534f", "#8b95a5"
 
 CURVES = (
     ("rollout/success_rate", "success rate", GREEN, (0.0, 1.02)),
@@ -95,13 +96,13 @@ def _draw_instructions(evaluation: dict[str, Any]) -> Figure:
         (f"{name} instruction", evaluation["instruction"][name], evaluation["instruction_ci95"][name], color)
         for name, color in bars
     ]
-    rows.append(("random policy", evaluation["random"]["success_rate"], evaluation["random"]["ci95"], INK))
+    rows.append(("random policy", evaluation["random"]["success_rate"], evaluation["random"]["ci95"], GREY))
     rows = [row for row in rows if row[1] is not None]
-    figure = Figure(figsize=(6.0, 0.5 * len(rows) + 0.7))
+    figure = Figure(figsize=(4.8, 0.45 * len(rows) + 0.7))
     axes = figure.subplots()
     for place, (_, rate, (low, high), color) in enumerate(rows):
         axes.barh(place, rate, color=color, height=0.62)
-        axes.plot([low, high], [place, place], color=INK, linewidth=2, solid_capstyle="butt")
+        axes.plot([low, high], [place, place], color=WHISKER, linewidth=2, solid_capstyle="butt")
         axes.text(max(rate, high) + 0.02, place, f"{rate:.2f}", va="center", color=INK, fontsize=11)
     axes.set_yticks(range(len(rows)), [row[0] for row in rows], fontsize=11)
     axes.set_xlim(0, 1.12)
@@ -118,7 +119,8 @@ def _draw_curve(
     points = [(point["steps"], point[key]) for point in curve if key in point]
     figure = Figure(figsize=(4.2, 2.4))
     axes = figure.subplots()
-    axes.plot([steps for steps, _ in points], [value for _, value in points], color=color, linewidth=1.6)
+    marker = "o" if len(points) == 1 else None  # a line through one point is not to be seen
+    axes.plot([steps for steps, _ in points], [value for _, value in points], color=color, linewidth=1.6, marker=marker)
     axes.set_title(name, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("steps")
     axes.ticklabel_format(axis="x", style="plain")
@@ -147,4 +149,6 @@ def _as_svg(figure: Figure) -> Markup:
     file = io.StringIO()
     figure.savefig(file, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None, "Creator": None})
     text = file.getvalue()
+    for color, page_color in PAGE_COLORS.items():
+        text = text.replace(color, page_color)
     return Markup(text[text.index("<svg") :])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,7 @@ def test_a_run_gets_its_files(run: RunFolder, tmp_path: Path, capsys: pytest.Cap
     for name in ("sampled", "greedy", "random"):
         assert {"success_rate", "ci95", "mean_length"} <= set(evaluation[name])
     assert evaluation["episodes"] == 4
+    assert evaluation["trained_steps"] == 16  # not the 64 of the configuration
     for number in (1, 2):
         with Image.open(tmp_path / "results" / f"episode-{number}.gif") as gif:
             assert getattr(gif, "n_frames", 1) > 2
@@ -115,6 +117,31 @@ def test_what_cannot_be_is_told_in_a_sentence(
     assert stop.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert not (run.path / "evaluation.json").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_told_before_anything_is_played(
+    run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def played(*_: Any, **__: Any) -> None:
+        raise AssertionError("episodes were played")
+
+    monkeypatch.setattr(evaluate_module, "evaluate_agent", played)
+    (tmp_path / "file").write_text("kept")
+    with pytest.raises(SystemExit):
+        evaluate_module.main([str(run.path), "--out", str(tmp_path / "file")])
+    assert "is a file, but must be a folder" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_damaged_checkpoint_is_told(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = RunFolder(tmp_path / "copy")
+    shutil.copytree(run.path, copy.path)
+    weights = copy.latest_checkpoint() / "policy.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    with pytest.raises(SystemExit) as stop:
+        evaluate_module.main([str(copy.path)])
+    assert stop.value.code == 2
+    assert "policy.safetensors is cut off" in capsys.readouterr().err.replace("\n", "")
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

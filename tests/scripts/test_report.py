@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from heed.scripts.recording import Recording
-from heed.scripts.report import how_to_read, write_report
+from heed.scripts.report import INK, WHISKER, how_to_read, write_report
 
 HOSTILE = "go to <script>alert('x')</script> the \"red\" ball"
 
@@ -94,6 +95,21 @@ def test_the_sentence_says_what_the_figures_mean() -> None:
     assert "no sign here that it listens" in how_to_read(evaluation(0.9, 0.9, 0.88))
     assert "only when the instruction is blank" in how_to_read(evaluation(0.9, 0.3, 0.88))
     assert "single instruction" in how_to_read(evaluation(0.9, 0.9, None))
+
+
+def test_plots_take_the_colours_of_the_page(page: str) -> None:
+    svg = page[page.index("<svg") : page.rindex("</svg>")]
+    assert "var(--faint)" in svg  # axes and labels
+    assert "var(--ink)" in svg  # intervals, which must stand out from the bars
+    assert not {INK, WHISKER} & set(re.findall(r"#[0-9a-f]{6}", svg))
+
+
+def test_the_headline_tells_the_steps_that_the_agent_was_trained_for(tmp_path: Path) -> None:
+    config = {"agent": "ppo", "model": "m", "head": "score", "steps": 120_000, "seed": 0, "run_dir": "runs/x"}
+    stopped_early = {**evaluation(), "trained_steps": 41_984}
+    page = write_report(tmp_path, evaluation=stopped_early, curve=[], config=config, recordings=[]).read_text()
+    assert "trained for 41 984 steps" in page
+    assert "120 000" not in page
 
 
 def test_a_page_without_a_run_or_a_curve(tmp_path: Path) -> None:
