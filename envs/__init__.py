@@ -12,6 +12,7 @@ from heed.envs.contract import (
     TextActions,
     language_space,
 )
+from heed.envs.history import History
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
@@ -21,6 +22,7 @@ __all__ = [
     "Check",
     "ContractError",
     "FreeText",
+    "History",
     "LanguageObservation",
     "LanguageVecEnv",
     "ProcessLanguageVecEnv",

@@ -30,6 +30,7 @@ from gymnasium import spaces
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT, OBJECT_TO_IDX, STATE_TO_IDX
 from minigrid.minigrid_env import MiniGridEnv
 
+from heed.envs.minigrid_speed import speed_up
 from heed.envs.verbalize import Verbalizer
 
 ACTION_TEXTS = ("turn left", "turn right", "go forward", "pick up", "drop", "toggle", "done")
@@ -40,6 +41,9 @@ NOTHING = "nothing"
 
 _UNSEEN, _EMPTY = OBJECT_TO_IDX["unseen"], OBJECT_TO_IDX["empty"]
 _WALL, _DOOR, _LAVA = OBJECT_TO_IDX["wall"], OBJECT_TO_IDX["door"], OBJECT_TO_IDX["lava"]
+_NO_THINGS = frozenset((_UNSEEN, _EMPTY, _WALL))
+# All that the words for walls depend on: what else is seen stands as if it were empty.
+_WALL_OR_DOOR = bytes(kind if kind in (_UNSEEN, _WALL, _DOOR) else _EMPTY for kind in range(256))
 _DOOR_STATES = {index: state for state, index in STATE_TO_IDX.items()}
 _RELATIVE_PLACES = ("in front of you", "behind you", "on your left", "on your right")
 _HEADINGS = ("ahead", "right", "behind", "left")  # of another heading, in quarter turns clockwise from ours
@@ -69,6 +73,7 @@ class MiniGridVerbalizer(Verbalizer):
         unwrapped = env.unwrapped
         if not isinstance(unwrapped, MiniGridEnv):
             raise TypeError(f"This verbalizer needs a MiniGrid environment, not {type(unwrapped).__name__}.")
+        speed_up(unwrapped)
         super().__init__(QuietLevelGeneration(env))
         self._minigrid = unwrapped
         self._start_position = (0, 0)
@@ -87,7 +92,7 @@ class MiniGridVerbalizer(Verbalizer):
         """Return what the agent sees and carries."""
         image: npt.NDArray[np.uint8] = observation["image"]
         words = _describe_view(image.tobytes(), image.shape[0], image.shape[1])
-        if any(place in observation["mission"] for place in _RELATIVE_PLACES):
+        if _speaks_of_the_start(observation["mission"]):
             return f"{words}; {self._describe_start()}"
         return words
 
@@ -107,33 +112,51 @@ class MiniGridVerbalizer(Verbalizer):
         return f"start {_place(side, ahead)} facing {heading}"
 
 
+@functools.lru_cache(maxsize=10_000)
+def _speaks_of_the_start(mission: str) -> bool:
+    return any(place in mission for place in _RELATIVE_PLACES)
+
+
 @functools.lru_cache(maxsize=100_000)
 def _describe_view(image: bytes, width: int, height: int) -> str:
     """Put MiniGrid's encoded view into words; memoised, since small levels show the same views again."""
-    cells = np.frombuffer(image, dtype=np.uint8).reshape(width, height, 3).tolist()
-    middle, last = width // 2, height - 1
-    view: dict[Cell, list[int]] = {}
-    for i in range(width):
-        for j in range(height):
-            if cells[i][j][0] != _UNSEEN:
-                view[i - middle, last - j] = cells[i][j]
-    carried = view.pop((0, 0), None)  # the agent's own cell shows what it carries
-
-    things = sorted(
-        (ahead + abs(side), ahead, side, _thing(cell))
-        for (side, ahead), cell in view.items()
-        if cell[0] not in (_EMPTY, _WALL)
-    )
-    phrases = [f"{name} {_place(side, ahead)}" for _, ahead, side, name in things]
-    phrases += _describe_walls(view)
-    if carried is not None and carried[0] not in (_EMPTY, _UNSEEN):
-        phrases.append(f"carrying {_thing(carried)}")
+    kinds = image[::3]
+    phrases = [
+        f"{_thing(image[3 * index : 3 * index + 3])} {place}"
+        for index, place in _places_in_order(width, height)
+        if kinds[index] not in _NO_THINGS
+    ]
+    phrases += _describe_walls(kinds.translate(_WALL_OR_DOOR), width, height)
+    own = (width // 2) * height + height - 1  # the agent's own cell shows what it carries
+    if kinds[own] not in (_EMPTY, _UNSEEN):
+        phrases.append(f"carrying {_thing(image[3 * own : 3 * own + 3])}")
     return "; ".join(phrases) or NOTHING
 
 
-def _describe_walls(view: dict[Cell, list[int]]) -> Iterator[str]:
+@functools.lru_cache(maxsize=16)
+def _places_in_order(width: int, height: int) -> tuple[tuple[int, str], ...]:
+    """Return the view's cells but the agent's own, the nearest first: each its index in the view, and its words."""
+    cells = [(i - width // 2, height - 1 - j) for i in range(width) for j in range(height)]
+    order = sorted((ahead + abs(side), ahead, side, index) for index, (side, ahead) in enumerate(cells))
+    return tuple((index, _place(side, ahead)) for distance, ahead, side, index in order if distance > 0)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _describe_walls(kinds: bytes, width: int, height: int) -> tuple[str, ...]:
+    """Return phrases that name every wall cell of the view; memoised, since many views differ in their things only."""
+    view = {
+        (i - width // 2, height - 1 - j): kinds[i * height + j]
+        for i in range(width)
+        for j in range(height)
+        if kinds[i * height + j] != _UNSEEN
+    }
+    view.pop((0, 0), None)  # what the agent carries
+    return tuple(_wall_phrases(view))
+
+
+def _wall_phrases(view: dict[Cell, int]) -> Iterator[str]:
     """Yield phrases that name every wall cell of the view, whole lines first."""
-    walls = {place for place, cell in view.items() if cell[0] == _WALL}
+    walls = {place for place, kind in view.items() if kind == _WALL}
     rows: dict[int, set[Cell]] = {}
     columns: dict[int, set[Cell]] = {}
     for side, ahead in view:
@@ -142,7 +165,7 @@ def _describe_walls(view: dict[Cell, list[int]]) -> Iterator[str]:
 
     def is_line(line: set[Cell]) -> bool:
         """Two or more walls, and nothing seen on the line but walls and doors."""
-        return len(line & walls) >= 2 and all(place in walls or view[place][0] == _DOOR for place in line)
+        return len(line & walls) >= 2 and all(place in walls or view[place] == _DOOR for place in line)
 
     told: set[Cell] = set()
     for ahead in sorted(rows):
@@ -205,9 +228,10 @@ def _place(side: int, ahead: int) -> str:
     return " ".join(parts) or "here"
 
 
-def _thing(cell: list[int]) -> str:
+@functools.lru_cache(maxsize=1_000)
+def _thing(code: bytes) -> str:
     """Return the name of an encoded thing: "red ball", "closed grey door", "lava"."""
-    kind, color, state = cell
+    kind, color, state = code
     name = IDX_TO_OBJECT[kind]
     if kind == _LAVA:
         return name

@@ -11,6 +11,7 @@ import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
 from heed.envs.contract import require_language_env, speaks_language
+from heed.envs.history import History
 from heed.envs.instructions import BlankInstruction, Instructions, SwappedInstruction
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
@@ -52,7 +53,12 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
 
 
 def make_env(
-    env_id: str, *, instructions: Instructions = "true", render_mode: str | None = None, **kwargs: Any
+    env_id: str,
+    *,
+    instructions: Instructions = "true",
+    history: int = 0,
+    render_mode: str | None = None,
+    **kwargs: Any,
 ) -> gymnasium.Env[Any, Any]:
     """Make one language environment.
 
@@ -61,21 +67,23 @@ def make_env(
     Args:
         env_id: as in `make_plain_env`.
         instructions: show the true instruction, none (`blank`) or another one of the level (`swapped`).
+        history: `length` of the `heed.envs.History` that shows past observations and actions too; 0 shows none.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
 
     Raises:
         UnknownEnvironmentError: if no environment has this id, with close names.
         ContractError: if the environment breaks the static part of the contract.
-        ValueError: if instructions are to be swapped but the level has only one.
+        ValueError: if instructions are to be swapped but the level has only one, or `history` is negative.
     """
     env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
     require_language_env(env)
     if instructions == "blank":
-        return BlankInstruction(env)
-    if instructions == "swapped":
-        return SwappedInstruction(env, instruction_pool(env_id, **kwargs))
-    return env
+        env = BlankInstruction(env)
+    elif instructions == "swapped":
+        env = SwappedInstruction(env, instruction_pool(env_id, **kwargs))
+    # Outermost, so that it remembers what the agent saw, whatever else changes that.
+    return History(env, length=history) if history else env
 
 
 def speaking(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
@@ -93,6 +101,7 @@ def make(
     seed: int | None = None,
     processes: int = 1,
     instructions: Instructions = "true",
+    history: int = 0,
     render_mode: str | None = None,
     **kwargs: Any,
 ) -> VecEnv:
@@ -105,16 +114,19 @@ def make(
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
         instructions: as in `make_env`.
+        history: as in `make_env`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environments.
 
     Raises:
         UnknownEnvironmentError, ContractError: as in `make_env`.
-        ValueError: if a number is not positive.
+        ValueError: if `n_envs` or `processes` is not positive; and as in `make_env`.
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
-    factory = functools.partial(make_env, env_id, instructions=instructions, render_mode=render_mode, **kwargs)
+    factory = functools.partial(
+        make_env, env_id, instructions=instructions, history=history, render_mode=render_mode, **kwargs
+    )
     if processes == 1:
         return LanguageVecEnv([factory] * n_envs, seed=seed)
     factory().close()  # an unknown id or a broken contract is told here, before processes start

@@ -157,7 +157,8 @@ def wander(env_id: str, *, episodes: int, steps: int) -> Iterator[tuple[MiniGrid
 
 
 def picture(env: MiniGridEnv) -> npt.NDArray[np.uint8]:
-    image: npt.NDArray[np.uint8] = env.gen_obs()["image"]
+    """Draw what the agent sees, as MiniGrid itself does, and not `heed.envs.minigrid_speed`."""
+    image: npt.NDArray[np.uint8] = MiniGridEnv.gen_obs(env)["image"]
     return image
 
 
