@@ -50,6 +50,7 @@ def evaluate_agent(
     *,
     episodes: int,
     seed: int,
+    history: int = 0,
     n_envs: int = 64,
     on_part: Callable[[str], None] = lambda part: None,
 ) -> dict[str, Any]:
@@ -60,6 +61,7 @@ def evaluate_agent(
         env_id: the environment; it must have the agent's actions.
         episodes: held-out episodes for each figure.
         seed: of the episodes.
+        history: as in `heed.envs.make.make_env`; the one that the agent was trained with.
         n_envs: episodes side by side.
         on_part: is told what is played next.
 
@@ -74,7 +76,8 @@ def evaluate_agent(
 
     def play(part: str, choose: Any, **options: Any) -> list[Episode]:
         on_part(part)
-        return run_episodes(functools.partial(make_env, env_id, **options), choose, seeds, n_envs=n_envs)
+        factory = functools.partial(make_env, env_id, history=history, **options)
+        return run_episodes(factory, choose, seeds, n_envs=n_envs)
 
     true = play("sampled", sampled(agent))
     summaries = {
@@ -172,19 +175,21 @@ def evaluate_run(config: EvaluateConfig) -> Path:
         raise ConfigurationError(f"--out {out} is a file, but must be a folder: give another.")
     agent = load(run.latest_checkpoint())
     env_id = config.env or trained["env"]
+    history = trained.get("history", 0)  # a run of an earlier version has none
     with console.status("evaluating") as status:
         evaluation = evaluate_agent(
             agent,
             env_id,
             episodes=config.episodes,
             seed=config.seed,
+            history=history,
             n_envs=config.n_envs,
             on_part=lambda part: status.update(f"evaluating: {part}, {config.episodes} episodes"),
         )
         # Of the agent, not of the configuration: a training may have stopped early.
         evaluation["trained_steps"] = agent.num_timesteps
         status.update("recording two episodes")
-        env = make_recordable_env(env_id)
+        env = make_recordable_env(env_id, history=history)
         recordings = [
             record_episode(agent, env, seed=seed, generator=np.random.default_rng(seed))
             for seed in held_out_seeds(config.seed, RECORDED_EPISODES)

@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import action_texts_of
+from heed.envs.history import History
 from heed.envs.make import make_env
 
 MAX_BYTES = 300_000
@@ -82,17 +83,21 @@ class Recording:
         return path
 
 
-def make_recordable_env(env_id: str) -> gymnasium.Env[Any, Any]:
+def make_recordable_env(env_id: str, *, history: int = 0) -> gymnasium.Env[Any, Any]:
     """Make a language environment that draws pictures, or if it cannot, one that does not.
+
+    Args:
+        env_id: as in `heed.envs.make.make_env`.
+        history: as in `heed.envs.make.make_env`.
 
     Raises:
         UnknownEnvironmentError, ContractError: as in `heed.envs.make.make_env`.
     """
-    env = make_env(env_id)
+    env = make_env(env_id, history=history)
     if "rgb_array" not in (env.metadata.get("render_modes") or ()):
         return env
     env.close()
-    return make_env(env_id, render_mode="rgb_array")
+    return make_env(env_id, history=history, render_mode="rgb_array")
 
 
 def record_episode(
@@ -273,7 +278,9 @@ def _choose(
 
 
 def _view(env: gymnasium.Env[Any, Any], observation: Any) -> _FrameImage:
-    return _picture(env) or _words_as_picture(observation["observation"])
+    # Of a history only its end, as a picture shows only what is there now; the past stands in the frames before.
+    words = env.newest_observation if isinstance(env, History) else observation["observation"]
+    return _picture(env) or _words_as_picture(words)
 
 
 def _picture(env: gymnasium.Env[Any, Any]) -> _FrameImage | None:

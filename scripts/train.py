@@ -24,6 +24,12 @@ STATS_WINDOW = 500
 DEFAULT_STOP = {"ppo": 0.995, "dqn": 2.0}
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
 DEFAULT_ENVS = {"ppo": 32, "dqn": 16}
+PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
+"""The default of --max-prompt-tokens, what each past observation of a history adds to it, and where that ends.
+
+In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
+takes 1024 altogether.
+"""
 LOG_INTERVAL = {"ppo": 1, "dqn": 10}
 """How often SB3 logs: in rollouts for PPO, in episodes for DQN."""
 
@@ -65,8 +71,11 @@ class TrainConfig:
     """Continue the run in --run-dir from its last checkpoint, with the options it began with. --steps may grow."""
     learning_rate: float | None = None
     """Learning rate at the start (default: the agent's; a large pretrained model wants 1e-5 or so)."""
-    max_prompt_tokens: int = 256
-    """Longest prompt; the end of a longer observation is cut, with a warning."""
+    history: int = 0
+    """Show the last observations and actions of the episode too: from this many observations to twice as many."""
+    max_prompt_tokens: int | None = None
+    """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning (default:
+    256, and with a history 64 more for each of the past observations that it may hold, but at most 1024)."""
     processes: int = 1
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
     device: str = "auto"
@@ -90,7 +99,7 @@ class TrainConfig:
             "save_every": 1,
             "keep_checkpoints": 1,
         }
-        for name, minimum in {**least, "eval_episodes": 0, "seed": 0}.items():
+        for name, minimum in {**least, "history": 0, "eval_episodes": 0, "seed": 0}.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
@@ -106,6 +115,7 @@ class TrainConfig:
             self,
             steps=self.steps or DEFAULT_STEPS[self.agent],
             n_envs=self.n_envs or DEFAULT_ENVS[self.agent],
+            max_prompt_tokens=self.max_prompt_tokens or _prompt_tokens(self.history),
             run_dir=self.run_dir or folder,
             stop_at_success=self.stop_at_success or DEFAULT_STOP[self.agent],
         )
@@ -119,6 +129,12 @@ class TrainConfig:
         """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
         options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+def _prompt_tokens(history: int) -> int:
+    """Return how long prompts may be unless it is said: a history holds up to `2 * history - 1` past observations."""
+    past = max(0, 2 * history - 1)
+    return min(PROMPT_TOKENS + MORE_PROMPT_TOKENS * past, MOST_PROMPT_TOKENS)
 
 
 def train(config: TrainConfig) -> None:
@@ -187,7 +203,7 @@ def _make_env(config: TrainConfig) -> VecEnv:
     from heed.envs.make import make
 
     assert config.n_envs is not None
-    return make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes)
+    return make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes, history=config.history)
 
 
 def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:

@@ -28,8 +28,10 @@ class Listener:
 
     def __init__(self, action_space: gymnasium.Space[Any]):
         self.action_space = action_space
+        self.seen: list[str] = []
 
     def action_probabilities(self, words: dict[str, list[str]]) -> Any:
+        self.seen += words["observation"]
         rows = np.zeros((len(words["instruction"]), 7))
         for row, instruction in zip(rows, words["instruction"], strict=True):
             row[2 if instruction.startswith("go to") else 0] = 1.0
@@ -63,6 +65,17 @@ def test_the_figures_are_those_of_episodes_counted_by_hand() -> None:
     assert [row["template"] for row in result["templates"]] == ["go to"]
     low, high = result["random"]["ci95"]
     assert 0 <= low <= result["random"]["success_rate"] <= high <= 1
+
+
+def test_a_history_is_shown_and_changes_nothing_else() -> None:
+    action_space = make_env(LEVEL).action_space
+    with_history: Any = Listener(action_space)
+    without: Any = Listener(action_space)
+    result = evaluate_agent(with_history, LEVEL, episodes=3, seed=5, history=2)
+    assert result == evaluate_agent(without, LEVEL, episodes=3, seed=5)  # a listener does not look
+    assert {text.count("\n> ") for text in with_history.seen} == {0, 1, 2, 3}
+    assert {text.count("\n> ") for text in without.seen} == {0}
+    assert all(text.endswith(end) for text, end in zip(with_history.seen, without.seen, strict=True))
 
 
 def test_a_level_with_one_instruction_has_nothing_to_swap() -> None:

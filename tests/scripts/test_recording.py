@@ -12,6 +12,7 @@ from gymnasium import spaces
 from PIL import Image
 
 from heed.agents.evaluation import run_episodes, sampled
+from heed.envs.history import History
 from heed.envs.make import make_env
 from heed.scripts.recording import MAX_BYTES, MAX_FRAMES, Recording, make_recordable_env, record_episode
 from tests.buttons import Buttons
@@ -78,6 +79,19 @@ def test_an_environment_without_pictures_shows_its_words() -> None:
     frames = frames_of(recording)
     assert len(frames) == 2
     assert len(np.unique(np.asarray(frames[0]).reshape(-1, 3), axis=0)) > 2  # not an empty frame
+
+
+def test_of_a_history_the_words_show_the_current_observation() -> None:
+    with_history = record(make_env("CartPole-v1", history=3), 0)
+    assert with_history.steps > 6
+    assert with_history.gif == record(make_env("CartPole-v1"), 0).gif
+
+
+def test_a_recordable_environment_has_the_history_that_is_asked_for() -> None:
+    for env_id in (LEVEL, "examples.boxes:Boxes-v0"):  # with pictures and without
+        env = make_recordable_env(env_id, history=2)
+        assert isinstance(env, History)
+        assert env.length == 2
 
 
 def test_actions_without_probabilities_have_no_bars() -> None:

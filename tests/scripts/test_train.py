@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from typing import Any
 
 import pytest
 
-from heed.agents import load
+from heed.agents import evaluation, load
+from heed.scripts import recording
 from heed.scripts import train as train_module
 from heed.scripts.errors import ConfigurationError
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train import TrainConfig, train
 
@@ -85,6 +88,55 @@ def test_a_killed_training_resumes_from_its_last_checkpoint_and_ends_as_if_nothi
         assert tensor.equal(weights_of(killed)[name]), name
 
 
+def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    # Small rooms, so that random actions end episodes at different times.
+    run_train("--env", "BabyAI-GoToObjS4-v0", "--steps", "512", "--history", "2", "--run-dir", str(whole))
+    config = json.loads((whole / "config.json").read_text())
+    assert (config["history"], config["max_prompt_tokens"]) == (2, 256 + 3 * 64)
+
+    # The same run, as if it had been stopped half-way.
+    shutil.copytree(whole, stopped)
+    shutil.rmtree(RunFolder(stopped).latest_checkpoint())
+    checkpoint = RunFolder(stopped).latest_checkpoint()
+    assert load(checkpoint).num_timesteps == 256
+    assert any(json.loads((checkpoint / "agent.json").read_text())["envs"]["actions"])  # within episodes
+    train_module.main(["--run-dir", str(stopped), "--resume"])
+    assert curve(stopped) == curve(whole)
+    for name, tensor in weights_of(whole).items():
+        assert tensor.equal(weights_of(stopped)[name]), name
+    with pytest.raises(SystemExit):
+        train_module.main(["--run-dir", str(stopped), "--resume", "--history", "3"])
+    assert "was begun with --history 2" in capsys.readouterr().err
+
+    lengths: list[int] = []
+    run_episodes, record_episode = evaluation.run_episodes, recording.record_episode
+
+    def run_and_note(make_env: Any, *arguments: Any, **options: Any) -> Any:
+        lengths.append(make_env().length)
+        return run_episodes(make_env, *arguments, **options)
+
+    def record_and_note(agent: Any, env: Any, **options: Any) -> Any:
+        lengths.append(env.length)
+        return record_episode(agent, env, **options)
+
+    monkeypatch.setattr(evaluation, "run_episodes", run_and_note)
+    monkeypatch.setattr(recording, "record_episode", record_and_note)
+    evaluate_run(EvaluateConfig(run_dir=whole, episodes=1, out=tmp_path / "results"))
+    assert lengths == [2] * 7  # sampled, greedy, random, blank and swapped, and two recordings
+    assert (tmp_path / "results" / "report.html").is_file()
+
+
+def test_prompts_may_be_longer_with_a_history() -> None:
+    def default(history: int) -> int | None:
+        return TrainConfig(history=history).resolved().max_prompt_tokens
+
+    assert [default(history) for history in (0, 1, 2, 6, 7, 100)] == [256, 320, 448, 960, 1024, 1024]
+    assert TrainConfig(history=5, max_prompt_tokens=300).resolved().max_prompt_tokens == 300
+
+
 def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     command = [sys.executable, "-m", "heed.scripts.train", *FEW, "--steps", "100000", "--run-dir", str(folder)]
@@ -131,6 +183,8 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
         (["--steps", "-5"], "--steps is -5, but must be at least 1"),
         (["--steps", "0"], "--steps is 0, but must be at least 1"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be positive"),
+        (["--history", "-1"], "--history is -1, but must be at least 0"),
+        (["--max-prompt-tokens", "0"], "--max-prompt-tokens is 0, but must be at least 8"),
         (["--max-prompt-tokens", "5000"], "takes at most 1024 tokens"),
         (["--device", "abacus"], "abacus"),
     ],
