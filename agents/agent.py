@@ -38,6 +38,7 @@ from heed.agents.checkpoint import (
 from heed.agents.random_state import get_random_state, set_random_state
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
+from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 
@@ -152,6 +153,10 @@ class LanguageAgent(BaseAlgorithm):
         if isinstance(path, io.BufferedIOBase):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         write_checkpoint(Path(path), self._write)
+        # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
+        for module in self.policy.modules():
+            if isinstance(module, LanguageNetwork):
+                module.forget()
 
     def set_logger(self, logger: Logger) -> None:
         """Log into `logger`; what a loaded agent had measured but not yet logged goes there too."""

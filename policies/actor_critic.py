@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from heed.policies.language_model import TINY, LanguageModel, load_language_model
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.precision import Precision
 from heed.policies.scoring import Normalization
 
 
@@ -34,6 +35,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         head: how actions come out of the language model.
         normalization: of the scores over an action's tokens.
         temperature: divides the scores.
+        train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         value_hidden: width of the value network's hidden layer.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
@@ -50,6 +53,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         head: Head = "score",
         normalization: Normalization = "mean",
         temperature: float = 1.0,
+        train_layers: int | None = None,
+        precision: Precision = "auto",
         value_hidden: int = 64,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -62,6 +67,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         self.head: Head = head
         self.normalization: Normalization = normalization
         self.temperature = temperature
+        self.train_layers = train_layers
+        self.precision: Precision = precision
         super().__init__(
             observation_space,
             action_space,
@@ -74,7 +81,14 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Make network, heads and optimizer; SB3 calls this at the end of its constructor."""
-        self.network = LanguageNetwork(self.language_model, self.action_space, self.head, self.normalization)
+        self.network = LanguageNetwork(
+            self.language_model,
+            self.action_space,
+            self.head,
+            self.normalization,
+            train_layers=self.train_layers,
+            precision=self.precision,
+        )
         self.features_dim = self.network.features_dim
         super()._build(lr_schedule)
         if self.head == "score":
@@ -83,7 +97,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
             nn.init.orthogonal_(self.action_net.weight, gain=0.01)
             nn.init.zeros_(self.action_net.bias)
-        self.optimizer = self.optimizer_class(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def _read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
         """Return the action distribution and the values, (B, 1), for prompts (B, L)."""

@@ -3,20 +3,35 @@
 A policy reads one position of a prompt, and a few behind it where actions are scored. All layers but the last need
 every position; the last needs keys and values of every position, but queries and the feed-forward network only where
 it is read. In a model of two layers that is almost half of the work. `transformers` computes all; for the Llama family
-(Llama, Mistral, Qwen2, Qwen3) this module takes the last layer apart.
+(Llama, SmolLM, Mistral, Qwen2, Qwen3) this module takes the last layer apart.
+
+The layers can also be run in two parts, so that what frozen layers give need be computed only once (`frozen.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 FAMILY = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 """Models whose last layer is known well enough to be computed in part."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LowerStates:
+    """What the lowest layers of a model gave, to go on from."""
+
+    states: Tensor
+    """(B, S, D)"""
+    layers: int
+    """How many layers that was."""
 
 
 def read_hidden_states(
@@ -26,61 +41,152 @@ def read_hidden_states(
     *,
     positions: Tensor | None = None,
     mask: Tensor | None = None,
+    cache: DynamicCache | None = None,
+    lower: LowerStates | None = None,
 ) -> Tensor:
     """Return the final hidden states at some positions.
 
     Args:
-        model: a language model with `sdpa` attention.
+        model: a causal language model.
         tokens: token ids, (B, S).
         read: where to read, (B, R).
         positions: position ids, (B, S); 0, 1, 2, ... unless given.
-        mask: what sees what, bool, (B, 1, S, S); causal unless given.
+        mask: what sees what, bool, (B, 1, S, P + S) with P columns in the cache; causal unless given.
+        cache: keys and values of tokens before these; those of these tokens are put behind them.
+        lower: what the lowest layers give for these tokens, if that is known.
 
     Returns:
         (B, R, D).
     """
     if computes_last_layer_in_part(model):
-        return _read_in_part(model, tokens, read, positions=positions, mask=mask)
-    given = {"position_ids": positions, "attention_mask": mask}
-    inputs = {name: tensor for name, tensor in given.items() if tensor is not None}
-    hidden: Tensor = model.base_model(input_ids=tokens, use_cache=False, **inputs).last_hidden_state
+        return _read_in_part(model, tokens, read, positions=positions, mask=mask, cache=cache, lower=lower)
+    given = {
+        "position_ids": positions,
+        "attention_mask": None if mask is None else as_attention_takes_it(model, mask),
+        "past_key_values": cache,
+    }
+    inputs = {name: value for name, value in given.items() if value is not None}
+    with contextlib.nullcontext() if lower is None else _without_lowest_layers(model, lower):
+        hidden: Tensor = model.base_model(input_ids=tokens, use_cache=cache is not None, **inputs).last_hidden_state
     return _pick(hidden, read)
+
+
+def read_lower_states(
+    model: PreTrainedModel, tokens: Tensor, layers: int, *, positions: Tensor | None, mask: Tensor | None
+) -> LowerStates:
+    """Return what the lowest `layers` layers give for `tokens`; the other arguments are `read_hidden_states`'s."""
+
+    class Reached(Exception):  # noqa: N818 - no error, the way out of the model's forward
+        def __init__(self, states: Tensor):
+            self.states = states
+
+    def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+        raise Reached(arguments[0])
+
+    given = {
+        "position_ids": positions,
+        "attention_mask": None if mask is None else as_attention_takes_it(model, mask),
+    }
+    inputs = {name: value for name, value in given.items() if value is not None}
+    hook = layers_of(model)[layers].register_forward_pre_hook(stop)
+    try:
+        model.base_model(input_ids=tokens, use_cache=False, **inputs)
+    except Reached as reached:
+        return LowerStates(states=reached.states, layers=layers)
+    finally:
+        hook.remove()
+    raise RuntimeError(f"{type(model).__name__} never came to its layer {layers}.")
+
+
+def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+    """Return the list of the model's layers, whatever it is called there.
+
+    Raises:
+        ValueError: if the model is no single stack of layers.
+    """
+    for module in model.base_model.children():
+        if isinstance(module, nn.ModuleList) and len(module) == model.config.get_text_config().num_hidden_layers:
+            return module
+    raise ValueError(f"{type(model).__name__} is not one stack of layers, so it cannot be frozen in part.")
+
+
+@contextlib.contextmanager
+def _without_lowest_layers(model: PreTrainedModel, lower: LowerStates) -> Iterator[None]:
+    """Let the model's forward begin at the states of `lower`."""
+    base, layers = model.base_model, layers_of(model)
+    name = next(name for name, module in base.named_children() if module is layers)
+    hook = layers[lower.layers].register_forward_pre_hook(lambda _, arguments: (lower.states, *arguments[1:]))
+    setattr(base, name, layers[lower.layers :])
+    try:
+        yield
+    finally:
+        setattr(base, name, layers)
+        hook.remove()
+
+
+def as_attention_takes_it(model: PreTrainedModel, mask: Tensor) -> Tensor:
+    """Return a bool mask as it is for `sdpa`, and as numbers to be added for what else would misread it in silence."""
+    if getattr(model.config, "_attn_implementation", None) == "sdpa":
+        return mask
+    lowest = torch.finfo(model.dtype).min
+    return torch.zeros_like(mask, dtype=model.dtype).masked_fill(~mask, lowest)
+
+
+def attention_window(model: PreTrainedModel) -> int | None:
+    """Return how many tokens back a layer of the model sees at the least, or None where all see everything."""
+    config = model.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None)
+    slides = "sliding_attention" in kinds if kinds is not None else window is not None
+    return int(window) if slides and window is not None else None
 
 
 def computes_last_layer_in_part(model: PreTrainedModel) -> bool:
     """Say whether the last layer of `model` is computed only where it is read."""
-    config = model.config
-    windowed = "sliding_attention" in (getattr(config, "layer_types", None) or ()) or (
-        getattr(config, "sliding_window", None) is not None and getattr(config, "layer_types", None) is None
-    )
     return (
         type(model.base_model).__name__ in FAMILY
-        and getattr(config, "_attn_implementation", None) == "sdpa"
-        and not windowed
+        and getattr(model.config, "_attn_implementation", None) == "sdpa"
+        and attention_window(model) is None
         and not getattr(model.base_model, "gradient_checkpointing", False)
     )
 
 
 def _read_in_part(
-    model: PreTrainedModel, tokens: Tensor, read: Tensor, *, positions: Tensor | None, mask: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    read: Tensor,
+    *,
+    positions: Tensor | None,
+    mask: Tensor | None,
+    cache: DynamicCache | None,
+    lower: LowerStates | None,
 ) -> Tensor:
     base: Any = model.base_model
     if positions is None:
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-    hidden = base.embed_tokens(tokens)  # (B, S, D)
+    hidden = base.embed_tokens(tokens) if lower is None else lower.states  # (B, S, D)
     rotation = base.rotary_emb(hidden, position_ids=positions)
-    for layer in base.layers[:-1]:
-        hidden = layer(hidden, attention_mask=mask, position_ids=positions, position_embeddings=rotation)
+    for layer in base.layers[0 if lower is None else lower.layers : -1]:
+        hidden = layer(
+            hidden, attention_mask=mask, position_ids=positions, position_embeddings=rotation, past_key_values=cache
+        )
     if mask is None:
         seen = torch.arange(tokens.shape[1], device=tokens.device) <= read[:, :, None]  # (B, R, S)
     else:
         seen = mask[:, 0].gather(1, read[:, :, None].expand(-1, -1, mask.shape[-1]))
-    final: Tensor = base.norm(_last_layer(base.layers[-1], hidden, read, rotation, seen))
+    final: Tensor = base.norm(_last_layer(base.layers[-1], hidden, read, rotation, seen, cache))
     return final
 
 
-def _last_layer(layer: Any, hidden: Tensor, read: Tensor, rotation: tuple[Tensor, Tensor], seen: Tensor) -> Tensor:
-    """Compute a Llama layer at the positions `read`, (B, R), each of which sees `seen`, (B, R, S)."""
+def _last_layer(
+    layer: Any,
+    hidden: Tensor,
+    read: Tensor,
+    rotation: tuple[Tensor, Tensor],
+    seen: Tensor,
+    cache: DynamicCache | None,
+) -> Tensor:
+    """Compute a Llama layer at the positions `read`, (B, R), each of which sees `seen`, (B, R, P + S)."""
     attention = layer.self_attn
     normed = layer.input_layernorm(hidden)
     query = _heads(attention.q_proj(_pick(normed, read)), attention, "q_norm")  # (B, H, R, D / H)
@@ -89,6 +195,8 @@ def _last_layer(layer: Any, hidden: Tensor, read: Tensor, rotation: tuple[Tensor
     cosine, sine = (part.expand(len(hidden), -1, -1) for part in rotation)  # (B, S, D / H)
     query = _rotate(query, _pick(cosine, read), _pick(sine, read))
     key = _rotate(key, cosine, sine)
+    if cache is not None:
+        key, value = cache.update(key, value, attention.layer_idx)
     mixed = functional.scaled_dot_product_attention(
         query,
         key,

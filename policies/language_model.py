@@ -1,4 +1,4 @@
-"""Language models: `heed-tiny`, or any Hugging Face causal model by local path or hub id."""
+"""Language models: `heed-tiny`, or any Hugging Face causal or encoder-decoder model by local path or hub id."""
 
 from __future__ import annotations
 
@@ -10,10 +10,20 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from heed.policies import tiny
 from heed.policies.prompt import TEMPLATE, PromptEncoder
+from heed.policies.scoring import decoder_start
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -28,7 +38,10 @@ class LanguageModelError(ValueError):
 
 @dataclass(eq=False)
 class LanguageModel:
-    """A causal language model with its tokenizer and the prompt template that suits it."""
+    """A language model with its tokenizer and the prompt template that suits it.
+
+    A causal model goes on from the prompt; an encoder-decoder reads it whole and begins anew.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -53,7 +66,13 @@ class LanguageModel:
             raise ValueError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
-        return PromptEncoder(self.tokenizer, template=template or self.template, max_tokens=max_tokens)
+        return PromptEncoder(
+            self.tokenizer,
+            template=template or self.template,
+            max_tokens=max_tokens,
+            # An encoder was trained on closed texts; behind an end token no causal model expects an action.
+            closed=bool(self.model.config.is_encoder_decoder),
+        )
 
     def action_tokens(self, texts: tuple[str, ...]) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt: after a space."""
@@ -66,13 +85,15 @@ class LanguageModel:
     def save(self, folder: Path) -> None:
         """Write configuration and tokenizer (not the weights) into `folder`."""
         self.model.config.save_pretrained(folder)
+        if self.model.generation_config is not None:
+            self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
 
 def load_language_model(
     name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
 ) -> LanguageModel:
-    """Load a causal language model with its tokenizer.
+    """Load a causal or encoder-decoder language model with its tokenizer.
 
     Args:
         name: `heed-tiny`, `heed-tiny-random`, a folder with a Hugging Face model, or a hub id such as
@@ -81,7 +102,7 @@ def load_language_model(
         dtype: of the weights.
 
     Raises:
-        LanguageModelError: if there is no such model, no network, or it is not a causal language model.
+        LanguageModelError: if there is no such model, no network, or it gives texts no likelihood.
     """
     if name in (TINY, TINY_RANDOM):
         return _load_tiny(name, dtype)
@@ -94,16 +115,25 @@ def load_language_model(
     try:
         config = AutoConfig.from_pretrained(**source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
-        model = AutoModelForCausalLM.from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
+        model = _auto_class(config).from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
     except (OSError, ValueError) as error:
         raise LanguageModelError(_explain(name, error)) from error
     model.eval()
-    if not _is_causal(model):
+    if config.is_encoder_decoder:
+        try:
+            decoder_start(model)
+        except ValueError as error:
+            raise LanguageModelError(f"{name!r} cannot be used: {error}.") from None
+    if not config.is_encoder_decoder and not _is_causal(model):
         raise LanguageModelError(
             f"{name!r} reads its text in both directions, so it gives words no likelihood: "
-            "give a causal language model."
+            "give a causal or an encoder-decoder language model."
         )
     return LanguageModel(model, tokenizer, name)
+
+
+def _auto_class(config: PretrainedConfig) -> Any:
+    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
 
 
 def _is_causal(model: PreTrainedModel) -> bool:
@@ -132,7 +162,9 @@ def rebuild_language_model(folder: Path, name: str, template: str) -> LanguageMo
     # A checkpoint may be a stranger's: nothing that it names is to be run.
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    model = _auto_class(config).from_config(config, attn_implementation="sdpa", trust_remote_code=False)
+    if (folder / "generation_config.json").exists():
+        model.generation_config = GenerationConfig.from_pretrained(folder)
     return LanguageModel(model.eval(), tokenizer, name, template)
 
 
@@ -143,7 +175,7 @@ def _looks_like_path(name: str) -> bool:
 def _explain(name: str, error: Exception) -> str:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     if Path(name).expanduser().is_dir():
-        return f"The folder {name!r} holds no causal language model with its tokenizer: {first_line}"
+        return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (
         f"Cannot load the language model {name!r}: it is neither {TINY!r} nor a folder here, and the Hugging Face hub "
         f"did not give it (is the name right, and is there a network?). {first_line}"

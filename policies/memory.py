@@ -1,62 +1,90 @@
-"""Readings of prompts, kept while the language model's weights stand still.
+"""Numbers computed from prompts, kept while the weights that computed them stand still.
 
-Rollouts and evaluations show a policy the same prompts over and over. What was read once need not be computed again
-until an update changes the weights.
+Rollouts and evaluations show a policy the same prompts over and over, and so do the epochs of an update to the frozen
+part of a language model. What was computed once need not be computed again until the weights change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from heed.policies.prompt import PADDING
 
-Reading = tuple[Tensor, Tensor | None]
-"""Features, (B, D), and scores, (B, A), where the head has them."""
+class WeightsWatch:
+    """Says whether some weights have changed since it was last asked."""
 
-MEMORY_BYTES = 64 * 2**20
-"""What the readings of one network may take up; beyond it they are forgotten and gathered anew."""
+    def __init__(self, parameters: Iterable[nn.Parameter]):
+        self._parameters = list(parameters)
+        self._state: tuple[tuple[int, int], ...] = ()
+
+    def changed(self) -> bool:
+        """Return True at first, and whenever a weight has changed."""
+        # Every change in place counts a tensor's version up; a tensor put in another's place has another address.
+        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self._parameters)
+        changed, self._state = state != self._state, state
+        return changed
 
 
-class ReadingMemory:
-    """Remembers what a model read in each prompt, until its weights change.
+class RowMemory:
+    """Rows of numbers by key, in one table that is bounded and emptied as soon as the weights change.
 
     Args:
-        model: whose weights are watched.
+        watched: the parameters that the rows are computed with.
+        max_rows: what the table may hold; when it is full, all is forgotten and gathered anew.
     """
 
-    def __init__(self, model: nn.Module):
-        self._parameters = list(model.parameters())
-        self._weights: tuple[tuple[int, int], ...] = ()
-        self._readings: dict[bytes, tuple[Tensor, Tensor | None]] = {}
+    def __init__(self, watched: Iterable[nn.Parameter], max_rows: int):
+        self.max_rows = max_rows
+        self._watch = WeightsWatch(watched)
+        self._starts: dict[bytes, int] = {}
+        self._used = 0
+        self._table: Tensor | None = None
 
-    def read(self, prompts: Tensor, compute: Callable[[Tensor], Reading]) -> Reading:
-        """Return the reading of each prompt; those that are new are computed together.
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def forget(self) -> None:
+        """Empty the table."""
+        self._starts.clear()
+        self._used, self._table = 0, None
+
+    def find(
+        self, keys: Sequence[bytes], counts: Sequence[int], compute: Callable[[list[int]], Tensor]
+    ) -> tuple[Tensor, Tensor] | None:
+        """Return the table and where in it the rows of each key start, (len(keys),).
 
         Args:
-            prompts: different prompts, (B, L), the shortest first.
-            compute: reads prompts of that form.
-        """
-        self._forget_if_changed()
-        rows = prompts.cpu().numpy()
-        keys = [row[: int((row != PADDING).sum())].tobytes() for row in rows]
-        new = [index for index, key in enumerate(keys) if key not in self._readings]
-        if new:
-            features, scores = compute(prompts[new] if len(new) < len(keys) else prompts)
-            if len(self._readings) * features[0].numel() * features.element_size() > MEMORY_BYTES:
-                kept = set(keys)
-                self._readings = {key: reading for key, reading in self._readings.items() if key in kept}
-            for place, index in enumerate(new):
-                self._readings[keys[index]] = (features[place], None if scores is None else scores[place])
-        found = [self._readings[key] for key in keys]
-        scores_found = [scores for _, scores in found if scores is not None]
-        return torch.stack([features for features, _ in found]), torch.stack(scores_found) if scores_found else None
+            keys: different ones.
+            counts: how many rows each key has.
+            compute: returns the rows, (sum of their counts, W), of the keys with the given indices.
 
-    def _forget_if_changed(self) -> None:
-        # Every change in place counts a tensor's version up; a tensor put in another's place has another address.
-        weights = tuple((parameter.data_ptr(), parameter._version) for parameter in self._parameters)
-        if weights != self._weights:
-            self._readings.clear()
-            self._weights = weights
+        Returns:
+            None if so many rows do not fit at all.
+        """
+        if self._watch.changed():
+            self.forget()
+        if sum(counts) > self.max_rows:
+            return None
+        new = [index for index, key in enumerate(keys) if key not in self._starts]
+        if self._used + sum(counts[index] for index in new) > self.max_rows:
+            self.forget()
+            new = list(range(len(keys)))
+        if new:
+            self._append(compute(new))
+            for index in new:
+                self._starts[keys[index]] = self._used
+                self._used += counts[index]
+        assert self._table is not None
+        return self._table, torch.tensor([self._starts[key] for key in keys], device=self._table.device)
+
+    def _append(self, rows: Tensor) -> None:
+        needed = self._used + len(rows)
+        if self._table is None or needed > len(self._table):
+            size = min(self.max_rows, max(2 * needed, 1024))
+            grown = rows.new_empty(size, rows.shape[1])
+            if self._table is not None:
+                grown[: self._used] = self._table[: self._used]
+            self._table = grown
+        self._table[self._used : needed] = rows

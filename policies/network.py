@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from heed.policies.batching import UniquePrompts
+from heed.policies.frozen import FrozenLayers, freeze
+from heed.policies.hidden_states import attention_window, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
-from heed.policies.memory import Reading, ReadingMemory
-from heed.policies.prompt import PADDING
-from heed.policies.scoring import ActionTrie, Normalization, last_hidden_state, make_scorer
+from heed.policies.memory import RowMemory
+from heed.policies.precision import Precision, autocast
+from heed.policies.prefixes import PrefixMemory
+from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
+from heed.policies.trie import ActionTrie, Tries, close_prefixes
 
 Head = Literal["score", "linear"]
 """How actions come out of a language model: by the likelihood of their texts, or by a linear layer."""
 
-
-MAX_CHUNKS, LEAST_CHUNK = 8, 32
-"""A batch is read in at most so many chunks, each of at least so many prompts."""
+READINGS_BYTES, PREFIX_BYTES, FROZEN_BYTES = 64 * 2**20, 1024 * 2**20, 1024 * 2**20
+"""What the memories of one network may take up: readings, keys and values of histories, states of frozen layers."""
 
 
 class LanguageNetwork(nn.Module):
     """A language model that reads prompts, each different one once.
 
     Args:
-        language_model: is used as it is, not copied.
+        language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
         action_space: for `head="score"` its `texts` name the actions.
         head: `score` or `linear`; with `linear` there are no scores, only features.
-        normalization: of the scores, `mean` or `sum` over an action's tokens.
+        normalization: of the scores, over an action's tokens.
+        train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
+        precision: of the model's arithmetic.
 
     Raises:
-        ValueError: if `head="score"` and the actions have no texts.
+        ValueError: if `head="score"` and the actions have no texts, or `train_layers` cannot be.
     """
 
     def __init__(
-        self, language_model: LanguageModel, action_space: spaces.Space[Any], head: Head, normalization: Normalization
+        self,
+        language_model: LanguageModel,
+        action_space: spaces.Space[Any],
+        head: Head,
+        normalization: Normalization,
+        *,
+        train_layers: int | None = None,
+        precision: Precision = "auto",
     ):
         super().__init__()
         self.model = language_model.model
+        self.precision: Precision = precision
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
-        self.memory: ReadingMemory | None = ReadingMemory(self.model)
-        """Used in evaluation mode without gradients, as in rollouts; None to compute every reading anew."""
+        self.normalization: Normalization = normalization
         self.scorer = None
+        actions: list[list[int]] = [[0]]  # one token: no inner nodes
         if head == "score":
             texts = getattr(action_space, "texts", None)
             if texts is None:
@@ -50,8 +65,36 @@ class LanguageNetwork(nn.Module):
                     f"head='score' chooses among actions that have names, but the action space is {action_space}. "
                     "Use head='linear', or an environment with Discrete actions and `action_texts`."
                 )
-            trie = ActionTrie.build(language_model.action_tokens(texts))
-            self.scorer = make_scorer(self.model, trie, normalization)
+            actions = language_model.action_tokens(texts)
+            if normalization == "siblings":
+                actions = close_prefixes(actions, language_model.tokenizer.eos_token_id)
+        self.tries = Tries([ActionTrie.build(actions)])
+        if head == "score":
+            self.scorer = make_scorer(self.model, self.tries, normalization)
+
+        freeze(self.model, train_layers)
+        self.is_frozen = train_layers == 0
+        self.frozen = self._frozen_layers(train_layers) if train_layers else None
+        width = (self.features_dim + (self.tries.n_actions if self.scorer else 0)) * 8
+        self.memory: RowMemory | None = RowMemory(self.model.parameters(), READINGS_BYTES // width)
+        """Used where weights stand still, as in rollouts; None to compute every reading anew."""
+        self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if self._knows_prefixes() else None
+
+    def _frozen_layers(self, train_layers: int) -> FrozenLayers | None:
+        below = len(layers_of(self.model)) - train_layers
+        if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
+            return None
+        if self.scorer:
+            self.scorer.ways = ("packed",)
+        return FrozenLayers(self.model, below, FROZEN_BYTES)
+
+    def _knows_prefixes(self) -> bool:
+        return (
+            not self.model.config.is_encoder_decoder
+            and attention_window(self.model) is None
+            and self.frozen is None
+            and (self.scorer is None or "packed" in self.scorer.ways)
+        )
 
     def train(self, mode: bool = True) -> LanguageNetwork:
         """Set the mode of all but the language model, which stays in evaluation.
@@ -60,8 +103,14 @@ class LanguageNetwork(nn.Module):
         change of policy.
         """
         super().train(mode)
-        self.model.eval()
+        self.model.train(False)
         return self
+
+    def forget(self) -> None:
+        """Forget what was computed: the next prompts are read as by a network that was just loaded."""
+        for memory in (self.memory, self.prefixes, None if self.frozen is None else self.frozen.memory):
+            if memory is not None:
+                memory.forget()
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read prompts.
@@ -73,37 +122,53 @@ class LanguageNetwork(nn.Module):
             The hidden state of each prompt's last token, (B, D), and the action scores, (B, A), with
             `head="score"`.
         """
-        prompts, inverse = unique_prompts(observations.long())
-        if self.memory is None or self.training or torch.is_grad_enabled():
-            features, scores = self._read(prompts)
-        else:
-            features, scores = self.memory.read(prompts, self._read)
-        return features[inverse], None if scores is None else scores[inverse]
+        batch = UniquePrompts.of(observations)
+        still = not (self.training or torch.is_grad_enabled())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
+        readings = readings[batch.inverse]
+        return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None
 
-    def _read(self, prompts: Tensor) -> Reading:
-        """Read different prompts, (B, L), the shortest first."""
-        chunks = chunks_by_length(prompts)
-        if self.scorer is None:
-            return torch.cat([last_hidden_state(self.model, chunk) for chunk in chunks]), None
-        read = [self.scorer(self.model, chunk) for chunk in chunks]
-        return torch.cat([features for features, _ in read]), torch.cat([scores for _, scores in read])
+    def _remember(self, batch: UniquePrompts, still: bool) -> Tensor:
+        """Return the readings of prompts, (U, D + A); those that are new are computed together."""
+
+        def compute(new: list[int]) -> Tensor:
+            part = batch if len(new) == len(batch.keys) else batch.select(new)
+            readings = self._read_on(part) if still else None
+            return self._read(part) if readings is None else readings
+
+        found = None if self.memory is None else self.memory.find(batch.keys, [1] * len(batch.keys), compute)
+        if found is None:
+            return compute(list(range(len(batch.keys))))
+        table, rows = found
+        return table[rows]
+
+    def _read(self, batch: UniquePrompts) -> Tensor:
+        """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
+        readings = []
+        with autocast(self.model, self.precision):
+            for rows in batch.chunks(extra=self.tries.n_nodes):
+                prompts = batch.part(rows)
+                read = read_hidden_states if self.frozen is None else self.frozen.reader(prompts, batch.keys[rows])
+                if self.scorer is None:
+                    readings.append([last_hidden_state(self.model, prompts, read=read)])
+                else:
+                    readings.append([*self.scorer(self.model, prompts, self.tries, read=read)])
+        return torch.cat([_joined(parts) for parts in readings])
+
+    def _read_on(self, batch: UniquePrompts) -> Tensor | None:
+        """Return the readings of prompts that begin like those read last, or None if they do not."""
+        if self.prefixes is None:
+            return None
+        with autocast(self.model, self.precision):
+            hidden = self.prefixes.read(batch)
+            if hidden is None:
+                return None
+            if self.scorer is None:
+                return _joined([hidden[:, 0]])
+            return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
 
 
-def unique_prompts(prompts: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the different rows of `prompts` (B, L), the shortest first, and for each row where it is among them."""
-    unique, inverse = torch.unique(prompts[:, : _longest(prompts)], dim=0, return_inverse=True)
-    order = (unique != PADDING).sum(dim=1).argsort(stable=True)
-    return unique[order], order.argsort()[inverse]
-
-
-def chunks_by_length(prompts: Tensor) -> list[Tensor]:
-    """Split `prompts` (B, L), the shortest first, into equal chunks, each cut to its own longest prompt.
-
-    A batch is padded to its longest prompt, and most are much shorter; chunks waste less on padding.
-    """
-    count = max(1, min(MAX_CHUNKS, len(prompts) // LEAST_CHUNK))
-    return [chunk[:, : _longest(chunk)] for chunk in prompts.tensor_split(count)]
-
-
-def _longest(prompts: Tensor) -> int:
-    return max(1, int((prompts != PADDING).sum(dim=1).max()))
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Put features and scores side by side, in float32 at least, as the heads and losses compute."""
+    return torch.cat([part if part.dtype == torch.float64 else part.float() for part in parts], dim=1)

@@ -38,12 +38,20 @@ class PromptEncoder:
         tokenizer: of the language model.
         template: text with `{instruction}` and `{observation}`.
         max_tokens: the length of a row. A longer prompt loses the end of its observation, with a warning.
+        closed: keep the end token that the tokenizer closes a text with.
 
     Raises:
         ValueError: if the template lacks a field, or has others.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, template: str = TEMPLATE, max_tokens: int = 256):
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        template: str = TEMPLATE,
+        max_tokens: int = 256,
+        closed: bool = False,
+    ):
         try:
             bare = template.format(instruction="", observation="")
         except (KeyError, IndexError, ValueError) as error:
@@ -53,6 +61,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.template = template
         self.max_tokens = max_tokens
+        self.closed = closed
         if len(self._tokens(bare)) >= max_tokens:
             raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
         self.integer: type[np.signedinteger[Any]] = np.int16 if len(tokenizer) <= np.iinfo(np.int16).max else np.int32
@@ -118,7 +127,9 @@ class PromptEncoder:
 
     def _tokens(self, text: str) -> list[int]:
         tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=True)
-        # Some tokenizers close every text with an end token, behind which no model expects an action.
+        if self.closed:
+            return tokens
+        # Some tokenizers close every text with an end token.
         if tokens and tokens[-1] in {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}:
             tokens.pop()
         return tokens

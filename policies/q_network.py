@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from heed.policies.language_model import TINY, LanguageModel, load_language_model
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.precision import Precision
 from heed.policies.scoring import Normalization
 
 
@@ -34,9 +35,13 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         language_model: LanguageModel,
         head: Head,
         normalization: Normalization,
+        train_layers: int | None,
+        precision: Precision,
     ):
         super().__init__(observation_space, action_space)
-        self.network = LanguageNetwork(language_model, action_space, head, normalization)
+        self.network = LanguageNetwork(
+            language_model, action_space, head, normalization, train_layers=train_layers, precision=precision
+        )
         width = self.network.features_dim
         if head == "score":
             self.state_value = nn.Linear(width, 1)
@@ -69,6 +74,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             target network must not be the same object).
         head: how Q-values come out of the language model.
         normalization: of the scores over an action's tokens.
+        train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
     """
@@ -82,6 +89,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         model: str | LanguageModel = TINY,
         head: Head = "score",
         normalization: Normalization = "mean",
+        train_layers: int | None = None,
+        precision: Precision = "auto",
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
@@ -89,6 +98,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
+        self.train_layers = train_layers
+        self.precision: Precision = precision
         super().__init__(
             observation_space,
             action_space,
@@ -102,8 +113,11 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         super()._build(lr_schedule)
         # The target network outlives many checkpoints unchanged. What it remembers depends, in the last bit, on the
         # batches in which it read, and a resumed training could not go on exactly.
+        # A frozen model is the same in both networks, and so is what they remember of it.
+        online: Any = self.q_net
         target: Any = self.q_net_target
-        target.network.memory = None
+        target.network.memory = online.network.memory if online.network.is_frozen else None
+        target.network.prefixes = None
 
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
         """Make one network with a language model of its own; SB3 calls this for online and target network."""
@@ -114,5 +128,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             language_model=self.language_model.copy(),
             head=self.head,
             normalization=self.normalization,
+            train_layers=self.train_layers,
+            precision=self.precision,
         )
         return network.to(self.device)

@@ -1,174 +1,265 @@
-"""Log-likelihoods of action texts under a causal language model.
+"""Log-likelihoods of action texts under a language model.
 
 score(a | prompt) is the log-probability of the action's tokens after the prompt, by default their mean: sums
 favour short texts (TWOSOME, arXiv 2401.14151, section 4.2). Scoring actions rather than writing text goes back to
 GLAM (arXiv 2302.02662).
 
-`PackedScorer` forwards each prompt once, with all inner nodes of the actions' trie packed behind it; a node sees
-the prompt and its own ancestors only. Leaves are read, never forwarded. `naive_scores` is the definition, one
-forward per prompt and action: tests hold the first against the second.
+All ways to score do the same: they compute hidden states at the contexts of the actions' trie, that is at the prompt's
+last token and at the inner nodes, and read there what each token's probability is. They differ in how they get the
+states:
+
+- *packed*: one forward over the prompt with the nodes behind it, where a node sees the prompt and its own ancestors;
+- *cached*: the prompt first, its keys and values kept, and the nodes after it. The prompt needs no mask then, which
+  pays for long ones;
+- *encoder-decoder*: the prompt goes into the encoder, once; each branch of the trie is a row of the decoder, and all
+  rows share the encoder's keys and values;
+- *naive*: one forward for each prompt and action. It is the definition, and what a model gets for which no other way
+  is exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
-from heed.policies.hidden_states import read_hidden_states
+from heed.policies.hidden_states import attention_window, read_hidden_states
 from heed.policies.prompt import PADDING
+from heed.policies.trie import ActionTrie, Tries
 
-Normalization = Literal["mean", "sum"]
-"""How the log-probabilities of an action's tokens become one score."""
+Normalization = Literal["mean", "sum", "siblings"]
+"""How the log-probabilities of an action's tokens become one score: their mean; their sum; or their sum with each
+token's probability shared among the tokens that actions have there, which makes the scores log-probabilities of the
+actions themselves."""
 
+Way = Literal["packed", "cached", "encoder-decoder", "naive"]
 
-@dataclass(frozen=True, kw_only=True)
-class ActionTrie:
-    """The token sequences of all actions, merged where they begin alike.
+CACHED_FROM = 300
+"""Prompt tokens from which the cached way is the faster one, where both are exact (`heed benchmark` compares them)."""
 
-    Context 0 is the prompt's last token; context k > 0 is inner node k - 1. Reading token `tokens[a][t]` at context
-    `contexts[a][t]` gives the log-probability of the t-th token of action a.
-    """
-
-    node_tokens: tuple[int, ...]
-    """The token of each inner node, K of them; a node stands behind its parent."""
-    node_parents: tuple[int, ...]
-    """The parent of each inner node: an inner node, or -1 for the prompt's last token."""
-    contexts: tuple[tuple[int, ...], ...]
-    tokens: tuple[tuple[int, ...], ...]
-
-    @classmethod
-    def build(cls, actions: Sequence[Sequence[int]]) -> ActionTrie:
-        """Build the trie of `actions`, each a sequence of token ids.
-
-        Raises:
-            ValueError: if an action has no tokens, or two have the same.
-        """
-        nodes: dict[tuple[int, ...], int] = {}
-        contexts = []
-        for action in map(tuple, actions):
-            if not action:
-                raise ValueError("An action text has no tokens: the tokenizer drops all of its characters.")
-            for length in range(1, len(action)):
-                nodes.setdefault(action[:length], len(nodes))
-            contexts.append(tuple(nodes[action[:t]] + 1 if t else 0 for t in range(len(action))))
-        if len({tuple(action) for action in actions}) < len(actions):
-            raise ValueError("Two action texts become the same tokens, so no score can tell them apart.")
-        return cls(
-            node_tokens=tuple(path[-1] for path in nodes),
-            node_parents=tuple(nodes.get(path[:-1], -1) for path in nodes),
-            contexts=tuple(contexts),
-            tokens=tuple(tuple(action) for action in actions),
-        )
-
-    @property
-    def node_depths(self) -> tuple[int, ...]:
-        """How many tokens each inner node is behind the prompt's last token: 1 for the first of an action."""
-        depths: list[int] = []
-        for parent in self.node_parents:
-            depths.append(1 if parent < 0 else depths[parent] + 1)
-        return tuple(depths)
-
-    def ancestors(self) -> Tensor:
-        """Return which nodes each inner node sees, itself included: bool, (K, K)."""
-        size = len(self.node_tokens)
-        seen = torch.eye(size, dtype=torch.bool)
-        for node, parent in enumerate(self.node_parents):
-            if parent >= 0:
-                seen[node] |= seen[parent]
-        return seen
+Read = Callable[..., Tensor]
+"""Reads hidden states: `read_hidden_states`, or something that knows part of them already."""
 
 
-class PackedScorer(torch.nn.Module):
-    """Scores all actions after a prompt with one forward.
+class ActionScorer:
+    """Scores actions after prompts.
 
     Args:
-        trie: of the actions' tokens.
-        normalization: `mean` or `sum` over an action's tokens.
+        ways: those to use; with both `packed` and `cached`, the length of the prompts decides.
+        normalization: of an action's tokens.
     """
 
-    node_tokens: Tensor
-    node_depths: Tensor
-    ancestors: Tensor
-    flat_contexts: Tensor
-    flat_tokens: Tensor
-    flat_actions: Tensor
-    divisors: Tensor
+    def __init__(self, ways: Sequence[Way] = ("packed", "cached"), normalization: Normalization = "mean"):
+        self.ways: tuple[Way, ...] = tuple(ways)
+        self.normalization: Normalization = normalization
 
-    def __init__(self, trie: ActionTrie, normalization: Normalization = "mean"):
-        super().__init__()
-        self.n_actions = len(trie.tokens)
-        self.n_nodes = len(trie.node_tokens)
-        lengths = [len(tokens) for tokens in trie.tokens]
-        buffers = {
-            "node_tokens": torch.tensor(trie.node_tokens, dtype=torch.long),
-            "node_depths": torch.tensor(trie.node_depths, dtype=torch.long),
-            "ancestors": trie.ancestors(),
-            "flat_contexts": torch.tensor([c for path in trie.contexts for c in path]),
-            "flat_tokens": torch.tensor([t for path in trie.tokens for t in path]),
-            "flat_actions": torch.tensor([a for a, length in enumerate(lengths) for _ in range(length)]),
-            "divisors": torch.tensor([n if normalization == "mean" else 1 for n in lengths]),
-        }
-        for name, tensor in buffers.items():
-            # They follow from the action texts, so a checkpoint need not hold them.
-            self.register_buffer(name, tensor, persistent=False)
-
-    def forward(self, model: PreTrainedModel, prompts: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, model: PreTrainedModel, prompts: Tensor, tries: Tries, *, read: Read = read_hidden_states
+    ) -> tuple[Tensor, Tensor]:
         """Score every action after each prompt.
 
         Args:
-            model: a causal language model with `sdpa` attention.
+            model: a language model.
             prompts: token ids, (B, L), padded with -1 on the right.
+            tries: of the actions' tokens, one for all prompts or one for each.
+            read: how to read hidden states.
 
         Returns:
-            The hidden state of each prompt's last token, (B, D), and the scores, (B, A).
+            The hidden state of the first context, (B, D): the prompt's last token, or the decoder's first. And the
+            scores, (B, A), which are -inf where a prompt has fewer than A actions.
         """
-        read = self._read(model, prompts)  # (B, 1 + K, D)
-        log_probabilities = torch.log_softmax(token_logits(model, read).to(_at_least_float32(read)), dim=-1)
-        token_scores = log_probabilities[:, self.flat_contexts, self.flat_tokens]  # (B, sum of T)
-        scores = token_scores.new_zeros(len(prompts), self.n_actions)
-        return read[:, 0], scores.index_add(1, self.flat_actions, token_scores) / self.divisors
+        way = self.way_for(model, prompts, tries)
+        if way == "naive":
+            return last_hidden_state(model, prompts), self._naive(model, prompts, tries)
+        if way == "encoder-decoder":
+            hidden = read_branches(model, prompts, tries)
+        elif way == "cached":
+            hidden = read_cached(model, prompts, tries, read=read)
+        else:
+            hidden = read(model, **vars(pack(prompts, tries)))
+        return hidden[:, 0], score_contexts(model, hidden, tries, self.normalization)
 
-    def _read(self, model: PreTrainedModel, prompts: Tensor) -> Tensor:
-        """Return the hidden states of each prompt's last token and of the inner nodes behind it, (B, 1 + K, D)."""
-        if self.n_nodes == 0:
-            return last_hidden_state(model, prompts)[:, None]
-        batch, length = prompts.shape
-        lengths = (prompts != PADDING).sum(dim=1)  # (B,)
-        nodes = self.node_tokens.expand(batch, -1)
-        positions = torch.arange(length, device=prompts.device).expand(batch, -1)
-        node_positions = lengths[:, None] - 1 + self.node_depths
-        size = length + self.n_nodes
-        mask = torch.zeros(batch, 1, size, size, dtype=torch.bool, device=prompts.device)
-        mask[:, :, :length, :length] = torch.ones(length, length, dtype=torch.bool, device=prompts.device).tril()
-        mask[:, :, length:, :length] = (prompts != PADDING)[:, None, None, :]
-        mask[:, :, length:, length:] = self.ancestors
-        behind = torch.arange(length, size, device=prompts.device).expand(batch, -1)
-        return read_hidden_states(
-            model,
-            torch.cat([prompts.clamp(min=0), nodes], dim=1),
-            torch.cat([lengths[:, None] - 1, behind], dim=1),
-            positions=torch.cat([positions, node_positions], dim=1),
-            mask=mask,
+    def way_for(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Way:
+        """Return the way in which such prompts are scored."""
+        length = prompts.shape[1]
+        window = attention_window(model)
+        if window is not None and length + tries.depth > window:
+            return "naive"  # a mask of ours would not know the window
+        if self.ways == ("packed", "cached"):
+            return "packed" if length < CACHED_FROM or tries.n_nodes == 0 else "cached"
+        return self.ways[0]
+
+    def _naive(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Tensor:
+        groups = range(len(prompts)) if tries.count > 1 else [0] * len(prompts)
+        rows = []
+        for row, group in enumerate(groups):
+            lengths = tries.lengths[group].tolist()
+            actions = [tries.tokens[group, a, :n].tolist() for a, n in enumerate(lengths) if n]
+            scores = naive_scores(model, prompts[row : row + 1], actions, self.normalization)[0]
+            rows.append(torch.nn.functional.pad(scores, (0, tries.n_actions - len(actions)), value=-torch.inf))
+        return torch.stack(rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packed:
+    """Prompts with the inner nodes of tries behind them, as `read_hidden_states` takes them."""
+
+    tokens: Tensor
+    """Token ids, (B, L + K)."""
+    read: Tensor
+    """Where each row is read: at the prompt's last token and at the nodes, (B, 1 + K)."""
+    positions: Tensor | None
+    """Position ids, (B, L + K)."""
+    mask: Tensor | None
+    """What sees what, bool, (B, 1, L + K, P + L + K)."""
+
+
+def pack(prompts: Tensor, tries: Tries, *, starts: Tensor | None = None, cached: int = 0) -> Packed:
+    """Put the inner nodes of `tries` behind prompts.
+
+    Args:
+        prompts: token ids, (B, L), padded with -1 on the right.
+        tries: one for all prompts or one for each.
+        starts: how many tokens stand before each prompt in a cache, (B,).
+        cached: the columns P of that cache, of which row b uses the first starts[b].
+    """
+    batch, length = prompts.shape
+    device, nodes = prompts.device, tries.n_nodes
+    real = prompts != PADDING
+    lengths = real.sum(dim=1)[:, None]
+    places = torch.arange(length + nodes, device=device)
+    if nodes == 0 and starts is None:
+        # Behind right padding nothing is read, so a causal model needs no mask at all.
+        return Packed(tokens=prompts.clamp(min=0), read=lengths - 1, positions=None, mask=None)
+    before = torch.zeros_like(lengths) if starts is None else starts[:, None]
+    positions = torch.cat(
+        [
+            before + places[:length],
+            before + lengths - 1 + tries.node_depths.expand(batch, -1),
+        ],
+        dim=1,
+    )
+    mask = torch.zeros(batch, 1, length + nodes, cached + length + nodes, dtype=torch.bool, device=device)
+    if starts is not None:
+        mask[..., :cached] = (torch.arange(cached, device=device) < before)[:, None, None]
+    mask[:, :, :length, cached : cached + length] = places[:length] <= places[:length, None]
+    mask[:, :, length:, cached : cached + length] = real[:, None, None]
+    mask[:, 0, length:, cached + length :] = tries.ancestors
+    return Packed(
+        tokens=torch.cat([prompts.clamp(min=0), tries.node_tokens.expand(batch, -1)], dim=1),
+        read=torch.cat([lengths - 1, places[length:].expand(batch, -1)], dim=1),
+        positions=positions,
+        mask=mask,
+    )
+
+
+def read_cached(model: PreTrainedModel, prompts: Tensor, tries: Tries, *, read: Read = read_hidden_states) -> Tensor:
+    """Return the hidden states at all contexts, (B, 1 + K, D): first the prompt's, then the nodes'."""
+    batch = len(prompts)
+    real = prompts != PADDING
+    lengths = real.sum(dim=1)[:, None]
+    cache = DynamicCache()
+    last = read(model, prompts.clamp(min=0), lengths - 1, cache=cache)
+    if tries.n_nodes == 0:
+        return last
+    seen = torch.cat(
+        [
+            real[:, None].expand(-1, tries.n_nodes, -1),
+            tries.ancestors.expand(batch, -1, -1),
+        ],
+        dim=2,
+    )
+    nodes = read(
+        model,
+        tries.node_tokens.expand(batch, -1),
+        torch.arange(tries.n_nodes, device=prompts.device).expand(batch, -1),
+        positions=lengths - 1 + tries.node_depths,
+        mask=seen[:, None],
+        cache=cache,
+    )
+    return torch.cat([last, nodes], dim=1)
+
+
+def read_branches(model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Tensor:
+    """Return an encoder-decoder's hidden states at all contexts, (B, 1 + K, D).
+
+    A mask over the trie would be wrong: T5's decoder takes the distance between tokens from where they stand in the
+    row, not from position ids. So each branch of the trie is a row. Their common beginning, the decoder's first
+    token, is computed once, and so are the keys and values of the encoder's states.
+    """
+    batch = len(prompts)
+    real = prompts != PADDING
+    whole: Any = model
+    encoded = whole.get_encoder()(input_ids=prompts.clamp(min=0), attention_mask=real.long()).last_hidden_state
+    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    decoder = whole.get_decoder()
+
+    def decode(tokens: Tensor, states: Tensor, seen: Tensor) -> Tensor:
+        output = decoder(
+            input_ids=tokens,
+            encoder_hidden_states=states,
+            encoder_attention_mask=seen.long(),
+            past_key_values=cache,
+            use_cache=True,
         )
+        hidden: Tensor = output.last_hidden_state
+        return hidden
+
+    start = torch.full((batch, 1), decoder_start(model), device=prompts.device)
+    first = decode(start, encoded, real)
+    if tries.n_nodes == 0:
+        return first
+    branches = tries.branches.expand(batch, -1, -1)  # (B, R, U)
+    rows = branches.shape[1]
+    cache.batch_repeat_interleave(rows)
+    behind = decode(
+        branches.flatten(0, 1), encoded.repeat_interleave(rows, dim=0), real.repeat_interleave(rows, dim=0)
+    )  # (B * R, U, D)
+    places = tries.node_places.expand(batch, -1)
+    by_prompt = behind.reshape(batch, -1, behind.shape[-1])  # (B, R * U, D)
+    return torch.cat([first, by_prompt.gather(1, places[:, :, None].expand(-1, -1, behind.shape[-1]))], dim=1)
 
 
-class NaiveScorer(torch.nn.Module):
-    """Scores actions by the definition; for models on which the packed forward is not exact."""
+def decoder_start(model: PreTrainedModel) -> int:
+    """Return the token with which the decoder of an encoder-decoder begins.
 
-    def __init__(self, trie: ActionTrie, normalization: Normalization = "mean"):
-        super().__init__()
-        self.actions = trie.tokens
-        self.normalization: Normalization = normalization
+    Raises:
+        ValueError: if the model does not say.
+    """
+    # Where a model keeps it has moved from one configuration to the other between versions of transformers.
+    for config in (model.config, model.generation_config):
+        start = getattr(config, "decoder_start_token_id", None)
+        if start is not None:
+            return int(start)
+    raise ValueError("it does not say with which token its decoder begins: set decoder_start_token_id in config.json")
 
-    def forward(self, model: PreTrainedModel, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what `PackedScorer.forward` returns."""
-        scores = naive_scores(model, prompts, self.actions, self.normalization)
-        return last_hidden_state(model, prompts), scores
+
+def score_contexts(model: PreTrainedModel, hidden: Tensor, tries: Tries, normalization: Normalization) -> Tensor:
+    """Return the scores, (B, A), given the hidden states at all contexts, (B, 1 + K, D)."""
+    logits = token_logits(model, hidden)
+    logits = logits.to(_at_least_float32(logits))
+    batch = len(logits)
+    if normalization == "siblings":
+        siblings = tries.siblings.expand(batch, -1, -1)
+        shares = logits.gather(2, siblings.clamp(min=0)).masked_fill(siblings < 0, -torch.inf)
+        # A context of a trie smaller than the largest has no siblings at all, and is never read.
+        totals = shares.masked_fill((siblings < 0).all(dim=2, keepdim=True), 0.0).logsumexp(dim=2)
+    else:
+        totals = logits.logsumexp(dim=2)  # (B, 1 + K)
+    contexts, tokens = tries.contexts.expand(batch, -1, -1), tries.tokens.expand(batch, -1, -1)  # (B, A, T)
+    rows = torch.arange(batch, device=logits.device)[:, None, None]
+    log_probabilities = logits[rows, contexts, tokens] - totals[rows, contexts]
+    lengths = tries.lengths  # (G, A)
+    real = torch.arange(tokens.shape[2], device=logits.device) < lengths[:, :, None]
+    scores = log_probabilities.masked_fill(~real, 0.0).sum(dim=2)
+    if normalization == "mean":
+        scores = scores / lengths.clamp(min=1)
+    return scores.masked_fill(lengths == 0, -torch.inf)
 
 
 def naive_scores(
@@ -177,10 +268,10 @@ def naive_scores(
     """Score every action after each prompt with one full forward for each pair: the definition.
 
     Args:
-        model: a causal language model.
+        model: a language model.
         prompts: token ids, (B, L), padded with -1 on the right.
         actions: A sequences of token ids.
-        normalization: `mean` or `sum` over an action's tokens.
+        normalization: of an action's tokens.
 
     Returns:
         The scores, (B, A).
@@ -190,52 +281,91 @@ def naive_scores(
         prompt = prompt[prompt != PADDING]
         row = []
         for action in actions:
-            tokens = torch.cat([prompt, torch.tensor(action, dtype=prompt.dtype, device=prompt.device)])
-            logits = model(input_ids=tokens[None], use_cache=False).logits[0]  # (L + T, V)
-            log_probabilities = torch.log_softmax(logits.to(_at_least_float32(logits)), dim=-1)
-            picked = log_probabilities[len(prompt) - 1 : -1].gather(1, tokens[len(prompt) :, None])
+            logits = _logits_of(model, prompt, torch.tensor(action, dtype=prompt.dtype, device=prompt.device))  # (T, V)
+            logits = logits.to(_at_least_float32(logits))
+            if normalization == "siblings":
+                for t, line in enumerate(logits):
+                    elsewhere = {other[t] for other in actions if len(other) > t and other[:t] == action[:t]}
+                    barred = [token for token in range(len(line)) if token not in elsewhere]
+                    logits = logits.index_put(
+                        (torch.tensor(t), torch.tensor(barred)), torch.tensor(-torch.inf, dtype=logits.dtype)
+                    )
+            picked = torch.log_softmax(logits, dim=-1)[torch.arange(len(action)), torch.tensor(action)]
             row.append(picked.mean() if normalization == "mean" else picked.sum())
         rows.append(torch.stack(row))
     return torch.stack(rows)
 
 
-def make_scorer(
-    model: PreTrainedModel, trie: ActionTrie, normalization: Normalization, tolerance: float = 1e-3
-) -> PackedScorer | NaiveScorer:
-    """Return the packed scorer if it is exact for this model, else the naive one.
+def _logits_of(model: PreTrainedModel, prompt: Tensor, action: Tensor) -> Tensor:
+    """Return the logits, (T, V), from which the tokens of `action` are drawn after `prompt`."""
+    logits: Tensor
+    if model.config.is_encoder_decoder:
+        start = torch.full((1,), decoder_start(model), device=prompt.device)
+        given = torch.cat([start, action[:-1]])
+        logits = model(input_ids=prompt[None], decoder_input_ids=given[None], use_cache=False).logits[0]
+        return logits
+    tokens = torch.cat([prompt, action])
+    logits = model(input_ids=tokens[None], use_cache=False).logits[0]
+    return logits[len(prompt) - 1 : -1]
 
-    Not every attention implementation heeds the packed mask (some ignore it in silence), so this tries it out
-    on one short prompt and compares.
+
+def make_scorer(model: PreTrainedModel, tries: Tries, normalization: Normalization) -> ActionScorer:
+    """Return a scorer whose ways are exact for this model.
+
+    Not every attention implementation heeds a mask of ours (some ignore it in silence), and not every architecture
+    turns hidden states into logits by its output embedding alone. So each way is tried out on short prompts and
+    compared with the definition.
     """
-    packed = PackedScorer(trie, normalization).to(model.device)
+    candidates: tuple[Way, ...] = ("encoder-decoder",) if model.config.is_encoder_decoder else ("packed", "cached")
+    exact = [way for way in candidates if _is_exact(model, ActionScorer((way,), normalization), tries)]
+    if not exact:
+        warnings.warn(
+            f"{type(model).__name__} with {model.config._attn_implementation} attention scores actions exactly only "
+            "one by one, which is slow. Load it with attn_implementation='sdpa' if it can.",
+            stacklevel=2,
+        )
+    return ActionScorer(exact or ["naive"], normalization)
+
+
+def _is_exact(model: PreTrainedModel, scorer: ActionScorer, tries: Tries) -> bool:
+    """Say whether `scorer` gives what the definition gives, as nearly as the model's numbers can tell."""
+    tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.15
     vocabulary = int(model.config.get_text_config().vocab_size)
-    prompts = torch.tensor([[1, 2, 3, 4, PADDING], [4, 3, PADDING, PADDING, PADDING]], device=model.device) % vocabulary
-    prompts[0, 4] = prompts[1, 2:] = PADDING
+    prompts = torch.tensor([[1, 2, 3, 4, 5], [4, 3, 6, 1, 2]], device=model.device) % vocabulary
+    prompts[1, 2:] = PADDING
+    tries = tries.rows(torch.zeros(1, dtype=torch.long)) if tries.count > 1 else tries
     training = model.training
-    model.eval()
+    model.train(False)
     try:
         with torch.no_grad():
-            expected = naive_scores(model, prompts, trie.tokens, normalization)
-            _, scores = packed(model, prompts)
-        exact = bool(torch.allclose(scores, expected, atol=tolerance, rtol=tolerance))
-    except (RuntimeError, ValueError, TypeError, IndexError):
-        exact = False  # the model does not take such a mask or such positions
+            expected = ActionScorer(["naive"], scorer.normalization)(model, prompts, tries)[1]
+            scores = scorer(model, prompts, tries)[1]
+        return bool(torch.allclose(scores, expected, atol=tolerance, rtol=tolerance))
+    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
+        return False  # the model does not take such a mask, such positions or such a cache
     finally:
         model.train(training)
-    return packed if exact else NaiveScorer(trie, normalization)
 
 
-def last_hidden_state(model: PreTrainedModel, prompts: Tensor) -> Tensor:
-    """Return the hidden state of each prompt's last token, (B, D), for `prompts` (B, L) padded with -1."""
-    lengths = (prompts != PADDING).sum(dim=1)
-    # Behind right padding nothing is read, so a causal model needs no mask at all.
-    return read_hidden_states(model, prompts.clamp(min=0), lengths[:, None] - 1)[:, 0]
+def last_hidden_state(model: PreTrainedModel, prompts: Tensor, *, read: Read = read_hidden_states) -> Tensor:
+    """Return the hidden state that follows each prompt, (B, D), for `prompts` (B, L) padded with -1.
+
+    It is that of the prompt's last token, or with an encoder-decoder that of the decoder's first.
+    """
+    if model.config.is_encoder_decoder:
+        return read_branches(model, prompts, _NO_NODES)[:, 0]
+    return read(model, **vars(pack(prompts, _NO_NODES)))[:, 0]
+
+
+_NO_NODES = Tries([ActionTrie.build([[0]])])
 
 
 def token_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Apply the model's output embedding, and its soft cap where it has one (Gemma 2), to `hidden`."""
+    """Apply the model's output embedding to `hidden`, as the model itself does."""
+    if getattr(model.config, "scale_decoder_outputs", False):  # T5 with tied embeddings
+        hidden = hidden * model.config.d_model**-0.5
     logits: Tensor = model.get_output_embeddings()(hidden)
-    cap = getattr(model.config, "final_logit_softcapping", None)
+    cap = getattr(model.config, "final_logit_softcapping", None)  # Gemma 2
     return torch.tanh(logits / cap) * cap if cap else logits
 
 

@@ -22,6 +22,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
 )
 
 VOCABULARY = 50
@@ -38,6 +40,15 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
         GPT2Config(vocab_size=VOCABULARY, n_layer=2, n_embd=32, n_head=4, n_positions=128, **extra)
     ),
     "llama": lambda **extra: LlamaForCausalLM(LlamaConfig(**_GATED, **extra)),
+    # SmolLM is a Llama with tied embeddings and three query heads to one of keys and values.
+    "smollm": lambda **extra: LlamaForCausalLM(
+        LlamaConfig(
+            **{**_GATED, "hidden_size": 48, "num_attention_heads": 6},
+            tie_word_embeddings=True,
+            rope_parameters={"rope_theta": 1e5, "rope_type": "default"},
+            **extra,
+        )
+    ),
     "qwen2": lambda **extra: Qwen2ForCausalLM(Qwen2Config(**_GATED, **extra)),
     "qwen3": lambda **extra: Qwen3ForCausalLM(Qwen3Config(**_GATED, head_dim=8, **extra)),
     "mistral": lambda **extra: MistralForCausalLM(MistralConfig(**_GATED, sliding_window=None, **extra)),
@@ -48,10 +59,33 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
 }
 
 
+T5: dict[str, Any] = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+
+ENCODER_DECODERS: dict[str, Callable[..., PreTrainedModel]] = {
+    "t5": lambda **extra: T5ForConditionalGeneration(
+        T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, **T5, **extra)
+    ),
+    # As T5 1.1 and Flan-T5: a gated feed-forward network, and an output embedding of its own.
+    "flan-t5": lambda **extra: T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=VOCABULARY,
+            decoder_start_token_id=0,
+            tie_word_embeddings=False,
+            feed_forward_proj="gated-gelu",
+            **T5,
+            **extra,
+        )
+    ),
+}
+
+
 def build(family: str, *, attention: str = "sdpa", seed: int = 0) -> PreTrainedModel:
     """Build a small random model in float64 with larger weights than usual, so that mistakes show."""
     torch.manual_seed(seed)
-    model = BUILDERS[family](initializer_range=0.3, attn_implementation=attention)
+    if family in ENCODER_DECODERS:
+        model = ENCODER_DECODERS[family](initializer_factor=1.0, attn_implementation=attention)
+    else:
+        model = BUILDERS[family](initializer_range=0.3, attn_implementation=attention)
     model.double()
     model.train(False)
     return model

@@ -8,7 +8,7 @@ import torch
 from heed.policies.hidden_states import computes_last_layer_in_part, read_hidden_states
 from tests.small_models import BUILDERS, VOCABULARY, build
 
-IN_PART = {"llama", "mistral", "qwen2", "qwen3"}
+IN_PART = {"llama", "mistral", "qwen2", "qwen3", "smollm"}
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor]:

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditional
 
 from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
 from heed.policies.prompt import TEMPLATE
+from heed.policies.scoring import decoder_start
 from tests.small_models import build
 
 
@@ -91,19 +92,40 @@ def test_a_model_that_is_not_causal_is_refused(tmp_path: Path) -> None:
     tokenizer.save_pretrained(tmp_path / "bert")
     with pytest.raises(LanguageModelError, match="reads its text in both directions"):
         load_language_model(str(tmp_path / "bert"))
-    t5 = T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    T5ForConditionalGeneration(t5).save_pretrained(tmp_path / "t5")
-    tokenizer.save_pretrained(tmp_path / "t5")
-    with pytest.raises(LanguageModelError, match="holds no causal language model"):
-        load_language_model(str(tmp_path / "t5"))
+
+
+def save_t5(folder: Path, **extra: Any) -> str:
+    tokenizer = load_language_model("heed-tiny").tokenizer
+    torch.manual_seed(0)
+    size = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **size, **extra)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_encoder_decoder_is_loaded_and_its_prompts_are_closed(tmp_path: Path) -> None:
+    loaded = load_language_model(save_t5(tmp_path / "t5", decoder_start_token_id=0))
+    assert isinstance(loaded.model, T5ForConditionalGeneration)
+    assert loaded.encoder(max_tokens=64).closed
+    (tmp_path / "saved").mkdir()
+    loaded.save(tmp_path / "saved")
+    rebuilt = rebuild_language_model(tmp_path / "saved", loaded.name, loaded.template)
+    assert isinstance(rebuilt.model, T5ForConditionalGeneration)
+    assert decoder_start(rebuilt.model) == 0
+
+
+def test_an_encoder_decoder_that_does_not_know_how_to_begin_is_refused(tmp_path: Path) -> None:
+    name = save_t5(tmp_path / "t5")
+    with pytest.raises(LanguageModelError, match="decoder_start_token_id"):
+        load_language_model(name)
 
 
 def test_a_folder_without_a_tokenizer_or_weights_gives_a_sentence(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").unlink()
-    with pytest.raises(LanguageModelError, match="holds no causal language model"):
+    with pytest.raises(LanguageModelError, match="holds no language model"):
         load_language_model(str(broken))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LanguageModelError, match="holds no causal language model"):
+    with pytest.raises(LanguageModelError, match="holds no language model"):
         load_language_model(str(tmp_path / "empty"))

@@ -1,4 +1,4 @@
-"""Readings are remembered while the weights stand still, and never a moment longer."""
+"""What is computed from prompts is kept while the weights stand still, and never a moment longer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies import memory as memory_module
 from heed.policies.language_model import load_language_model
-from heed.policies.memory import ReadingMemory
+from heed.policies.memory import RowMemory
 from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PADDING
 from heed.policies.q_network import LanguageQPolicy
@@ -21,35 +20,50 @@ PROMPTS = torch.tensor([[5, PADDING, PADDING], [5, 6, PADDING], [7, 8, 9]])
 
 
 class Reader(torch.nn.Module):
-    """Stands in for a language model: counts the prompts that it reads."""
+    """Stands in for a language model: key "n" has the row (n, n + 1) times its weight, as often as its count."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(2))
-        self.read = 0
+        self.computed: list[int] = []
 
-    def forward(self, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        self.read += len(prompts)
-        sums = prompts.clamp(min=0).sum(dim=1, keepdim=True).float()
-        return sums * self.weight, -sums * self.weight
+    def rows(self, numbers: list[int], counts: list[int]) -> Callable[[list[int]], Tensor]:
+        def compute(new: list[int]) -> Tensor:
+            self.computed += [numbers[index] for index in new]
+            rows = [[float(numbers[i]), numbers[i] + 1.0] for i in new for _ in range(counts[i])]
+            return torch.tensor(rows) * self.weight.detach()
+
+        return compute
 
 
-def test_a_prompt_is_read_once_whatever_its_padding() -> None:
+def read(memory: RowMemory, reader: Reader, numbers: list[int], counts: list[int] | None = None) -> Tensor | None:
+    counts = counts or [1] * len(numbers)
+    found = memory.find([str(number).encode() for number in numbers], counts, reader.rows(numbers, counts))
+    if found is None:
+        return None
+    table, starts = found
+    return table[starts]
+
+
+def test_rows_are_computed_once() -> None:
     reader = Reader()
-    memory = ReadingMemory(reader)
-    with torch.no_grad():
-        features, scores = memory.read(PROMPTS, reader)
-        assert reader.read == 3
-        longer = torch.nn.functional.pad(PROMPTS[:2], (0, 4), value=PADDING)
-        again, again_scores = memory.read(longer, reader)
-        assert reader.read == 3
-        mixed, _ = memory.read(torch.tensor([[5, 6], [4, 4]]), reader)
-    assert reader.read == 4
-    assert torch.equal(again, features[:2])
-    assert scores is not None
-    assert again_scores is not None
-    assert torch.equal(again_scores, scores[:2])
-    assert mixed.tolist() == [[11.0, 11.0], [8.0, 8.0]]
+    memory = RowMemory(reader.parameters(), max_rows=100)
+    assert read(memory, reader, [3, 1]) is not None
+    rows = read(memory, reader, [1, 2, 3])
+    assert rows is not None
+    assert rows.tolist() == [[1.0, 2.0], [2.0, 3.0], [3.0, 4.0]]
+    assert reader.computed == [3, 1, 2]
+
+
+def test_a_key_may_have_several_rows() -> None:
+    reader = Reader()
+    memory = RowMemory(reader.parameters(), max_rows=100)
+    keys, counts = [b"4", b"5"], [3, 2]
+    found = memory.find(keys, counts, reader.rows([4, 5], counts))
+    assert found is not None
+    table, starts = found
+    assert starts.tolist() == [0, 3]
+    assert table[:5, 0].tolist() == [4.0, 4.0, 4.0, 5.0, 5.0]
 
 
 def step_of_an_optimizer(reader: Reader) -> None:
@@ -75,48 +89,48 @@ def changing_in_place(reader: Reader) -> None:
 )
 def test_nothing_is_remembered_across_a_change_of_weights(change: Callable[[Reader], None]) -> None:
     reader = Reader()
-    memory = ReadingMemory(reader)
-    with torch.no_grad():
-        stale, _ = memory.read(PROMPTS, reader)
+    memory = RowMemory(reader.parameters(), max_rows=100)
+    stale = read(memory, reader, [1, 2])
     change(reader)
-    with torch.no_grad():
-        fresh, _ = memory.read(PROMPTS, reader)
-        assert torch.equal(fresh, reader(PROMPTS)[0])
+    fresh = read(memory, reader, [1, 2])
+    assert stale is not None
+    assert fresh is not None
+    assert torch.equal(fresh, torch.tensor([[1.0, 2.0], [2.0, 3.0]]) * reader.weight)
     assert not torch.equal(fresh, stale)
 
 
-def test_it_forgets_what_does_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory_module, "MEMORY_BYTES", 40 * 8)
+def test_the_table_stays_within_its_bound_and_goes_on_being_right() -> None:
     reader = Reader()
-    memory = ReadingMemory(reader)
-    with torch.no_grad():
-        for number in range(300):
-            features, _ = memory.read(torch.tensor([[number, 1]]), reader)
-            assert features.tolist() == [[number + 1.0] * 2]
-            assert len(memory._readings) <= 42
+    memory = RowMemory(reader.parameters(), max_rows=40)
+    for number in range(100):
+        rows = read(memory, reader, [number, number + 1, number // 2])
+        assert rows is not None
+        assert rows[:, 0].tolist() == [number, number + 1, number // 2]
+        assert len(memory) <= 40
+    assert len(reader.computed) < 300
+    assert read(memory, reader, [1, 2], [30, 20]) is None, "what does not fit at all is left to the caller"
 
 
-def network() -> LanguageNetwork:
+def network(**arguments: Any) -> LanguageNetwork:
     language_model = load_language_model("heed-tiny")
-    return LanguageNetwork(language_model, TextActions(("turn left", "turn right")), "score", "mean")
+    return LanguageNetwork(language_model, TextActions(("turn left", "turn right")), "score", "mean", **arguments)
 
 
 def test_a_network_remembers_in_rollouts_only() -> None:
     reader = network()
     assert reader.memory is not None
-    reader.eval()
+    reader.train(False)
     with torch.no_grad():
         remembered = reader(PROMPTS)
-    assert len(reader.memory._readings) == 3
-    with torch.enable_grad():
-        features, _ = reader(PROMPTS)
-        assert features.requires_grad, "an update is never served from memory"
+    assert len(reader.memory) == 3
+    features, _ = reader(PROMPTS)
+    assert features.requires_grad, "an update is never served from memory"
     torch.testing.assert_close(features, remembered[0])
-    reader.memory._readings.clear()
+    reader.forget()
     reader.train()
     with torch.no_grad():
         reader(PROMPTS)
-    assert not reader.memory._readings
+    assert not len(reader.memory)
 
 
 def test_the_target_network_remembers_nothing() -> None:
@@ -125,3 +139,4 @@ def test_the_target_network_remembers_nothing() -> None:
     policy: Any = LanguageQPolicy(space, TextActions(("a", "b")), lambda _: 1e-3, model=language_model)
     assert policy.q_net.network.memory is not None
     assert policy.q_net_target.network.memory is None
+    assert policy.q_net_target.network.prefixes is None

@@ -16,7 +16,7 @@ from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import LanguageModel, load_language_model
-from heed.policies.network import LanguageNetwork, chunks_by_length, unique_prompts
+from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PADDING, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import naive_scores
@@ -105,11 +105,8 @@ def test_the_linear_head_takes_every_action_space_of_ppo(space: spaces.Space[Any
     assert space.contains(action if space.shape else int(action))
 
 
-def test_equal_prompts_are_read_once_and_give_equal_rows(tiny: LanguageModel) -> None:
+def test_equal_prompts_get_equal_rows(tiny: LanguageModel) -> None:
     prompts = torch.tensor([[5, 6, PADDING, PADDING], [7, PADDING, PADDING, PADDING], [5, 6, PADDING, PADDING]])
-    unique, inverse = unique_prompts(prompts)
-    assert unique.tolist() == [[7, PADDING], [5, 6]]  # cut to the longest, the shortest first
-    assert torch.equal(unique[inverse], prompts[:, :2])
     network = LanguageNetwork(tiny, TextActions(TEXTS), "score", "mean")
     _, scores = network(prompts.to(torch.int16))
     assert scores is not None
@@ -119,14 +116,11 @@ def test_equal_prompts_are_read_once_and_give_equal_rows(tiny: LanguageModel) ->
     torch.testing.assert_close(scores[1:2], alone)
 
 
-def test_reading_in_chunks_by_length_changes_nothing(tiny: LanguageModel) -> None:
+def test_reading_in_chunks_of_like_length_changes_nothing(tiny: LanguageModel) -> None:
     generator = torch.Generator().manual_seed(0)
     prompts = torch.randint(2, 100, (300, 30), generator=generator)
     for row, length in enumerate(torch.randint(1, 31, (300,), generator=generator)):
         prompts[row, int(length) :] = PADDING
-    chunks = chunks_by_length(unique_prompts(prompts)[0])
-    assert len(chunks) == 8
-    assert sum(chunk.numel() for chunk in chunks) < 0.7 * prompts.numel()
     network = LanguageNetwork(tiny, TextActions(TEXTS), "score", "mean")
     with torch.no_grad():
         features, scores = network(prompts)
@@ -135,6 +129,14 @@ def test_reading_in_chunks_by_length_changes_nothing(tiny: LanguageModel) -> Non
             alone_features, alone_scores = network(prompts[row : row + 1])
             torch.testing.assert_close(features[row : row + 1], alone_features, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(scores[row : row + 1], alone_scores, atol=1e-4, rtol=1e-4)
+
+
+def test_shared_probabilities_close_an_action_that_another_goes_on_from(tiny: LanguageModel) -> None:
+    texts = TextActions(("go", "go to", "done"))
+    network = LanguageNetwork(tiny, texts, "score", "siblings")
+    scores = network(torch.tensor([[5, 6], [7, 8]]))[1]
+    assert scores is not None
+    torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))
 
 
 # -- SB3's traps -------------------------------------------------------------------------------------------

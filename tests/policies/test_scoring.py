@@ -1,21 +1,36 @@
-"""The packed scorer is exact: against the definition, one full forward for each prompt and action."""
+"""Every way to score actions is exact: against the definition, one full forward for each prompt and action."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from transformers import PreTrainedModel
 
+from heed.policies import scoring
 from heed.policies.prompt import PADDING
-from heed.policies.scoring import ActionTrie, NaiveScorer, Normalization, PackedScorer, make_scorer, naive_scores
-from tests.small_models import BUILDERS, VOCABULARY, build
+from heed.policies.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
+from heed.policies.trie import ActionTrie, Tries
+from tests.small_models import BUILDERS, ENCODER_DECODERS, VOCABULARY, build
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
 """Shared beginnings, an action that is the beginning of another, and one of a single token."""
 
+SETS = [ACTIONS, [[3], [4]], [[5, 6, 7], [5, 6, 8], [9, 1]], [[20, 21]], [[7, 8], [7, 9], [8, 8], [8, 9]]]
+"""Action sets that change from prompt to prompt."""
 
-def ragged_prompts() -> torch.Tensor:
+NORMALIZATIONS: tuple[Normalization, ...] = ("mean", "sum", "siblings")
+
+WAYS: list[tuple[str, Way]] = [
+    *[(family, way) for family in sorted(BUILDERS) for way in ("packed", "cached")],
+    *[(family, "encoder-decoder") for family in sorted(ENCODER_DECODERS)],
+]
+
+
+def ragged_prompts() -> Tensor:
     generator = torch.Generator().manual_seed(1)
     prompts = torch.randint(0, VOCABULARY, (5, 17), generator=generator)
     for row, length in enumerate([17, 3, 1, 9, 16]):
@@ -23,87 +38,187 @@ def ragged_prompts() -> torch.Tensor:
     return prompts
 
 
-@pytest.mark.parametrize("normalization", ["mean", "sum"])
-@pytest.mark.parametrize("family", sorted(BUILDERS))
-def test_packed_scores_equal_the_naive_ones_in_float64(family: str, normalization: Normalization) -> None:
-    model = build(family)
-    prompts = ragged_prompts()
+def tries_of(*sets: list[list[int]]) -> Tries:
+    return Tries([ActionTrie.build(actions) for actions in sets])
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(("family", "way"), WAYS)
+def test_scores_equal_the_definition_in_float64(family: str, way: Way, normalization: Normalization) -> None:
+    model, prompts = build(family), ragged_prompts()
     expected = naive_scores(model, prompts, ACTIONS, normalization)
-    _, scores = PackedScorer(ActionTrie.build(ACTIONS), normalization)(model, prompts)
+    _, scores = ActionScorer((way,), normalization)(model, prompts, tries_of(ACTIONS))
     assert scores.dtype == torch.float64
     torch.testing.assert_close(scores, expected, atol=1e-9, rtol=0)
 
 
-# Llama's normalisation computes in float32 whatever the weights are.
-@pytest.mark.parametrize(("family", "tolerance"), [("gpt2", 1e-9), ("llama", 1e-5)])
-def test_gradients_equal_the_naive_ones(family: str, tolerance: float) -> None:
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(
+    ("family", "way"), [("gpt2", "packed"), ("llama", "cached"), ("t5", "encoder-decoder"), ("qwen2", "naive")]
+)
+def test_action_sets_may_change_from_prompt_to_prompt(family: str, way: Way, normalization: Normalization) -> None:
+    model, prompts = build(family), ragged_prompts()
+    _, scores = ActionScorer((way,), normalization)(model, prompts, tries_of(*SETS))
+    assert scores.shape == (5, 6)
+    for row, actions in enumerate(SETS):
+        expected = naive_scores(model, prompts[row : row + 1], actions, normalization)[0]
+        torch.testing.assert_close(scores[row, : len(actions)], expected, atol=1e-9, rtol=0)
+        assert torch.isneginf(scores[row, len(actions) :]).all()
+    assert torch.isfinite(scores.softmax(dim=1)).all()
+
+
+# Llama's normalisation computes in float32 whatever the weights are, and so does T5's.
+@pytest.mark.parametrize(
+    ("family", "way", "tolerance"),
+    [
+        ("gpt2", "packed", 1e-9),
+        ("gpt2", "cached", 1e-9),
+        ("llama", "packed", 1e-5),
+        ("llama", "cached", 1e-5),
+        ("t5", "encoder-decoder", 1e-4),
+    ],
+)
+@pytest.mark.parametrize("normalization", ["mean", "siblings"])
+def test_gradients_equal_the_definitions(
+    family: str, way: Way, tolerance: float, normalization: Normalization
+) -> None:
     model = build(family)
     weights = torch.randn(5, len(ACTIONS), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
-    def gradients(scores: torch.Tensor) -> list[torch.Tensor]:
+    def gradients(scores: Tensor) -> list[Tensor]:
         return list(torch.autograd.grad((scores * weights).sum(), list(model.parameters()), allow_unused=True))
 
-    expected = gradients(naive_scores(model, ragged_prompts(), ACTIONS))
-    actual = gradients(PackedScorer(ActionTrie.build(ACTIONS))(model, ragged_prompts())[1])
-    for ours, theirs in zip(actual, expected, strict=True):
+    expected = gradients(naive_scores(model, ragged_prompts(), ACTIONS, normalization))
+    _, scores = ActionScorer((way,), normalization)(model, ragged_prompts(), tries_of(ACTIONS))
+    compared = 0
+    for ours, theirs in zip(gradients(scores), expected, strict=True):
         if theirs is not None:
             torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
+            compared += 1
+    assert compared > 10
 
 
 def test_a_hand_worked_score() -> None:
-    """A model whose logits are fixed gives scores that can be worked out by hand."""
+    """A model whose logits are all the same gives scores that can be worked out by hand."""
     model = build("llama")
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        # All hidden states are 0, so every token is equally likely.
-    scores = PackedScorer(ActionTrie.build(ACTIONS), "sum")(model, ragged_prompts())[1]
+    prompts, tries = ragged_prompts(), tries_of(ACTIONS)
+    total = ActionScorer(normalization="sum")(model, prompts, tries)[1]
     expected = torch.tensor([-len(action) * math.log(VOCABULARY) for action in ACTIONS], dtype=torch.float64)
-    torch.testing.assert_close(scores, expected.expand(5, -1))
-    means = PackedScorer(ActionTrie.build(ACTIONS), "mean")(model, ragged_prompts())[1]
-    torch.testing.assert_close(means, torch.full_like(means, -math.log(VOCABULARY)))
+    torch.testing.assert_close(total, expected.expand(5, -1))
+    mean = ActionScorer(normalization="mean")(model, prompts, tries)[1]
+    torch.testing.assert_close(mean, torch.full_like(mean, -math.log(VOCABULARY)))
+    shared = ActionScorer(normalization="siblings")(model, prompts, tries)[1].exp()
+    # Of three first tokens 7 has two after it, 12 none, and 13 one way on until its last token.
+    torch.testing.assert_close(shared[0], torch.tensor([1 / 6, 1 / 6, 1 / 6, 1 / 3, 1 / 6, 1 / 6]).double())
 
 
-def test_the_features_are_the_last_tokens_hidden_states() -> None:
-    model = build("gpt2")
-    prompts = ragged_prompts()
-    features, _ = PackedScorer(ActionTrie.build(ACTIONS))(model, prompts)
+def test_shared_probabilities_add_up_to_one_where_no_action_begins_another() -> None:
+    actions = [action for action in ACTIONS if action != [7, 9]]
+    _, scores = ActionScorer(normalization="siblings")(build("gpt2"), ragged_prompts(), tries_of(actions))
+    torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(5).double())
+
+
+@pytest.mark.parametrize(("family", "way"), [("gpt2", "packed"), ("gpt2", "cached"), ("llama", "naive")])
+def test_the_features_are_the_last_tokens_hidden_states(family: str, way: Way) -> None:
+    model, prompts = build(family), ragged_prompts()
+    features, _ = ActionScorer((way,))(model, prompts, tries_of(ACTIONS))
     for row, prompt in enumerate(prompts):
         alone = model.base_model(prompt[prompt != PADDING][None]).last_hidden_state[0, -1]
         torch.testing.assert_close(features[row], alone, atol=1e-9, rtol=0)
 
 
-def test_the_trie_merges_what_begins_alike() -> None:
-    trie = ActionTrie.build([[7, 8], [7, 9], [7, 9, 11], [12]])
-    # Inner nodes: 7, and 7 9 (for 11). 8, 9-as-an-end, 11 and 12 are read, never forwarded.
-    assert trie.node_tokens == (7, 9)
-    assert trie.node_parents == (-1, 0)
-    assert trie.node_depths == (1, 2)
-    assert trie.contexts == ((0, 1), (0, 1), (0, 1, 2), (0,))
-    assert trie.ancestors().tolist() == [[True, False], [True, True]]
-
-
-@pytest.mark.parametrize(
-    ("actions", "sentence"), [([[1, 2], []], "no tokens"), ([[1, 2], [3], [1, 2]], "become the same tokens")]
-)
-def test_actions_that_cannot_be_told_apart_are_refused(actions: list[list[int]], sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        ActionTrie.build(actions)
-
-
-@pytest.mark.parametrize("family", sorted(BUILDERS))
-def test_sdpa_models_get_the_packed_scorer(family: str) -> None:
-    assert isinstance(make_scorer(build(family).float(), ActionTrie.build(ACTIONS), "mean"), PackedScorer)
-
-
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_a_model_for_which_packing_is_not_exact_gets_the_naive_scorer(family: str) -> None:
-    """With `eager` attention a boolean mask is added to the logits: silently wrong, so it must not be used."""
-    model = build(family, attention="eager").float()
+def test_an_encoder_decoders_features_are_the_decoders_first_state() -> None:
+    model: Any = build("t5")
     prompts = ragged_prompts()
+    features, _ = ActionScorer(("encoder-decoder",))(model, prompts, tries_of(ACTIONS))
+    for row, prompt in enumerate(prompts):
+        alone = model(prompt[prompt != PADDING][None], decoder_input_ids=torch.zeros(1, 1, dtype=torch.long))
+        logits = scoring.token_logits(model, features[row])
+        torch.testing.assert_close(logits, alone.logits[0, 0], atol=1e-9, rtol=0)
+
+
+# -- the choice of a way -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_both_ways_are_exact_for_every_causal_family(family: str, attention: str) -> None:
+    """`eager` attention adds a mask to its logits: a bool one would be misread in silence, so it gets numbers."""
+    model = build(family, attention=attention).float()
+    assert make_scorer(model, tries_of(ACTIONS), "mean").ways == ("packed", "cached")
+    expected = naive_scores(model, ragged_prompts(), ACTIONS)
+    _, scores = ActionScorer(("packed",))(model, ragged_prompts(), tries_of(ACTIONS))
+    torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_bool_mask_would_be_misread_by_eager_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heed.policies.hidden_states.as_attention_takes_it", lambda _, mask: mask)
+    model = build("gpt2", attention="eager")
+    expected = naive_scores(model, ragged_prompts(), ACTIONS)
+    _, scores = ActionScorer(("packed",))(model, ragged_prompts(), tries_of(ACTIONS))
+    assert not torch.allclose(scores, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", sorted(ENCODER_DECODERS))
+def test_encoder_decoders_get_their_own_way(family: str) -> None:
+    assert make_scorer(build(family).float(), tries_of(ACTIONS), "mean").ways == ("encoder-decoder",)
+
+
+def deaf_to_masks(model: PreTrainedModel) -> PreTrainedModel:
+    """Let the model drop every mask with four dimensions, as attention kernels that know only padding do."""
+    base = model.base_model
+    original = base.forward
+
+    def forward(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        return original(*args, attention_mask=None, **kwargs)
+
+    base.forward = forward  # type: ignore[method-assign]
+    return model
+
+
+def refuses_masks(model: PreTrainedModel) -> PreTrainedModel:
+    base = model.base_model
+    original = base.forward
+
+    def forward(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
+        if attention_mask is not None:
+            raise ValueError("only two dimensions, please")
+        return original(*args, **kwargs)
+
+    base.forward = forward  # type: ignore[method-assign]
+    return model
+
+
+@pytest.mark.parametrize("spoil", [deaf_to_masks, refuses_masks])
+def test_a_model_for_which_no_way_is_exact_is_scored_by_the_definition(spoil: Any) -> None:
+    model = spoil(build("gpt2").float())
+    with pytest.warns(UserWarning, match="exactly only one by one, which is slow"):
+        scorer = make_scorer(model, tries_of(ACTIONS), "mean")
+    assert scorer.ways == ("naive",)
+    expected = naive_scores(model, ragged_prompts(), ACTIONS)
+    torch.testing.assert_close(scorer(model, ragged_prompts(), tries_of(ACTIONS))[1], expected)
+
+
+def test_the_length_of_the_prompts_decides_between_packed_and_cached() -> None:
+    model, scorer = build("gpt2"), ActionScorer()
+    short, long = torch.ones(2, 10, dtype=torch.long), torch.ones(2, scoring.CACHED_FROM, dtype=torch.long)
+    assert scorer.way_for(model, short, tries_of(ACTIONS)) == "packed"
+    assert scorer.way_for(model, long, tries_of(ACTIONS)) == "cached"
+
+
+def test_prompts_longer_than_an_attention_window_are_scored_by_the_definition() -> None:
+    """A mask of ours does not know the window: it would show a token what the model never lets it see."""
+    model = BUILDERS["mistral"](attn_implementation="sdpa", initializer_range=0.3).double()
+    model.config.sliding_window = 8
+    model.train(False)
+    prompts = ragged_prompts()
+    assert ActionScorer().way_for(model, prompts, tries_of(ACTIONS)) == "naive"
+    assert ActionScorer().way_for(model, prompts[:, :4], tries_of(ACTIONS)) == "packed"
     expected = naive_scores(model, prompts, ACTIONS)
-    wrong = PackedScorer(ActionTrie.build(ACTIONS))(model, prompts)[1]
-    assert not torch.allclose(wrong, expected, atol=1e-3)
-    scorer = make_scorer(model, ActionTrie.build(ACTIONS), "mean")
-    assert isinstance(scorer, NaiveScorer)
-    torch.testing.assert_close(scorer(model, prompts)[1], expected)
+    torch.testing.assert_close(ActionScorer()(model, prompts, tries_of(ACTIONS))[1], expected, atol=1e-9, rtol=0)
+    model.config.sliding_window = None
+    blind = ActionScorer(("packed",))(model, prompts, tries_of(ACTIONS))[1]
+    assert not torch.allclose(blind, expected, atol=1e-3)

@@ -1,0 +1,112 @@
+"""Which prompts are read together: each different one once, those of like length side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from heed.policies.prompt import PADDING
+
+CHUNK_TOKENS = {"cpu": 256, "cuda": 4096}
+"""What a chunk costs beside its tokens, in tokens: starting every operation of a forward once more."""
+
+LENGTH_STEP = 4
+"""Lengths are compared in steps of so many tokens: finer ones gain nothing and take time to weigh."""
+
+
+@dataclass(frozen=True, eq=False)
+class UniquePrompts:
+    """The different prompts of a batch, the shortest first."""
+
+    prompts: Tensor
+    """Token ids, (U, L), padded with -1 on the right."""
+    lengths: npt.NDArray[np.int64]
+    """(U,), rising."""
+    keys: list[bytes]
+    """Names of the prompts, the same for the same tokens whatever their padding."""
+    inverse: Tensor
+    """For each row of the batch, which of the different prompts it is, (B,)."""
+
+    @classmethod
+    def of(cls, prompts: Tensor) -> UniquePrompts:
+        """Find the different rows of `prompts`, (B, L)."""
+        rows = prompts.cpu().numpy().astype(np.int32)
+        lengths = (rows != PADDING).sum(axis=1)
+        places: dict[bytes, int] = {}
+        inverse = [
+            places.setdefault(row[:length].tobytes(), len(places)) for row, length in zip(rows, lengths, strict=True)
+        ]
+        keys = list(places)
+        firsts = np.empty(len(keys), dtype=np.int64)
+        firsts[inverse[::-1]] = np.arange(len(rows))[::-1]
+        order = np.argsort(lengths[firsts], kind="stable")
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        chosen = firsts[order]
+        longest = max(1, int(lengths.max(initial=1)))
+        return cls(
+            prompts[torch.from_numpy(chosen).to(prompts.device)][:, :longest].long(),
+            lengths[chosen],
+            [keys[index] for index in order],
+            torch.from_numpy(rank[inverse]).to(prompts.device),
+        )
+
+    def select(self, chosen: Sequence[int]) -> UniquePrompts:
+        """Return those of the prompts with the indices `chosen`, which rise."""
+        keys = [self.keys[index] for index in chosen]
+        return UniquePrompts(self.part(chosen), self.lengths[chosen], keys, torch.arange(len(keys)))
+
+    def chunks(self, extra: int = 0) -> list[slice]:
+        """Return how to split the prompts so that reading them takes least; `extra` tokens stand behind each."""
+        return chunks_of_like_length(self.lengths + extra, self.prompts.device)
+
+    def part(self, rows: slice | Sequence[int]) -> Tensor:
+        """Return some of the prompts, cut to the longest of them."""
+        return self.prompts[rows][:, : max(1, int(self.lengths[rows].max()))]
+
+
+def micro_batches(prompts: Tensor, max_tokens: int) -> list[Tensor]:
+    """Split the rows of a batch of prompts (B, L) so that each part has at most `max_tokens` different tokens.
+
+    Equal prompts stay together, and padding counts. A single prompt that is longer has a part of its own.
+
+    Returns:
+        The indices of each part's rows.
+    """
+    batch = UniquePrompts.of(prompts)
+    part_of, part, first = np.zeros(len(batch.lengths), dtype=np.int64), 0, 0
+    for index, length in enumerate(batch.lengths):
+        if index > first and (index - first + 1) * length > max_tokens:
+            part, first = part + 1, index
+        part_of[index] = part
+    row_parts = torch.from_numpy(part_of).to(prompts.device)[batch.inverse]
+    return [torch.nonzero(row_parts == index)[:, 0] for index in range(part + 1)]
+
+
+def chunks_of_like_length(lengths: npt.NDArray[np.int64], device: torch.device) -> list[slice]:
+    """Split rows of rising lengths so that the tokens with their padding, and the cost of each chunk, are fewest.
+
+    Every chunk is padded to its longest row. The best split of the rows up to some length goes on from the best split
+    up to a shorter one, so it is found by going through the different lengths once for each.
+    """
+    overhead = CHUNK_TOKENS["cpu" if device.type == "cpu" else "cuda"]
+    steps, counts = np.unique(-(-lengths // LENGTH_STEP), return_counts=True)
+    ends = np.cumsum(counts)  # rows up to each length
+    costs, cuts = np.zeros(len(steps) + 1), np.zeros(len(steps), dtype=np.int64)
+    before = np.concatenate([[0], ends])
+    for last, step in enumerate(steps):
+        candidates = costs[: last + 1] + (ends[last] - before[: last + 1]) * step * LENGTH_STEP + overhead
+        cuts[last] = int(candidates.argmin())
+        costs[last + 1] = candidates[cuts[last]]
+    slices = []
+    last = len(steps)
+    while last > 0:
+        first = int(cuts[last - 1])
+        slices.append(slice(int(before[first]), int(before[last])))
+        last = first
+    return slices[::-1]

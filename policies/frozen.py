@@ -1,0 +1,111 @@
+"""Language models of which only the top layers train: what the layers below give is computed once for each prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from heed.policies.hidden_states import LowerStates, layers_of, read_hidden_states, read_lower_states
+from heed.policies.memory import RowMemory
+from heed.policies.prompt import PADDING
+
+
+def freeze(model: PreTrainedModel, train_layers: int | None) -> None:
+    """Let only the top `train_layers` layers of `model` train, and what stands behind them.
+
+    Embeddings are frozen, so a tied output embedding is as well.
+
+    Args:
+        model: is changed.
+        train_layers: None for the whole model, 0 for nothing of it.
+
+    Raises:
+        ValueError: if the model has no such layers.
+    """
+    if train_layers is None:
+        return
+    model.requires_grad_(False)
+    if train_layers == 0:
+        return
+    layers = layers_of(model)
+    if not 0 < train_layers <= len(layers):
+        raise ValueError(f"train_layers is {train_layers}, but the language model has {len(layers)} layers.")
+    behind = False
+    for module in model.base_model.children():
+        if module is layers:
+            layers[-train_layers:].requires_grad_(True)
+            behind = True
+        elif behind:
+            module.requires_grad_(True)
+    head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    assert head is not None
+    if head.weight is not embedding.weight:
+        head.requires_grad_(True)
+
+
+class FrozenLayers:
+    """Reads a model whose lowest layers are frozen.
+
+    Args:
+        model: a causal language model.
+        layers: how many of its layers are frozen.
+        max_bytes: what the states that are kept may take up.
+    """
+
+    def __init__(self, model: PreTrainedModel, layers: int, max_bytes: int):
+        width = int(model.config.get_text_config().hidden_size) * model.dtype.itemsize
+        self.layers = layers
+        self.memory = RowMemory((p for p in model.parameters() if not p.requires_grad), max_bytes // width)
+
+    def reader(self, prompts: Tensor, keys: Sequence[bytes]) -> Callable[..., Tensor]:
+        """Return `read_hidden_states` for different prompts, (B, L), with these keys, and the nodes of a trie."""
+        return partial(self._read, prompts, keys)
+
+    def _read(
+        self,
+        prompts: Tensor,
+        keys: Sequence[bytes],
+        model: PreTrainedModel,
+        tokens: Tensor,
+        read: Tensor,
+        *,
+        positions: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        real = torch.ones_like(tokens, dtype=torch.bool)  # (B, S)
+        real[:, : prompts.shape[1]] = prompts != PADDING
+
+        def compute(new: list[int]) -> Tensor:
+            return _compute(model, self.layers, tokens, positions, mask, torch.tensor(new)).states[real[new]]
+
+        found = self.memory.find(keys, real.sum(dim=1).tolist(), compute)
+        if found is None:  # too many to be kept
+            lower = _compute(model, self.layers, tokens, positions, mask, torch.arange(len(tokens)))
+        else:
+            table, starts = found
+            # Padding takes the row of the token before it, which nothing reads.
+            places = starts[:, None] + (real.cumsum(dim=1) - 1).clamp(min=0)
+            lower = LowerStates(states=table[places], layers=self.layers)
+        return read_hidden_states(model, tokens, read, positions=positions, mask=mask, lower=lower)
+
+
+def _compute(
+    model: PreTrainedModel,
+    layers: int,
+    tokens: Tensor,
+    positions: Tensor | None,
+    mask: Tensor | None,
+    rows: Tensor,
+) -> LowerStates:
+    with torch.no_grad():
+        return read_lower_states(
+            model,
+            tokens[rows],
+            layers,
+            positions=None if positions is None else positions.expand(len(tokens), -1)[rows],
+            mask=None if mask is None else mask[rows],
+        )

@@ -1,0 +1,143 @@
+"""A model that is frozen, or its lower layers, is computed once for each prompt, and nothing else changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from heed.envs.contract import TextActions
+from heed.policies import frozen as frozen_module
+from heed.policies.frozen import FrozenLayers, freeze
+from heed.policies.hidden_states import layers_of, read_hidden_states
+from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.network import LanguageNetwork
+from heed.policies.prompt import PADDING
+from heed.policies.q_network import LanguageQPolicy
+from heed.policies.scoring import pack
+from heed.policies.trie import ActionTrie, Tries
+from tests.small_models import BUILDERS, VOCABULARY, build
+
+TRIES = Tries([ActionTrie.build([[7, 8], [7, 9, 11], [12]])])
+
+
+def ragged_prompts() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    prompts = torch.randint(0, VOCABULARY, (4, 9), generator=generator)
+    for row, length in enumerate([3, 5, 9, 9]):
+        prompts[row, length:] = PADDING
+    return prompts
+
+
+KEYS = [b"a", b"b", b"c", b"d"]
+
+
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_only_the_top_layers_train(family: str) -> None:
+    model = build(family)
+    freeze(model, 1)
+    layers = layers_of(model)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert {name for name, _ in model.named_parameters() if ".1." in name} <= trained
+    assert not any(parameter.requires_grad for parameter in layers[0].parameters())
+    assert not model.get_input_embeddings().weight.requires_grad
+    assert any("norm" in name or "ln_f" in name for name in trained if "1." not in name), "the final norm trains"
+    head = model.get_output_embeddings()
+    assert head is not None
+    assert head.weight.requires_grad == (head.weight is not model.get_input_embeddings().weight)
+
+
+def test_layers_that_are_not_there_cannot_train() -> None:
+    with pytest.raises(ValueError, match="train_layers is 3, but the language model has 2 layers"):
+        freeze(build("llama"), 3)
+    with pytest.raises(ValueError, match="train_layers is -1"):
+        freeze(build("llama"), -1)
+
+
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_states_and_gradients_are_those_of_the_whole_forward(family: str) -> None:
+    model, prompts = build(family), ragged_prompts()
+    freeze(model, 1)
+    packed = vars(pack(prompts, TRIES))
+    reader = FrozenLayers(model, layers=1, max_bytes=2**20).reader(prompts, KEYS)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def gradients(states: Tensor) -> tuple[Tensor | None, ...]:
+        weights = torch.linspace(-1, 1, states.numel(), dtype=states.dtype).view_as(states)
+        return torch.autograd.grad((states * weights).sum(), trained, allow_unused=True)
+
+    whole = read_hidden_states(model, **packed)
+    for _ in range(2):  # computed, then remembered
+        states = reader(model, **packed)
+        torch.testing.assert_close(states, whole, atol=1e-9, rtol=1e-9)
+        for ours, theirs in zip(gradients(states), gradients(whole), strict=True):
+            assert (ours is None) == (theirs is None)
+            if ours is not None:
+                torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+        whole = read_hidden_states(model, **packed)
+
+
+def test_the_frozen_layers_are_computed_once_for_each_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    computed: list[int] = []
+    original = frozen_module.read_lower_states
+
+    def counting(model: Any, tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
+        computed.append(len(tokens))
+        return original(model, tokens, *args, **kwargs)
+
+    monkeypatch.setattr(frozen_module, "read_lower_states", counting)
+    model, prompts = build("llama"), ragged_prompts()
+    freeze(model, 1)
+    layers = FrozenLayers(model, layers=1, max_bytes=2**20)
+    some = layers.reader(prompts[:2, :5], KEYS[:2])
+    some(model, **vars(pack(prompts[:2, :5], TRIES)))
+    every = layers.reader(prompts, KEYS)(model, **vars(pack(prompts, TRIES)))
+    assert computed == [2, 2], "the second time, the two that were new"
+    torch.testing.assert_close(every, read_hidden_states(model, **vars(pack(prompts, TRIES))), atol=1e-9, rtol=0)
+    with torch.no_grad():
+        layers_of(model)[0].mlp.up_proj.weight.mul_(1.5)  # type: ignore[union-attr, operator]
+    changed = layers.reader(prompts, KEYS)(model, **vars(pack(prompts, TRIES)))
+    assert computed == [2, 2, 4], "weights were loaded: all is computed anew"
+    assert not torch.allclose(changed, every)
+
+
+@pytest.mark.parametrize("max_bytes", [0, 3000])
+def test_what_does_not_fit_is_computed_every_time(max_bytes: int) -> None:
+    model, prompts = build("llama"), ragged_prompts()
+    freeze(model, 1)
+    layers = FrozenLayers(model, layers=1, max_bytes=max_bytes)
+    for _ in range(3):
+        states = layers.reader(prompts, KEYS)(model, **vars(pack(prompts, TRIES)))
+        torch.testing.assert_close(states, read_hidden_states(model, **vars(pack(prompts, TRIES))), atol=1e-9, rtol=0)
+        one = layers.reader(prompts[:1, :3], KEYS[:1])(model, **vars(pack(prompts[:1, :3], TRIES)))
+        torch.testing.assert_close(one, states[:1], atol=1e-9, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> LanguageModel:
+    return load_language_model("heed-tiny")
+
+
+@pytest.mark.parametrize("head", ["score", "linear"])
+def test_a_frozen_network_reads_each_prompt_once_in_updates_too(head: Any, tiny: LanguageModel) -> None:
+    network = LanguageNetwork(tiny.copy(), TextActions(("turn left", "turn right")), head, "mean", train_layers=0)
+    network.train()
+    prompts = torch.tensor([[5, 6, PADDING], [7, 8, 9], [5, 6, PADDING]])
+    first, first_scores = network(prompts)
+    assert network.memory is not None
+    assert len(network.memory) == 2
+    assert not first.requires_grad
+    again, again_scores = network(prompts)
+    assert torch.equal(first, again)
+    assert (first_scores is None) == (head == "linear")
+    assert first_scores is None or torch.equal(first_scores, again_scores)
+    network.forget()
+    assert not len(network.memory)
+
+
+def test_dqn_shares_what_it_remembers_of_a_frozen_model(tiny: LanguageModel) -> None:
+    space = tiny.encoder(max_tokens=32).space
+    policy: Any = LanguageQPolicy(space, TextActions(("a", "b")), lambda _: 1e-3, model=tiny, train_layers=0)
+    assert policy.q_net_target.network.memory is policy.q_net.network.memory is not None
