@@ -2,8 +2,8 @@
 
 A policy reads one position of a prompt, and a few behind it where actions are scored. All layers but the last need
 every position; the last needs keys and values of every position, but queries and the feed-forward network only where
-it is read. In a model of two layers that is almost half of the work. `transformers` computes all; for the Llama family
-(Llama, SmolLM, Mistral, Qwen2, Qwen3) this module takes the last layer apart.
+it is read. In a model of two layers that is almost half of the work. `transformers` computes all; the Llama family has
+layers of our own (`llama.py`).
 
 The layers can also be run in two parts, so that what frozen layers give need be computed only once (`frozen.py`).
 """
@@ -17,11 +17,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
-FAMILY = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
-"""Models whose last layer is known well enough to be computed in part."""
+from heed.policies.llama import FAMILY, read_llama
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +57,8 @@ def read_hidden_states(
         (B, R, D).
     """
     if computes_last_layer_in_part(model):
-        return _read_in_part(model, tokens, read, positions=positions, mask=mask, cache=cache, lower=lower)
+        known = None if lower is None else (lower.states, lower.layers)
+        return read_llama(model, tokens, read, positions=positions, mask=mask, cache=cache, lower=known)
     given = {
         "position_ids": positions,
         "attention_mask": None if mask is None else as_attention_takes_it(model, mask),
@@ -149,80 +148,6 @@ def computes_last_layer_in_part(model: PreTrainedModel) -> bool:
         and attention_window(model) is None
         and not getattr(model.base_model, "gradient_checkpointing", False)
     )
-
-
-def _read_in_part(
-    model: PreTrainedModel,
-    tokens: Tensor,
-    read: Tensor,
-    *,
-    positions: Tensor | None,
-    mask: Tensor | None,
-    cache: DynamicCache | None,
-    lower: LowerStates | None,
-) -> Tensor:
-    base: Any = model.base_model
-    if positions is None:
-        positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
-    hidden = base.embed_tokens(tokens) if lower is None else lower.states  # (B, S, D)
-    rotation = base.rotary_emb(hidden, position_ids=positions)
-    for layer in base.layers[0 if lower is None else lower.layers : -1]:
-        hidden = layer(
-            hidden, attention_mask=mask, position_ids=positions, position_embeddings=rotation, past_key_values=cache
-        )
-    if mask is None:
-        seen = torch.arange(tokens.shape[1], device=tokens.device) <= read[:, :, None]  # (B, R, S)
-    else:
-        seen = mask[:, 0].gather(1, read[:, :, None].expand(-1, -1, mask.shape[-1]))
-    final: Tensor = base.norm(_last_layer(base.layers[-1], hidden, read, rotation, seen, cache))
-    return final
-
-
-def _last_layer(
-    layer: Any,
-    hidden: Tensor,
-    read: Tensor,
-    rotation: tuple[Tensor, Tensor],
-    seen: Tensor,
-    cache: DynamicCache | None,
-) -> Tensor:
-    """Compute a Llama layer at the positions `read`, (B, R), each of which sees `seen`, (B, R, P + S)."""
-    attention = layer.self_attn
-    normed = layer.input_layernorm(hidden)
-    query = _heads(attention.q_proj(_pick(normed, read)), attention, "q_norm")  # (B, H, R, D / H)
-    key = _heads(attention.k_proj(normed), attention, "k_norm")
-    value = _heads(attention.v_proj(normed), attention, None)
-    cosine, sine = (part.expand(len(hidden), -1, -1) for part in rotation)  # (B, S, D / H)
-    query = _rotate(query, _pick(cosine, read), _pick(sine, read))
-    key = _rotate(key, cosine, sine)
-    if cache is not None:
-        key, value = cache.update(key, value, attention.layer_idx)
-    mixed = functional.scaled_dot_product_attention(
-        query,
-        key,
-        value,
-        attn_mask=seen[:, None],
-        scale=attention.scaling,
-        enable_gqa=query.shape[1] != key.shape[1],
-    )
-    state = _pick(hidden, read) + attention.o_proj(mixed.transpose(1, 2).flatten(2))
-    layer_output: Tensor = state + layer.mlp(layer.post_attention_layernorm(state))
-    return layer_output
-
-
-def _heads(projected: Tensor, attention: Any, norm: str | None) -> Tensor:
-    """Split (B, S, H * E) into heads (B, H, S, E), normalised where the model does that (Qwen3)."""
-    heads: Tensor = projected.unflatten(-1, (-1, attention.head_dim))
-    if norm is not None and hasattr(attention, norm):
-        heads = getattr(attention, norm)(heads)
-    return heads.transpose(1, 2)
-
-
-def _rotate(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Apply rotary position embeddings (RoFormer, arXiv 2104.09864) to (B, H, S, E)."""
-    first, second = heads.chunk(2, dim=-1)
-    turned = torch.cat([-second, first], dim=-1)
-    return heads * cosine[:, None] + turned * sine[:, None]
 
 
 def _pick(values: Tensor, read: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ actions themselves."""
 
 Way = Literal["packed", "cached", "encoder-decoder", "naive"]
 
-CACHED_FROM = 300
+CACHED_FROM = 400
 """Prompt tokens from which the cached way is the faster one, where both are exact (`heed benchmark` compares them)."""
 
 Read = Callable[..., Tensor]

@@ -10,7 +10,7 @@ COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
     "evaluate": ("heed.scripts.evaluate", "evaluate a trained agent and write its report"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
-    "benchmark": ("heed.scripts.benchmark", "measure the scoring of actions and the phases of a training"),
+    "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
     "check-env": ("heed.scripts.check_env", "check whether an environment speaks the language contract"),
 }
 """Command -> module with a `main`, and what it does."""

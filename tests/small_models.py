@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -59,22 +60,21 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
 }
 
 
-T5: dict[str, Any] = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+T5: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "decoder_start_token_id": 0,
+    "d_model": 32,
+    "d_kv": 8,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+}
 
 ENCODER_DECODERS: dict[str, Callable[..., PreTrainedModel]] = {
-    "t5": lambda **extra: T5ForConditionalGeneration(
-        T5Config(vocab_size=VOCABULARY, decoder_start_token_id=0, **T5, **extra)
-    ),
+    "t5": lambda **extra: T5ForConditionalGeneration(T5Config(**T5, **extra)),
     # As T5 1.1 and Flan-T5: a gated feed-forward network, and an output embedding of its own.
     "flan-t5": lambda **extra: T5ForConditionalGeneration(
-        T5Config(
-            vocab_size=VOCABULARY,
-            decoder_start_token_id=0,
-            tie_word_embeddings=False,
-            feed_forward_proj="gated-gelu",
-            **T5,
-            **extra,
-        )
+        T5Config(**{**T5, "tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"}, **extra)
     ),
 }
 
@@ -87,5 +87,15 @@ def build(family: str, *, attention: str = "sdpa", seed: int = 0) -> PreTrainedM
     else:
         model = BUILDERS[family](initializer_range=0.3, attn_implementation=attention)
     model.double()
+    for module in model.modules():
+        if type(module).__name__ in ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"):
+            module.forward = partial(_norm_in_float64, module)
     model.train(False)
     return model
+
+
+def _norm_in_float64(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """Normalise as the module does, but not in float32, which would hide mistakes of that size."""
+    scale = torch.rsqrt(hidden.pow(2).mean(dim=-1, keepdim=True) + module.variance_epsilon)
+    normed: torch.Tensor = module.weight * hidden * scale
+    return normed

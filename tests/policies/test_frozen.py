@@ -11,7 +11,7 @@ from torch import Tensor
 from heed.envs.contract import TextActions
 from heed.policies import frozen as frozen_module
 from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import layers_of, read_hidden_states
+from heed.policies.hidden_states import layers_of, read_hidden_states, read_lower_states
 from heed.policies.language_model import LanguageModel, load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PADDING
@@ -81,7 +81,7 @@ def test_states_and_gradients_are_those_of_the_whole_forward(family: str) -> Non
 
 def test_the_frozen_layers_are_computed_once_for_each_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     computed: list[int] = []
-    original = frozen_module.read_lower_states
+    original = read_lower_states
 
     def counting(model: Any, tokens: Tensor, *args: Any, **kwargs: Any) -> Any:
         computed.append(len(tokens))

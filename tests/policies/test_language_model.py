@@ -97,7 +97,7 @@ def test_a_model_that_is_not_causal_is_refused(tmp_path: Path) -> None:
 def save_t5(folder: Path, **extra: Any) -> str:
     tokenizer = load_language_model("heed-tiny").tokenizer
     torch.manual_seed(0)
-    size = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
+    size: dict[str, Any] = {"d_model": 16, "d_kv": 8, "d_ff": 16, "num_layers": 1, "num_heads": 2}
     T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **size, **extra)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)

@@ -13,11 +13,12 @@ from torch import Tensor
 from heed.envs.contract import TextActions
 from heed.policies import prefixes as prefixes_module
 from heed.policies.batching import UniquePrompts
+from heed.policies.hidden_states import read_hidden_states
 from heed.policies.language_model import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.prompt import PADDING
-from heed.policies.scoring import pack, read_hidden_states
+from heed.policies.scoring import pack
 from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import BUILDERS, VOCABULARY, build
 
@@ -57,7 +58,7 @@ def test_hidden_states_are_those_of_the_whole_prompts(family: str) -> None:
 
 def count_tokens(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counts: list[int] = []
-    original = prefixes_module.read_hidden_states
+    original = read_hidden_states
 
     def counting(model: Any, tokens: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         counts.append(tokens.numel())

@@ -67,21 +67,19 @@ def test_action_sets_may_change_from_prompt_to_prompt(family: str, way: Way, nor
     assert torch.isfinite(scores.softmax(dim=1)).all()
 
 
-# Llama's normalisation computes in float32 whatever the weights are, and so does T5's.
+# T5's normalisation computes in float32 whatever the weights are.
 @pytest.mark.parametrize(
     ("family", "way", "tolerance"),
     [
         ("gpt2", "packed", 1e-9),
         ("gpt2", "cached", 1e-9),
-        ("llama", "packed", 1e-5),
-        ("llama", "cached", 1e-5),
+        ("llama", "packed", 1e-9),
+        ("llama", "cached", 1e-9),
         ("t5", "encoder-decoder", 1e-4),
     ],
 )
 @pytest.mark.parametrize("normalization", ["mean", "siblings"])
-def test_gradients_equal_the_definitions(
-    family: str, way: Way, tolerance: float, normalization: Normalization
-) -> None:
+def test_gradients_equal_the_definitions(family: str, way: Way, tolerance: float, normalization: Normalization) -> None:
     model = build(family)
     weights = torch.randn(5, len(ACTIONS), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -175,7 +173,7 @@ def deaf_to_masks(model: PreTrainedModel) -> PreTrainedModel:
     def forward(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Any:
         return original(*args, attention_mask=None, **kwargs)
 
-    base.forward = forward  # type: ignore[method-assign]
+    base.forward = forward
     return model
 
 
@@ -188,7 +186,7 @@ def refuses_masks(model: PreTrainedModel) -> PreTrainedModel:
             raise ValueError("only two dimensions, please")
         return original(*args, **kwargs)
 
-    base.forward = forward  # type: ignore[method-assign]
+    base.forward = forward
     return model
 
 
