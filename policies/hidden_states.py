@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from heed.policies.llama import FAMILY, read_llama
+from heed.policies.llama import COMPILED, FAMILY, read_llama
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,6 +121,14 @@ def _without_lowest_layers(model: PreTrainedModel, lower: LowerStates) -> Iterat
     finally:
         setattr(base, name, layers)
         hook.remove()
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Let `torch.compile` fuse what the model's layers do, from their next use on."""
+    if type(model.base_model).__name__ in FAMILY:
+        COMPILED.add(model)
+    for layer in layers_of(model):
+        layer.compile(dynamic=True)  # nothing happens before it is called, which layers of our own are not
 
 
 def as_attention_takes_it(model: PreTrainedModel, mask: Tensor) -> Tensor:

@@ -8,6 +8,9 @@ computes queries and the feed-forward network only at the positions that are rea
 
 from __future__ import annotations
 
+import functools
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,6 +18,9 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
+
+COMPILED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
+"""Models whose layers run as `torch.compile` makes them; see `compile_layers`."""
 
 FAMILY = {"LlamaModel", "MistralModel", "Qwen2Model", "Qwen3Model"}
 """Models that are made of these layers."""
@@ -46,13 +52,20 @@ def read_llama(
         positions = torch.arange(tokens.shape[1], device=tokens.device)[None]
     hidden, below = (base.embed_tokens(tokens), 0) if lower is None else lower
     rotation = _rotation(model, *base.rotary_emb(hidden, position_ids=positions))
+    compute = _compiled_layer() if model in COMPILED else _layer
     for layer in base.layers[below:-1]:
-        hidden = _layer(layer, hidden, rotation, mask, cache)
+        hidden = compute(layer, hidden, rotation, mask, cache)
     if mask is None:
         seen = torch.arange(tokens.shape[1], device=tokens.device) <= read[:, :, None]  # (B, R, S)
     else:
         seen = mask[:, 0].gather(1, read[:, :, None].expand(-1, -1, mask.shape[-1]))
-    return _norm(base.norm, _layer(base.layers[-1], hidden, rotation, seen[:, None], cache, read))
+    return _norm(base.norm, compute(base.layers[-1], hidden, rotation, seen[:, None], cache, read))
+
+
+@functools.cache
+def _compiled_layer() -> Callable[..., Tensor]:
+    compiled: Callable[..., Tensor] = torch.compile(_layer, dynamic=True)
+    return compiled
 
 
 def _layer(
@@ -132,7 +145,6 @@ def _rotated(normed: Tensor, rotation: list[Tensor], attention: Any, name: str) 
     """Return queries or keys, normalised where the model does that (Qwen3), and rotated: (B, H, S, E)."""
     linear, norm = getattr(attention, f"{name}_proj"), getattr(attention, f"{name}_norm", None)
     width = attention.head_dim
-    turned: Tensor
     if len(rotation) == 2:
         heads = linear(normed).unflatten(-1, (-1, width))
         if norm is not None:
@@ -148,7 +160,8 @@ def _rotated(normed: Tensor, rotation: list[Tensor], attention: Any, name: str) 
             heads = _RootMeanSquareNorm.of(heads, norm.weight[paired], norm.variance_epsilon)
         points = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
         turned = torch.view_as_real(points * rotation[0][:, :, None]).flatten(-2)
-    return turned.transpose(1, 2)
+    rotated: Tensor = turned.transpose(1, 2)
+    return rotated
 
 
 def _turn(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -174,7 +187,8 @@ class _RootMeanSquareNorm(torch.autograd.Function):
         normed = wide * scale
         ctx.save_for_backward(normed, scale, weight)
         ctx.dtype = hidden.dtype
-        return weight * normed.to(hidden.dtype)
+        scaled: Tensor = weight * normed.to(hidden.dtype)
+        return scaled
 
     @staticmethod
     @once_differentiable

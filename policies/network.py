@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import attention_window, layers_of, read_hidden_states
+from heed.policies.hidden_states import attention_window, compile_layers, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
 from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, autocast
@@ -36,6 +36,7 @@ class LanguageNetwork(nn.Module):
         normalization: of the scores, over an action's tokens.
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
         precision: of the model's arithmetic.
+        compiled: let `torch.compile` fuse the layers' operations.
 
     Raises:
         ValueError: if `head="score"` and the actions have no texts, or `train_layers` cannot be.
@@ -50,6 +51,7 @@ class LanguageNetwork(nn.Module):
         *,
         train_layers: int | None = None,
         precision: Precision = "auto",
+        compiled: bool = False,
     ):
         super().__init__()
         self.model = language_model.model
@@ -73,6 +75,8 @@ class LanguageNetwork(nn.Module):
             self.scorer = make_scorer(self.model, self.tries, normalization)
 
         freeze(self.model, train_layers)
+        if compiled:
+            compile_layers(self.model)
         self.is_frozen = train_layers == 0
         self.frozen = self._frozen_layers(train_layers) if train_layers else None
         width = (self.features_dim + (self.tries.n_actions if self.scorer else 0)) * 8

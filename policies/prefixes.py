@@ -22,8 +22,9 @@ from heed.policies.prompt import PADDING
 from heed.policies.scoring import pack
 from heed.policies.trie import Tries
 
-LEAST_SHARE = 0.5
-"""From this share of tokens in common with the prompts before, keys and values are worth keeping."""
+BEGIN_SHARE, GO_ON_SHARE = 0.5, 0.15
+"""From which share of tokens in common with the prompts before it is worth beginning to keep keys and values, and going
+on: where many histories are cut at once, little is in common for one step, and much again in the next."""
 
 
 class PrefixMemory:
@@ -64,7 +65,8 @@ class PrefixMemory:
         if not len(self._tokens):
             return None
         donors, shared = self._match(tokens, batch.lengths)
-        worth_it = shared.sum() >= LEAST_SHARE * batch.lengths.sum()
+        least = GO_ON_SHARE if self._filled.any() else BEGIN_SHARE
+        worth_it = shared.sum() >= least * batch.lengths.sum()
         starts = np.where(self._filled[donors], shared, 0)
         targets = self._assign(donors, shared)
         hidden = self._read(batch, donors, starts, targets) if worth_it else None
@@ -160,7 +162,9 @@ class PrefixMemory:
         if known:
             slots = torch.from_numpy(donors).to(device)
             for layer, (keys, values) in enumerate(self._table):
-                cache.update(keys[slots, :, :known], values[slots, :, :known], layer)
+                cache.update(keys[:0, :, :0], values[:0, :, :0], layer)  # makes the layer
+                filled: Any = cache.layers[layer]  # update would copy what is ours already
+                filled.keys, filled.values = keys[slots, :, :known], values[slots, :, :known]
         packed = pack(suffixes, self.tries, starts=begin[:, 0], cached=known)
         return read_hidden_states(self.model, **vars(packed), cache=cache), cache
 

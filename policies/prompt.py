@@ -27,8 +27,8 @@ PADDING = -1
 TEMPLATE = "Instruction: {instruction}\nObservation: {observation}\nAction:"
 """The prompt for a pretrained language model; the action's words follow after a space."""
 
-REMEMBERED_PROMPTS = 200_000
-"""Prompts that an encoder keeps to hand out again; a level shows the same words many times."""
+REMEMBERED_TOKENS = 10_000_000
+"""Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
 
 
 class PromptEncoder:
@@ -66,6 +66,7 @@ class PromptEncoder:
             raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
         self.integer: type[np.signedinteger[Any]] = np.int16 if len(tokenizer) <= np.iinfo(np.int16).max else np.int32
         self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
+        self._remembered_tokens = 0
         self._warned = False
 
     @property
@@ -83,25 +84,25 @@ class PromptEncoder:
             Token ids, (B, max_tokens), padded with -1 on the right.
         """
         pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
-        prompts = np.empty((len(pairs), self.max_tokens), dtype=self.integer)
+        known = self._remembered
+        new = list({pair: None for pair in pairs if pair not in known})
+        if new and self._remembered_tokens > REMEMBERED_TOKENS:
+            self._remembered, self._remembered_tokens = {pair: known[pair] for pair in pairs if pair in known}, 0
+        # All at once: a tokenizer takes as long to be called as to read a short text.
+        for pair, tokens in zip(new, self._tokens_of([self._fill_in(pair) for pair in new]), strict=True):
+            if len(tokens) > self.max_tokens:
+                tokens = self._shortened(*pair, len(tokens))
+            self._remembered[pair] = np.array(tokens, dtype=self.integer)
+            self._remembered_tokens += len(tokens)
+        prompts = np.full((len(pairs), self.max_tokens), PADDING, dtype=self.integer)
         for row, pair in zip(prompts, pairs, strict=True):
-            row[:] = self._encode(pair)
+            tokens_of_pair = self._remembered[pair]
+            row[: len(tokens_of_pair)] = tokens_of_pair
         return prompts
 
-    def _encode(self, pair: tuple[str, str]) -> npt.NDArray[np.integer[Any]]:
-        remembered = self._remembered.get(pair)
-        if remembered is not None:
-            return remembered
+    def _fill_in(self, pair: tuple[str, str]) -> str:
         instruction, observation = pair
-        tokens = self._tokens(self.template.format(instruction=instruction, observation=observation))
-        if len(tokens) > self.max_tokens:
-            tokens = self._shortened(instruction, observation, len(tokens))
-        row = np.full(self.max_tokens, PADDING, dtype=self.integer)
-        row[: len(tokens)] = tokens
-        if len(self._remembered) >= REMEMBERED_PROMPTS:
-            self._remembered.clear()
-        self._remembered[pair] = row
-        return row
+        return self.template.format(instruction=instruction, observation=observation)
 
     def _shortened(self, instruction: str, observation: str, length: int) -> list[int]:
         """Tokenise again with as much of the observation's beginning as fits."""
@@ -115,9 +116,9 @@ class PromptEncoder:
         low, high = 0, len(observation)  # the longest beginning that fits, by bisection
         while low < high:
             middle = (low + high + 1) // 2
-            text = self.template.format(instruction=instruction, observation=observation[:middle])
-            low, high = (middle, high) if len(self._tokens(text)) <= self.max_tokens else (low, middle - 1)
-        tokens = self._tokens(self.template.format(instruction=instruction, observation=observation[:low]))
+            fits = len(self._tokens(self._fill_in((instruction, observation[:middle])))) <= self.max_tokens
+            low, high = (middle, high) if fits else (low, middle - 1)
+        tokens = self._tokens(self._fill_in((instruction, observation[:low])))
         if len(tokens) > self.max_tokens:
             raise ValueError(
                 f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
@@ -126,13 +127,17 @@ class PromptEncoder:
         return tokens
 
     def _tokens(self, text: str) -> list[int]:
-        tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=True)
-        if self.closed:
-            return tokens
-        # Some tokenizers close every text with an end token.
-        if tokens and tokens[-1] in {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}:
-            tokens.pop()
-        return tokens
+        return self._tokens_of([text])[0]
+
+    def _tokens_of(self, texts: list[str]) -> list[list[int]]:
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+        if not self.closed:
+            # Some tokenizers close every text with an end token.
+            ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}
+            ids = [tokens[:-1] if tokens and tokens[-1] in ends else tokens for tokens in ids]
+        return ids
 
     def decode(self, prompt: Sequence[int] | npt.NDArray[Any]) -> str:
         """Return the text of one prompt."""

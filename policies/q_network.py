@@ -37,10 +37,17 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         normalization: Normalization,
         train_layers: int | None,
         precision: Precision,
+        compiled: bool,
     ):
         super().__init__(observation_space, action_space)
         self.network = LanguageNetwork(
-            language_model, action_space, head, normalization, train_layers=train_layers, precision=precision
+            language_model,
+            action_space,
+            head,
+            normalization,
+            train_layers=train_layers,
+            precision=precision,
+            compiled=compiled,
         )
         width = self.network.features_dim
         if head == "score":
@@ -76,6 +83,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: of the scores over an action's tokens.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
+        compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
     """
@@ -91,6 +99,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: Normalization = "mean",
         train_layers: int | None = None,
         precision: Precision = "auto",
+        compiled: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
@@ -100,6 +109,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         self.normalization: Normalization = normalization
         self.train_layers = train_layers
         self.precision: Precision = precision
+        self.compiled = compiled
         super().__init__(
             observation_space,
             action_space,
@@ -130,5 +140,6 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             normalization=self.normalization,
             train_layers=self.train_layers,
             precision=self.precision,
+            compiled=self.compiled,
         )
         return network.to(self.device)

@@ -59,6 +59,16 @@ class TrainConfig:
     """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
     head: Literal["score", "linear"] = "score"
     """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
+    normalization: Literal["mean", "sum", "siblings"] = "mean"
+    """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
+    train_layers: int | None = None
+    """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
+    micro_batch_tokens: int | None = None
+    """Let ppo gather a minibatch's gradient in parts of at most so many tokens, to bound memory (default: at once)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
+    compiled: bool = False
+    """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
     steps: int | None = None
     """Environment steps to train for (default: 150000 for ppo, 40000 for dqn)."""
     n_envs: int | None = None
@@ -98,11 +108,15 @@ class TrainConfig:
             "processes": 1,
             "save_every": 1,
             "keep_checkpoints": 1,
+            "micro_batch_tokens": 1,
+            "train_layers": 0,
         }
         for name, minimum in {**least, "history": 0, "eval_episodes": 0, "seed": 0}.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
+        if self.micro_batch_tokens is not None and self.agent != "ppo":
+            raise ConfigurationError("--micro-batch-tokens is an option of --agent ppo.")
         for name in ("learning_rate", "stop_at_success"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -216,7 +230,9 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
         arguments["learning_rate"] = config.learning_rate
     if config.agent == "ppo":
         arguments["batch_size"] = _batch_size(env.num_envs)
-    policy_kwargs = {"model": config.model, "head": config.head, "max_prompt_tokens": config.max_prompt_tokens}
+        arguments["micro_batch_tokens"] = config.micro_batch_tokens
+    policy_options = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
+    policy_kwargs = {name: getattr(config, name) for name in policy_options}
     try:
         agent = AGENTS[config.agent](
             env=env, policy_kwargs=policy_kwargs, seed=config.seed, device=config.device, **arguments

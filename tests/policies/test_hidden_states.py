@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import pytest
 import torch
 
-from heed.policies.hidden_states import computes_last_layer_in_part, read_hidden_states
+from heed.policies.hidden_states import compile_layers, computes_last_layer_in_part, read_hidden_states
+from heed.policies.llama import _compiled_layer
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 IN_PART = {"llama", "mistral", "qwen2", "qwen3", "smollm"}
@@ -64,3 +69,25 @@ def test_a_sliding_window_is_left_to_the_whole_forward() -> None:
     assert not computes_last_layer_in_part(model)
     eager = build("llama", attention="eager")
     assert not computes_last_layer_in_part(eager)
+
+
+# torch.compile looks at what warns when it is looked at.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_compiled_layers_give_the_same(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    traced = 0
+
+    def backend(graph: torch.fx.GraphModule, inputs: list[torch.Tensor]) -> Callable[..., Any]:
+        nonlocal traced
+        traced += 1
+        return graph.forward
+
+    original = torch.compile
+    monkeypatch.setattr(torch, "compile", partial(original, backend=backend))  # the usual one needs a minute
+    _compiled_layer.cache_clear()
+    model, (tokens, read) = build(family), batch()
+    expected = read_hidden_states(model, tokens, read)
+    compile_layers(model)
+    torch.testing.assert_close(read_hidden_states(model, tokens, read), expected, atol=1e-9, rtol=0)
+    assert traced > 0
+    _compiled_layer.cache_clear()

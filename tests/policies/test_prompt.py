@@ -112,3 +112,17 @@ def test_an_environment_without_words_is_refused(encoder: PromptEncoder) -> None
 
     with pytest.raises(ValueError, match="carries no words"):
         PromptVecEnv(make_vec_env("CartPole-v1"), encoder)
+
+
+def test_prompts_are_remembered_within_a_bound_and_stay_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heed.policies.prompt.REMEMBERED_TOKENS", 50)
+    language_model = load_language_model("heed-tiny")
+    encoder, fresh = language_model.encoder(max_tokens=64), language_model.encoder(max_tokens=64)
+    for number in range(40):
+        words = {
+            "instruction": ["go to the red ball", "go to the key"],
+            "observation": [f"red ball {number} ahead", f"red ball {number // 2} ahead"],
+        }
+        assert np.array_equal(encoder(words), fresh(words))
+        fresh._remembered.clear()
+        assert len(encoder._remembered) < 12
