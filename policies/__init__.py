@@ -8,6 +8,7 @@ from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
+from heed.policies.zero_shot import score_action_texts
 
 __all__ = [
     "LanguageActorCriticPolicy",
@@ -18,4 +19,5 @@ __all__ = [
     "PromptSpace",
     "PromptVecEnv",
     "load_language_model",
+    "score_action_texts",
 ]

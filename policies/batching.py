@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +20,14 @@ LENGTH_STEP = 4
 """Lengths are compared in steps of so many tokens: finer ones gain nothing and take time to weigh."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class UniquePrompts:
     """The different prompts of a batch, the shortest first."""
 
-    prompts: Tensor
-    """Token ids, (U, L), padded with -1 on the right."""
+    batch: Tensor
+    """Token ids of the batch, (B, L), padded with -1 on the right."""
+    rows: npt.NDArray[np.int64]
+    """Where in the batch each different prompt stands first, (U,)."""
     lengths: npt.NDArray[np.int64]
     """(U,), rising."""
     keys: list[bytes]
@@ -48,25 +51,30 @@ class UniquePrompts:
         order = np.argsort(lengths[firsts], kind="stable")
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order))
-        chosen = firsts[order]
-        longest = max(1, int(lengths.max(initial=1)))
         return cls(
-            prompts[torch.from_numpy(chosen).to(prompts.device)][:, :longest].long(),
-            lengths[chosen],
-            [keys[index] for index in order],
+            prompts,
+            firsts[order],
+            lengths[firsts[order]],
+            [keys[index] for index in order.tolist()],
             torch.from_numpy(rank[inverse]).to(prompts.device),
         )
+
+    @cached_property
+    def prompts(self) -> Tensor:
+        """Token ids of the different prompts, (U, L), cut to the longest. Where all are known already, nobody asks."""
+        longest = max(1, int(self.lengths.max(initial=1)))
+        return self.batch[torch.from_numpy(self.rows).to(self.batch.device)][:, :longest].long()
 
     def select(self, chosen: Sequence[int]) -> UniquePrompts:
         """Return those of the prompts with the indices `chosen`, which rise."""
         keys = [self.keys[index] for index in chosen]
-        return UniquePrompts(self.part(chosen), self.lengths[chosen], keys, torch.arange(len(keys)))
+        return UniquePrompts(self.batch, self.rows[chosen], self.lengths[chosen], keys, torch.arange(len(keys)))
 
     def chunks(self, extra: int = 0) -> list[slice]:
         """Return how to split the prompts so that reading them takes least; `extra` tokens stand behind each."""
-        return chunks_of_like_length(self.lengths + extra, self.prompts.device)
+        return chunks_of_like_length(self.lengths + extra, self.batch.device)
 
-    def part(self, rows: slice | Sequence[int]) -> Tensor:
+    def part(self, rows: slice) -> Tensor:
         """Return some of the prompts, cut to the longest of them."""
         return self.prompts[rows][:, : max(1, int(self.lengths[rows].max()))]
 

@@ -14,7 +14,7 @@ from heed.policies.frozen import FrozenLayers, freeze
 from heed.policies.hidden_states import attention_window, compile_layers, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
 from heed.policies.memory import RowMemory
-from heed.policies.precision import Precision, autocast
+from heed.policies.precision import Precision, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
 from heed.policies.trie import ActionTrie, Tries, close_prefixes
@@ -56,6 +56,7 @@ class LanguageNetwork(nn.Module):
         super().__init__()
         self.model = language_model.model
         self.precision: Precision = precision
+        self._is_wide = is_wide(self.model)
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
         self.scorer = None
@@ -150,7 +151,7 @@ class LanguageNetwork(nn.Module):
     def _read(self, batch: UniquePrompts) -> Tensor:
         """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
         readings = []
-        with autocast(self.model, self.precision):
+        with autocast(batch.batch.device, self.precision, wide=self._is_wide):
             for rows in batch.chunks(extra=self.tries.n_nodes):
                 prompts = batch.part(rows)
                 read = read_hidden_states if self.frozen is None else self.frozen.reader(prompts, batch.keys[rows])
@@ -164,7 +165,7 @@ class LanguageNetwork(nn.Module):
         """Return the readings of prompts that begin like those read last, or None if they do not."""
         if self.prefixes is None:
             return None
-        with autocast(self.model, self.precision):
+        with autocast(batch.batch.device, self.precision, wide=self._is_wide):
             hidden = self.prefixes.read(batch)
             if hidden is None:
                 return None

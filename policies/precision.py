@@ -16,21 +16,20 @@ WIDE = 512
 """Hidden width from which `auto` chooses bfloat16: below, casting costs more than the products save."""
 
 
-def autocast(model: PreTrainedModel, precision: Precision) -> contextlib.AbstractContextManager[object]:
-    """Return the context in which `model` is to compute."""
-    device = model.device.type
-    if not computes_in_bfloat16(model, precision):
+def autocast(device: torch.device, precision: Precision, *, wide: bool) -> contextlib.AbstractContextManager[object]:
+    """Return the context in which a model on `device` is to compute; `wide` says what `is_wide` says of it."""
+    if not computes_in_bfloat16(device, precision, wide=wide):
         return contextlib.nullcontext()
-    return torch.autocast(device, dtype=torch.bfloat16)
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def computes_in_bfloat16(model: PreTrainedModel, precision: Precision) -> bool:
-    """Say whether `model` is to compute under autocast to bfloat16."""
+def computes_in_bfloat16(device: torch.device, precision: Precision, *, wide: bool) -> bool:
+    """Say whether a model on `device` is to compute under autocast to bfloat16."""
     if precision != "auto":
         return precision == "bfloat16"
-    return (
-        model.device.type == "cuda"
-        and model.dtype == torch.float32
-        and int(model.config.get_text_config().hidden_size) >= WIDE
-        and torch.cuda.is_bf16_supported(including_emulation=False)
-    )
+    return wide and device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def is_wide(model: PreTrainedModel) -> bool:
+    """Say whether `model` computes in float32 and has products large enough to gain."""
+    return model.dtype == torch.float32 and int(model.config.get_text_config().hidden_size) >= WIDE

@@ -27,6 +27,10 @@ BEGIN_SHARE, GO_ON_SHARE = 0.5, 0.15
 on: where many histories are cut at once, little is in common for one step, and much again in the next."""
 
 
+PAUSE = 8
+"""Where prompts have too little in common, as without a history, they are compared only every so many times."""
+
+
 class PrefixMemory:
     """Reads prompts, each from where it differs from those read last.
 
@@ -54,12 +58,17 @@ class PrefixMemory:
         self._filled = np.zeros(0, dtype=bool)  # whether a slot has keys and values, not tokens only
         self._used = np.zeros(0, dtype=np.int64)  # the call that used a slot last
         self._table: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, (slots, H, columns, E)
+        self._noted = False  # whether the prompts of the call before were noted
+        self._pause = 0  # calls that are left out before prompts are noted again
 
     def read(self, batch: UniquePrompts) -> Tensor | None:
         """Return the hidden states at all contexts, (U, 1 + K, D), or None where too little is known to begin from."""
         if self._watch.changed():
             self.forget()
         self._calls += 1
+        self._pause -= 1
+        if self._pause > 0:
+            return None
         tokens = batch.prompts.cpu().numpy()
         self._make_room(*tokens.shape)
         if not len(self._tokens):
@@ -70,6 +79,9 @@ class PrefixMemory:
         starts = np.where(self._filled[donors], shared, 0)
         targets = self._assign(donors, shared)
         hidden = self._read(batch, donors, starts, targets) if worth_it else None
+        # It takes two calls in a row to find anything: one to note the prompts, one to compare.
+        in_vain = self._noted and not worth_it
+        self._noted, self._pause = not in_vain, PAUSE if in_vain else 0
         kept = targets >= 0
         self._tokens[targets[kept]] = PADDING
         self._tokens[targets[kept], : tokens.shape[1]] = tokens[kept]

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 PADDING = -1
@@ -26,6 +27,9 @@ PADDING = -1
 
 TEMPLATE = "Instruction: {instruction}\nObservation: {observation}\nAction:"
 """The prompt for a pretrained language model; the action's words follow after a space."""
+
+LONG_TEXTS = 10_000
+"""Characters from which texts are tokenised in several threads."""
 
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
@@ -60,6 +64,7 @@ class PromptEncoder:
             raise ValueError(f"The prompt template {template!r} needs {{instruction}} and {{observation}}.")
         self.tokenizer = tokenizer
         self.template = template
+        self._fast = _fast_tokenizer(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
         if len(self._tokens(bare)) >= max_tokens:
@@ -132,7 +137,13 @@ class PromptEncoder:
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+        ids: list[list[int]]
+        if self._fast is None:
+            ids = self.tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+        else:
+            # A batch is spread over threads, which for short texts takes longer than the texts.
+            batches = [texts] if sum(map(len, texts)) > LONG_TEXTS else [[text] for text in texts]
+            ids = [encoding.ids for batch in batches for encoding in self._fast.encode_batch_fast(batch)]
         if not self.closed:
             # Some tokenizers close every text with an end token.
             ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}
@@ -143,6 +154,18 @@ class PromptEncoder:
         """Return the text of one prompt."""
         text = self.tokenizer.decode([int(token) for token in prompt if token != PADDING])
         return text if isinstance(text, str) else " ".join(text)
+
+
+def _fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:
+    """Return a copy of what does the work inside a tokenizer, if that is in Rust; what is around it takes longer."""
+    inside = getattr(tokenizer, "backend_tokenizer", None)
+    if not isinstance(inside, Tokenizer):
+        return None
+    copy = Tokenizer.from_str(inside.to_str())  # others may set padding and truncation of theirs
+    copy.no_padding()
+    copy.no_truncation()
+    copy.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
+    return copy
 
 
 class PromptSpace(spaces.Box):

@@ -24,8 +24,9 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("t5")
     tokenizer = load_language_model("heed-tiny").tokenizer
     size: dict[str, Any] = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    size["decoder_start_token_id"] = 0
     torch.manual_seed(0)
-    model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **size, **{"decoder_start_token_id": 0}))
+    model = T5ForConditionalGeneration(T5Config(vocab_size=len(tokenizer), **size))
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)

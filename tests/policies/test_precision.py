@@ -6,48 +6,40 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from heed.envs.contract import TextActions
 from heed.policies.language_model import load_language_model
 from heed.policies.network import LanguageNetwork
-from heed.policies.precision import computes_in_bfloat16
-from tests.small_models import build
+from heed.policies.precision import computes_in_bfloat16, is_wide
 
 PROMPTS = torch.tensor([[5, 6, 7], [8, 9, -1]])
 
 
 def test_a_cpu_computes_in_float32_unless_told_otherwise() -> None:
-    model = build("llama").float()
-    assert not computes_in_bfloat16(model, "auto")
-    assert not computes_in_bfloat16(model, "float32")
-    assert computes_in_bfloat16(model, "bfloat16")
-
-
-class OnGpu:
-    """As much of a model as the choice looks at."""
-
-    device = torch.device("cuda")
-
-    def __init__(self, width: int, dtype: torch.dtype = torch.float32):
-        self.dtype = dtype
-        self.config = type("C", (), {"get_text_config": lambda _: type("T", (), {"hidden_size": width})})()
+    cpu = torch.device("cpu")
+    assert not computes_in_bfloat16(cpu, "auto", wide=True)
+    assert not computes_in_bfloat16(cpu, "float32", wide=True)
+    assert computes_in_bfloat16(cpu, "bfloat16", wide=False)
 
 
 @pytest.mark.parametrize(
-    ("width", "dtype", "supported", "chosen"),
-    [
-        (896, torch.float32, True, True),
-        (896, torch.float32, False, False),
-        (64, torch.float32, True, False),  # casting costs more than it saves
-        (896, torch.bfloat16, True, False),  # is already
-    ],
+    ("wide", "supported", "chosen"), [(True, True, True), (True, False, False), (False, True, False)]
 )
 def test_a_gpu_computes_wide_models_in_bfloat16_where_it_can(
-    width: int, dtype: torch.dtype, supported: bool, chosen: bool, monkeypatch: pytest.MonkeyPatch
+    wide: bool, supported: bool, chosen: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: supported)
-    model: Any = OnGpu(width, dtype)
-    assert computes_in_bfloat16(model, "auto") == chosen
+    assert computes_in_bfloat16(torch.device("cuda"), "auto", wide=wide) == chosen
+
+
+@pytest.mark.parametrize(
+    ("width", "dtype", "wide"),
+    [(512, torch.float32, True), (64, torch.float32, False), (512, torch.bfloat16, False)],
+)
+def test_only_float32_models_with_large_products_are_wide(width: int, dtype: torch.dtype, wide: bool) -> None:
+    config = LlamaConfig(vocab_size=8, hidden_size=width, intermediate_size=8, num_hidden_layers=1)
+    assert is_wide(LlamaForCausalLM(config).to(dtype)) == wide  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("head", ["score", "linear"])

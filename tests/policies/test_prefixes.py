@@ -103,7 +103,7 @@ def test_the_table_stays_within_its_bound(slots: int) -> None:
     memory = PrefixMemory(model, TRIES, max_bytes=slots * 64 * token_bytes)
     served = 0
     with torch.no_grad():
-        for prompts in episodes(4, 10, seed=1):
+        for prompts in episodes(4, 40, seed=1):
             batch = UniquePrompts.of(prompts)
             states = memory.read(batch)
             if states is not None:
@@ -146,3 +146,21 @@ def test_models_for_which_it_would_not_be_right_go_without(option: str, value: i
         language_model.model.config.sliding_window = value
     made = LanguageNetwork(language_model, TextActions(("turn left", "turn right")), "score", "mean", **arguments)
     assert made.prefixes is None
+
+
+def test_prompts_with_little_in_common_are_seldom_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = PrefixMemory(build("llama"), TRIES, max_bytes=2**24)
+    compared = 0
+    original = memory._match
+
+    def counting(*args: Any) -> Any:
+        nonlocal compared
+        compared += 1
+        return original(*args)
+
+    monkeypatch.setattr(memory, "_match", counting)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(50):
+        prompts = torch.randint(0, VOCABULARY, (4, 20), generator=generator)
+        assert memory.read(UniquePrompts.of(prompts)) is None
+    assert compared == 12  # two in a row, then a pause

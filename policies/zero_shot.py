@@ -1,0 +1,65 @@
+"""A language model's own opinion of what to do, without any training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from heed.policies.batching import chunks_of_like_length
+from heed.policies.language_model import LanguageModel
+from heed.policies.prompt import PADDING
+from heed.policies.scoring import Normalization, make_scorer
+from heed.policies.trie import ActionTrie, Tries, close_prefixes
+
+
+def score_action_texts(
+    language_model: LanguageModel,
+    observations: Mapping[str, Sequence[str]],
+    action_texts: Sequence[Sequence[str]],
+    *,
+    normalization: Normalization = "mean",
+    max_prompt_tokens: int = 256,
+) -> list[npt.NDArray[np.floating[Any]]]:
+    """Score the actions that each observation admits; their number and their words may change from one to the next.
+
+    Args:
+        language_model: from `load_language_model`.
+        observations: `instruction` and `observation`, each B strings.
+        action_texts: for each of the B observations, the texts of its actions.
+        normalization: of the scores, over an action's tokens.
+        max_prompt_tokens: a longer prompt loses the end of its observation, with a warning.
+
+    Returns:
+        For each observation the scores of its actions, log-likelihoods normalised in that way.
+
+    Raises:
+        ValueError: if there are not as many lists of actions as observations, one is empty, or two actions of one have
+            the same tokens.
+    """
+    prompts = torch.as_tensor(language_model.encoder(max_tokens=max_prompt_tokens)(observations))
+    if len(prompts) != len(action_texts):
+        raise ValueError(f"There are {len(prompts)} observations, but {len(action_texts)} lists of action texts.")
+    if not len(prompts):
+        return []
+    model = language_model.model
+    end = language_model.tokenizer.eos_token_id
+    actions = [language_model.action_tokens(tuple(texts)) for texts in action_texts]
+    if normalization == "siblings":
+        actions = [close_prefixes(tokens, end) for tokens in actions]
+    tries = Tries([ActionTrie.build(tokens) for tokens in actions]).to(model.device)
+    scorer = make_scorer(model, tries, normalization)
+    lengths = (prompts != PADDING).sum(dim=1).numpy()
+    order = np.argsort(lengths, kind="stable")
+    scores: list[npt.NDArray[np.floating[Any]]] = [np.empty(0)] * len(prompts)
+    with torch.no_grad():
+        for rows in chunks_of_like_length(lengths[order] + tries.n_nodes, model.device):
+            chunk = torch.from_numpy(order[rows])
+            part = prompts[chunk, : int(lengths[chunk].max())].long().to(model.device)
+            of_chunk = scorer(model, part, tries.rows(chunk.to(model.device)))[1].cpu().numpy()
+            for row, index in enumerate(chunk.tolist()):
+                scores[index] = of_chunk[row, : len(actions[index])]
+    return scores
