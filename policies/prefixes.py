@@ -22,10 +22,9 @@ from heed.policies.prompt import PADDING
 from heed.policies.scoring import pack
 from heed.policies.trie import Tries
 
-BEGIN_SHARE, GO_ON_SHARE = 0.5, 0.15
-"""From which share of tokens in common with the prompts before it is worth beginning to keep keys and values, and going
-on: where many histories are cut at once, little is in common for one step, and much again in the next."""
-
+ENOUGH = 0.4
+"""From this share of tokens in common with the prompts before, keys and values are worth keeping. Where many histories
+are cut at once, little is in common for one call and much again in the next: one poor call is borne."""
 
 PAUSE = 8
 """Where prompts have too little in common, as without a history, they are compared only every so many times."""
@@ -58,6 +57,7 @@ class PrefixMemory:
         self._filled = np.zeros(0, dtype=bool)  # whether a slot has keys and values, not tokens only
         self._used = np.zeros(0, dtype=np.int64)  # the call that used a slot last
         self._table: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, (slots, H, columns, E)
+        self._enough = False  # whether the prompts of the call before had enough in common with those before them
         self._noted = False  # whether the prompts of the call before were noted
         self._pause = 0  # calls that are left out before prompts are noted again
 
@@ -74,8 +74,9 @@ class PrefixMemory:
         if not len(self._tokens):
             return None
         donors, shared = self._match(tokens, batch.lengths)
-        least = GO_ON_SHARE if self._filled.any() else BEGIN_SHARE
-        worth_it = shared.sum() >= least * batch.lengths.sum()
+        enough = bool(shared.sum() >= ENOUGH * batch.lengths.sum())
+        worth_it = enough or self._enough
+        self._enough = enough
         starts = np.where(self._filled[donors], shared, 0)
         targets = self._assign(donors, shared)
         hidden = self._read(batch, donors, starts, targets) if worth_it else None

@@ -14,14 +14,14 @@ import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence
 
-Section = Literal["training", "scoring", "comparison", "growth", "reuse"]
+Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: the scoring of actions, a training's phases, SB3 without Heed, growth, and what is reused.
+    """Measure Heed: the scoring of actions, a training's phases, SB3 without Heed, growth, reuse, short cuts.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """

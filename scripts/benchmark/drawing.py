@@ -38,6 +38,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panels.append(partial(_growth, growth))
     if reuse := results.get("reuse"):
         panels.append(partial(_reuse, reuse))
+    if shortcuts := results.get("shortcuts"):
+        panels.append(partial(_shortcuts, shortcuts))
     rows_needed = max(1, -(-len(panels) // COLUMNS))
     figure = Figure(figsize=(3.7 * min(COLUMNS, max(1, len(panels))), 3.4 * rows_needed), layout="constrained")
     axes = figure.subplots(rows_needed, min(COLUMNS, max(1, len(panels))), squeeze=False).flatten()
@@ -106,3 +108,11 @@ def _bars(axes: Axes, ratios: dict[str, float]) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.tick_params(labelsize=7)
+
+
+def _shortcuts(result: dict[str, Any], axes: Axes) -> None:
+    names = [name for name in result if name != "all"]
+    axes.barh([name.removeprefix("without ") for name in names], [result[name]["times_as_long"] for name in names])
+    axes.axvline(1, color="black", linewidth=0.8)
+    axes.invert_yaxis()
+    axes.set_title("time of a step without, against with all")

@@ -14,9 +14,11 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import ConstantSchedule
 
+from heed.policies import hidden_states, network
+from heed.policies.batching import CHUNK_TOKENS, UniquePrompts
 from heed.policies.prompt import PADDING
 from heed.policies.scoring import naive_scores
-from heed.scripts.benchmark import building, comparison, reuse, scoring, training
+from heed.scripts.benchmark import building, comparison, reuse, scoring, shortcuts, training
 from heed.scripts.benchmark.command import SECTIONS, BenchmarkConfig, benchmark, main
 from heed.scripts.benchmark.drawing import draw
 from heed.scripts.benchmark.memory import LiveBytes, peak_bytes
@@ -276,6 +278,23 @@ def test_it_writes_every_section_and_a_plot(
     assert sizes == {"prompt tokens": [8, 12], "actions": [2, 5], "environments": [2, 4]}
     assert results["reuse"]["history"]["tokens_ratio"] > 1
     assert set(results["reuse"]["frozen"]) == set(results["reuse"]["partly frozen"]) == set(results["comparison"])
+    assert set(results["shortcuts"]) == {"all", *shortcuts.WITHOUT}
+    assert all(way["same_actions"] for way in results["shortcuts"].values())
+
+
+@pytest.mark.parametrize("name", sorted(shortcuts.WITHOUT))
+def test_doing_without_a_short_cut_undoes_it_for_its_turn_only(name: str) -> None:
+    before = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)
+    prompts = ragged_prompts()[[0, 1, 0]]
+    with shortcuts.WITHOUT[name]():
+        read = UniquePrompts.of(prompts)
+        assert len(read.keys) == (3 if "equal prompts" in name else 2)
+        assert torch.equal(read.prompts[read.inverse], prompts)
+        now = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)
+        changes = ("equal prompts", "layers of our own", "chunks")
+        assert (now != before) == any(change in name for change in changes)
+    after = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)
+    assert after == before
 
 
 def test_a_section_alone_leaves_the_others_results(tmp_path: Path) -> None:
