@@ -42,6 +42,9 @@ Way = Literal["packed", "cached", "encoder-decoder", "naive"]
 CACHED_FROM = 400
 """Prompt tokens from which the cached way is the faster one, where both are exact (`heed benchmark` compares them)."""
 
+LOGITS_AT_ONCE = 2**22
+"""Logits that are computed at a time, to bound memory."""
+
 Read = Callable[..., Tensor]
 """Reads hidden states: `read_hidden_states`, or something that knows part of them already."""
 
@@ -241,25 +244,41 @@ def decoder_start(model: PreTrainedModel) -> int:
 
 def score_contexts(model: PreTrainedModel, hidden: Tensor, tries: Tries, normalization: Normalization) -> Tensor:
     """Return the scores, (B, A), given the hidden states at all contexts, (B, 1 + K, D)."""
+    batch, contexts = hidden.shape[:2]
+    lengths = tries.lengths  # (G, A)
+    real = torch.arange(tries.tokens.shape[2], device=hidden.device) < lengths[:, :, None]
+    # A vocabulary is wide: the logits of all contexts at once would be the largest thing in memory.
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    at_once = max(1, LOGITS_AT_ONCE // (batch * vocabulary))
+    log_probabilities = hidden.new_zeros(batch, *tries.tokens.shape[1:], dtype=_at_least_float32(hidden))
+    for first in range(0, contexts, at_once):
+        here = slice(first, first + at_once)
+        inside = real & (tries.contexts >= first) & (tries.contexts < first + at_once)
+        part = _log_probabilities(model, hidden[:, here], tries, here, normalization)
+        log_probabilities = log_probabilities + part.masked_fill(~inside, 0.0)
+    scores = log_probabilities.sum(dim=2)
+    if normalization == "mean":
+        scores = scores / lengths.clamp(min=1)
+    return scores.masked_fill(lengths == 0, -torch.inf)
+
+
+def _log_probabilities(
+    model: PreTrainedModel, hidden: Tensor, tries: Tries, here: slice, normalization: Normalization
+) -> Tensor:
+    """Return the log-probability of each action's tokens, (B, A, T), right for those whose context is `here`."""
     logits = token_logits(model, hidden)
-    logits = logits.to(_at_least_float32(logits))
+    logits = logits.to(_at_least_float32(logits))  # (B, C, V)
     batch = len(logits)
     if normalization == "siblings":
-        siblings = tries.siblings.expand(batch, -1, -1)
+        siblings = tries.siblings[:, here].expand(batch, -1, -1)
         shares = logits.gather(2, siblings.clamp(min=0)).masked_fill(siblings < 0, -torch.inf)
         # A context of a trie smaller than the largest has no siblings at all, and is never read.
         totals = shares.masked_fill((siblings < 0).all(dim=2, keepdim=True), 0.0).logsumexp(dim=2)
     else:
-        totals = logits.logsumexp(dim=2)  # (B, 1 + K)
-    contexts, tokens = tries.contexts.expand(batch, -1, -1), tries.tokens.expand(batch, -1, -1)  # (B, A, T)
+        totals = logits.logsumexp(dim=2)  # (B, C)
+    contexts = (tries.contexts - here.start).clamp(0, logits.shape[1] - 1).expand(batch, -1, -1)  # (B, A, T)
     rows = torch.arange(batch, device=logits.device)[:, None, None]
-    log_probabilities = logits[rows, contexts, tokens] - totals[rows, contexts]
-    lengths = tries.lengths  # (G, A)
-    real = torch.arange(tokens.shape[2], device=logits.device) < lengths[:, :, None]
-    scores = log_probabilities.masked_fill(~real, 0.0).sum(dim=2)
-    if normalization == "mean":
-        scores = scores / lengths.clamp(min=1)
-    return scores.masked_fill(lengths == 0, -torch.inf)
+    return logits[rows, contexts, tries.tokens.expand(batch, -1, -1)] - totals[rows, contexts]
 
 
 def naive_scores(

@@ -96,6 +96,22 @@ def test_gradients_equal_the_definitions(family: str, way: Way, tolerance: float
     assert compared > 10
 
 
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize("at_once", [1, 3, 5])
+def test_computing_few_logits_at_a_time_changes_nothing(
+    at_once: int, normalization: Normalization, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, prompts, tries = build("gpt2"), ragged_prompts(), tries_of(*SETS)
+    whole = ActionScorer(("packed",), normalization)(model, prompts, tries)[1]
+    monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", at_once * len(prompts) * VOCABULARY)
+    parts = ActionScorer(("packed",), normalization)(model, prompts, tries)[1]
+    torch.testing.assert_close(parts, whole, atol=1e-12, rtol=0)
+    finite = torch.isfinite(whole)
+    ours, theirs = (torch.autograd.grad(scores[finite].sum(), list(model.parameters())) for scores in (parts, whole))
+    for our, their in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(our, their, atol=1e-10, rtol=1e-10)
+
+
 def test_a_hand_worked_score() -> None:
     """A model whose logits are all the same gives scores that can be worked out by hand."""
     model = build("llama")
