@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLUMNS = 4
+COLUMNS = 3
 TITLES = {
     "speed_up_over_naive": "speed-up over naive",
     "percent_of_ideal": "percent of ideal",
@@ -49,7 +49,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         place.tick_params(labelsize=8)
     for place in axes[len(panels) :]:
         place.set_axis_off()
-    figure.savefig(path, dpi=100)
+    figure.savefig(path, dpi=90)
 
 
 def _by_actions(rows: list[dict[str, Any]], figure: str, what: str, axes: Axes) -> None:
