@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3 import PPO as SB3PPO
@@ -26,7 +27,7 @@ from torch.nn import functional
 from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import micro_batches
-from heed.policies.prompt import PADDING
+from heed.policies.prompt import PADDING, PromptVecEnv
 
 
 class PPO(LanguageAgent, SB3PPO):
@@ -117,6 +118,16 @@ class PPO(LanguageAgent, SB3PPO):
             device=device,
             _init_setup_model=_init_setup_model,
         )
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        """Read, with the prompts that come next, those where episodes met their time limit.
+
+        SB3 is about to ask for the values there, prompt by prompt; now the policy remembers them.
+        """
+        super()._update_info_buffer(infos, dones)
+        ends = [info["terminal_observation"] for info in infos if info.get("TimeLimit.truncated", False)]
+        if ends and isinstance(self.env, PromptVecEnv) and isinstance(self.policy, LanguageActorCriticPolicy):
+            self.policy.read_ahead(np.concatenate([self.env.prompts, ends]))
 
     def train(self) -> None:
         """Update the policy on the rollout, `n_epochs` times over."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
+from torch.distributions import Categorical
 
 from heed.policies.language_model import TINY, LanguageModel, load_language_model
 from heed.policies.network import Head, LanguageNetwork
@@ -111,7 +114,10 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             distribution = self._get_action_dist_from_latent(features)
         else:
             assert isinstance(self.action_dist, CategoricalDistribution)
-            distribution = self.action_dist.proba_distribution(action_logits=scores / self.temperature)
+            distribution = self.action_dist
+            # Checking the scores takes three times as long as all else that is done with them; what is not a number
+            # still raises where actions are drawn.
+            distribution.distribution = Categorical(logits=scores / self.temperature, validate_args=False)
         return distribution, self.value_net(self.mlp_extractor.forward_critic(features))
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
@@ -120,6 +126,12 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         actions = distribution.get_actions(deterministic=deterministic)
         log_probabilities = distribution.log_prob(actions)
         return actions.reshape((-1, *(self.action_space.shape or ()))), values, log_probabilities
+
+    def read_ahead(self, prompts: npt.NDArray[np.integer[Any]]) -> None:
+        """Read prompts, (B, L), that are going to be asked for one by one; without a memory this does nothing."""
+        if self.network.memory is not None and not self.training:
+            with torch.no_grad():
+                self.network(torch.as_tensor(prompts, device=self.device))
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values (B, 1), log-probabilities (B,) of `actions`, and the entropy (B,), for prompts (B, L)."""

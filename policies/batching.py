@@ -16,7 +16,7 @@ from heed.policies.prompt import PADDING
 CHUNK_TOKENS = {"cpu": 256, "cuda": 4096}
 """What a chunk costs beside its tokens, in tokens: starting every operation of a forward once more."""
 
-LENGTH_STEP = 4
+LENGTH_STEP = 8
 """Lengths are compared in steps of so many tokens: finer ones gain nothing and take time to weigh."""
 
 

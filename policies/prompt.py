@@ -197,6 +197,8 @@ class PromptVecEnv(VecEnvWrapper):
         self.encoder = encoder
         self.words: dict[str, npt.NDArray[Any]] = {}
         """The language observations behind the prompts given last."""
+        self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.max_tokens), dtype=encoder.integer)
+        """The prompts given last, (n_envs, max_tokens)."""
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, max_tokens)."""
@@ -217,4 +219,5 @@ class PromptVecEnv(VecEnvWrapper):
 
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:
         self.words = observations
-        return self.encoder(observations)
+        self.prompts = self.encoder(observations)
+        return self.prompts

@@ -14,6 +14,7 @@ from torch import Tensor
 from heed.agents import PPO
 from heed.envs.make import make
 from heed.policies.batching import UniquePrompts
+from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PADDING
 from tests.buttons import make_buttons
 
@@ -162,3 +163,20 @@ def test_no_short_cut_changes_what_is_learned(change: Any, history: int) -> None
     other_actions, other = learn(changed=True)
     assert np.array_equal(actions, other_actions)
     assert_same(plain, other, 1e-5)
+
+
+def test_values_at_time_limits_are_read_with_the_prompts_that_come_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    original = LanguageNetwork._read
+
+    def counting(self: LanguageNetwork, batch: UniquePrompts) -> Tensor:
+        if not torch.is_grad_enabled():
+            read.append(len(batch.keys))
+        return original(self, batch)
+
+    monkeypatch.setattr(LanguageNetwork, "_read", counting)
+    agent = PPO(env=make("BabyAI-GoToLocal-v0", n_envs=8, seed=0), n_steps=128, batch_size=256, n_epochs=1, seed=0)
+    agent.learn(1024)
+    limits = sum(float(info["l"]) >= 64 for info in agent.ep_info_buffer or ())
+    assert limits > 8
+    assert len(read) <= 128 + 1, "a forward for each step and one for the end of the rollout, none for a time limit"
