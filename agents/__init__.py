@@ -4,10 +4,12 @@ if __name__ != "heed.agents":
     # A bare `agents` would collide with other people's packages of that name.
     raise ImportError("This folder is Heed's `heed.agents` package: import `heed.agents`, not `agents`.")
 
+from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError
 from heed.agents.dqn import DQN
 from heed.agents.loading import AGENTS, load
 from heed.agents.ppo import PPO
+from heed.agents.reinforce import REINFORCE
 
-__all__ = ["AGENTS", "DQN", "PPO", "CheckpointError", "LanguageAgent", "load"]
+__all__ = ["A2C", "AGENTS", "DQN", "PPO", "REINFORCE", "CheckpointError", "LanguageAgent", "load"]

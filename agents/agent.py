@@ -154,9 +154,14 @@ class LanguageAgent(BaseAlgorithm):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         write_checkpoint(Path(path), self._write)
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
-        for module in self.policy.modules():
-            if isinstance(module, LanguageNetwork):
-                module.forget()
+        for policy in self._policies():
+            for module in policy.modules():
+                if isinstance(module, LanguageNetwork):
+                    module.forget()
+
+    def _policies(self) -> list[torch.nn.Module]:
+        """Return the policy, and what other policies the agent keeps."""
+        return [self.policy]
 
     def set_logger(self, logger: Logger) -> None:
         """Log into `logger`; what a loaded agent had measured but not yet logged goes there too."""

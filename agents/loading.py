@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, verify_checkpoint
 from heed.agents.dqn import DQN
 from heed.agents.ppo import PPO
+from heed.agents.reinforce import REINFORCE
 
-AGENTS: dict[str, type[PPO | DQN]] = {"ppo": PPO, "dqn": DQN}
+AGENTS: dict[str, type[PPO | A2C | DQN]] = {"ppo": PPO, "a2c": A2C, "reinforce": REINFORCE, "dqn": DQN}
 """Heed's agents by the name that the command line knows."""
 
 

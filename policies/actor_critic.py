@@ -107,7 +107,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
-    def _read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
+    def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
         """Return the action distribution and the values, (B, 1), for prompts (B, L)."""
         features, scores = self.network(prompts)
         if scores is None:
@@ -122,7 +122,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return actions, values (B, 1) and the actions' log-probabilities (B,) for prompts (B, L)."""
-        distribution, values = self._read(obs)
+        distribution, values = self.read(obs)
         actions = distribution.get_actions(deterministic=deterministic)
         log_probabilities = distribution.log_prob(actions)
         return actions.reshape((-1, *(self.action_space.shape or ()))), values, log_probabilities
@@ -135,13 +135,13 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values (B, 1), log-probabilities (B,) of `actions`, and the entropy (B,), for prompts (B, L)."""
-        distribution, values = self._read(obs)
+        distribution, values = self.read(obs)
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: Any) -> Distribution:
         """Return the action distribution for prompts (B, L)."""
-        return self._read(obs)[0]
+        return self.read(obs)[0]
 
     def predict_values(self, obs: Any) -> Tensor:
         """Return the values, (B, 1), for prompts (B, L)."""
-        return self._read(obs)[1]
+        return self.read(obs)[1]

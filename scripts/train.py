@@ -15,23 +15,24 @@ from heed.scripts.errors import ConfigurationError, as_sentence
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from heed.agents import DQN, PPO
+    from heed.agents import A2C, DQN, PPO
     from heed.scripts.run_folder import RunFolder
 
-DEFAULT_STEPS = {"ppo": 150_000, "dqn": 40_000}
+POLICY_GRADIENTS = ("ppo", "a2c", "reinforce")
+DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000}
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
-DEFAULT_STOP = {"ppo": 0.995, "dqn": 2.0}
+DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), "dqn": 2.0}
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
-DEFAULT_ENVS = {"ppo": 32, "dqn": 16}
+DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16}
 PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
 """The default of --max-prompt-tokens, what each past observation of a history adds to it, and where that ends.
 
 In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
 takes 1024 altogether.
 """
-LOG_INTERVAL = {"ppo": 1, "dqn": 10}
-"""How often SB3 logs: in rollouts for PPO, in episodes for DQN."""
+LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "dqn": 10}
+"""How often SB3 logs: in rollouts for policy gradients, in episodes for DQN."""
 
 CHANGES_ON_RESUME = {
     "stop_at_success",
@@ -53,7 +54,7 @@ class TrainConfig:
 
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits)."""
-    agent: Literal["ppo", "dqn"] = "ppo"
+    agent: Literal["ppo", "a2c", "reinforce", "dqn"] = "ppo"
     """Algorithm."""
     model: str = "heed-tiny"
     """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
@@ -64,15 +65,17 @@ class TrainConfig:
     train_layers: int | None = None
     """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
     micro_batch_tokens: int | None = None
-    """Let ppo gather a minibatch's gradient in parts of at most so many tokens, to bound memory (default: at once)."""
+    """Let a policy gradient be gathered in parts of at most so many tokens, to bound memory (default: at once)."""
+    reference_coef: float = 0.0
+    """Hold a policy gradient near the policy that the training began with: the weight of their KL divergence."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     compiled: bool = False
     """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000 for ppo, 40000 for dqn)."""
+    """Environment steps to train for (default: 150000, 40000 for dqn)."""
     n_envs: int | None = None
-    """Environments side by side (default: 32 for ppo, 16 for dqn)."""
+    """Environments side by side (default: 32, 16 for dqn)."""
     seed: int = 0
     """Seed of everything random: the same seed gives the same run on the same machine."""
     run_dir: Path | None = None
@@ -91,7 +94,7 @@ class TrainConfig:
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
     stop_at_success: float | None = None
-    """Stop early when this share of the last 500 episodes succeeded (default: 0.995 for ppo; dqn goes to the end)."""
+    """Stop early when this share of the last 500 episodes succeeded (default: 0.995; dqn goes to the end)."""
     save_every: int = 10_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
@@ -110,13 +113,15 @@ class TrainConfig:
             "keep_checkpoints": 1,
             "micro_batch_tokens": 1,
             "train_layers": 0,
+            "reference_coef": 0,
         }
         for name, minimum in {**least, "history": 0, "eval_episodes": 0, "seed": 0}.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
-        if self.micro_batch_tokens is not None and self.agent != "ppo":
-            raise ConfigurationError("--micro-batch-tokens is an option of --agent ppo.")
+        for name in ("micro_batch_tokens", "reference_coef"):
+            if getattr(self, name) and self.agent not in POLICY_GRADIENTS:
+                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of policy gradients, not of dqn.")
         for name in ("learning_rate", "stop_at_success"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -220,7 +225,7 @@ def _make_env(config: TrainConfig) -> VecEnv:
     return make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes, history=config.history)
 
 
-def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
 
@@ -230,7 +235,8 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
         arguments["learning_rate"] = config.learning_rate
     if config.agent == "ppo":
         arguments["batch_size"] = _batch_size(env.num_envs)
-        arguments["micro_batch_tokens"] = config.micro_batch_tokens
+    if config.agent in POLICY_GRADIENTS:
+        arguments |= {"micro_batch_tokens": config.micro_batch_tokens, "reference_coef": config.reference_coef}
     policy_options = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
     policy_kwargs = {name: getattr(config, name) for name in policy_options}
     try:
@@ -258,7 +264,7 @@ def _batch_size(n_envs: int) -> int:
     return int(rollout // parts)
 
 
-def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
     """Load the run's last checkpoint, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
@@ -269,7 +275,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | DQN:
     return agent
 
 
-def _log_into(run: RunFolder, agent: PPO | DQN) -> None:
+def _log_into(run: RunFolder, agent: PPO | A2C | DQN) -> None:
     from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
     from heed.scripts.run_folder import CurveWriter

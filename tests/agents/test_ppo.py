@@ -70,9 +70,9 @@ def test_no_part_has_more_tokens_than_allowed(monkeypatch: pytest.MonkeyPatch) -
     read: list[int] = []
     original = PPO._loss
 
-    def counting(self: PPO, batch: Any, clip_range: float) -> Any:
+    def counting(self: PPO, batch: Any) -> Any:
         read.append(UniquePrompts.of(batch.observations).prompts.numel())
-        return original(self, batch, clip_range)
+        return original(self, batch)
 
     monkeypatch.setattr(PPO, "_loss", counting)
     trained(micro_batch_tokens=200)
@@ -84,10 +84,10 @@ def test_minibatches_may_be_counted_in_tokens(monkeypatch: pytest.MonkeyPatch) -
     sizes: list[tuple[int, int, int]] = []
     original = PPO._gather_gradient
 
-    def counting(self: PPO, minibatch: Any, clip_range: float) -> Any:
+    def counting(self: PPO, minibatch: Any) -> Any:
         lengths = (minibatch.observations != PADDING).sum(dim=1)
         sizes.append((len(lengths), int(lengths.sum()), int(lengths.max())))
-        return original(self, minibatch, clip_range)
+        return original(self, minibatch)
 
     monkeypatch.setattr(PPO, "_gather_gradient", counting)
     trained(batch_tokens=500, n_epochs=1)

@@ -1,0 +1,212 @@
+"""What policy gradients share: how a rollout becomes an update of a language policy.
+
+A minibatch may be given by the tokens of its prompts rather than by their number, and its gradient may be gathered in
+parts of bounded size. With `reference_coef`, the loss holds the policy near the one that the training began with, by
+KL(pi || pi_0) as in fine-tuning language models from human preferences (Ziegler et al., arXiv 1909.08593): exactly, as
+the sum over actions, since there are few.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.distributions import kl_divergence
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.utils import explained_variance
+from torch import Tensor
+from torch.nn import functional
+
+from heed.agents.agent import LanguageAgent
+from heed.agents.checkpoint import read_tensors, write_tensors
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.batching import micro_batches
+from heed.policies.prompt import PADDING, PromptVecEnv
+
+
+class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
+    """Mixin before an SB3 on-policy algorithm, over a `LanguageActorCriticPolicy`."""
+
+    n_epochs: int = 1
+    target_kl: float | None = None
+    normalize_advantage: bool
+    batch_tokens: int | None
+    micro_batch_tokens: int | None
+    reference_coef: float
+    reference: LanguageActorCriticPolicy | None = None
+    """The policy that the training began with, if the loss knows it."""
+
+    def _set_update(self, *, batch_tokens: int | None, micro_batch_tokens: int | None, reference_coef: float) -> None:
+        """Set what an update does beyond SB3's.
+
+        Raises:
+            ValueError: if a number cannot be.
+        """
+        for name, tokens in (("batch_tokens", batch_tokens), ("micro_batch_tokens", micro_batch_tokens)):
+            if tokens is not None and tokens < 1:
+                raise ValueError(f"{name} is {tokens}, but must be at least 1, or None.")
+        if reference_coef < 0:
+            raise ValueError(f"reference_coef is {reference_coef}, but must not be negative.")
+        self.batch_tokens = batch_tokens
+        self.micro_batch_tokens = micro_batch_tokens
+        self.reference_coef = reference_coef
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if self.reference_coef:
+            # Nothing of it trains, so each prompt is read once.
+            reference: Any = self.policy_class
+            kwargs = {**self.policy_kwargs, "train_layers": 0}
+            self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
+            assert self.reference is not None
+            self.reference.to(self.device).load_state_dict(self.policy.state_dict())
+            self.reference.requires_grad_(False)
+            self.reference.set_training_mode(False)
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        """Read, with the prompts that come next, those where episodes met their time limit.
+
+        SB3 is about to ask for the values there, prompt by prompt; now the policy remembers them.
+        """
+        super()._update_info_buffer(infos, dones)
+        ends = [info["terminal_observation"] for info in infos if info.get("TimeLimit.truncated", False)]
+        if ends and isinstance(self.env, PromptVecEnv) and isinstance(self.policy, LanguageActorCriticPolicy):
+            self.policy.read_ahead(np.concatenate([self.env.prompts, ends]))
+
+    def train(self) -> None:
+        """Update the policy on the rollout, `n_epochs` times over."""
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        self._begin_update()
+        measured: list[dict[str, float]] = []
+        for _ in range(self.n_epochs):
+            moved_too_far, epoch = False, len(measured)
+            for minibatch in self._minibatches():
+                measures = self._gather_gradient(minibatch)
+                measured.append(measures)
+                moved_too_far = self.target_kl is not None and measures["approx_kl"] > 1.5 * self.target_kl
+                if moved_too_far:
+                    break
+                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                self.policy.optimizer.step()
+            self._n_updates += 1
+            if moved_too_far:
+                break
+        for name in measured[0]:
+            # How far the policy has moved is of interest at the end of it.
+            since = epoch if name == "approx_kl" else 0
+            self.logger.record(f"train/{name}", float(np.mean([measures[name] for measures in measured[since:]])))
+        values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
+        self.logger.record("train/explained_variance", explained_variance(values, returns))
+        if hasattr(self.policy, "log_std"):
+            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _minibatches(self) -> Iterator[RolloutBufferSamples]:
+        """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens."""
+        if self.batch_tokens is None:
+            # An algorithm without minibatches has one, the rollout.
+            yield from self.rollout_buffer.get(getattr(self, "batch_size", None))
+            return
+        for rollout in self.rollout_buffer.get():
+            tokens = (rollout.observations != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
+            full = torch.div(tokens - 1, self.batch_tokens, rounding_mode="floor")  # minibatches before each sample
+            sizes = torch.unique_consecutive(full, return_counts=True)[1]
+            for rows in torch.arange(len(tokens), device=tokens.device).split(sizes.tolist()):
+                yield _rows(rollout, rows)
+
+    def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
+        """Put the gradient of the loss on a minibatch into the parameters.
+
+        Returns:
+            The loss, its parts, and how far the policy has moved, as means over the minibatch.
+        """
+        advantages = minibatch.advantages
+        if self.normalize_advantage and len(advantages) > 1:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        minibatch = minibatch._replace(advantages=advantages)
+        parts = [minibatch]
+        if self.micro_batch_tokens is not None:
+            parts = [_rows(minibatch, rows) for rows in micro_batches(minibatch.observations, self.micro_batch_tokens)]
+        self.policy.optimizer.zero_grad()
+        means: dict[str, float] = {}
+        for part in parts:
+            loss, measures = self._loss(part)
+            share = len(part.advantages) / len(advantages)
+            (loss * share).backward()
+            for name, value in measures.items():
+                means[name] = means.get(name, 0.0) + share * value.item()
+        return means
+
+    def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss of samples whose advantages are normalised already, and what to log of it."""
+        actions = batch.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            actions = actions.long().flatten()
+        policy = self.language_policy
+        assert isinstance(policy, LanguageActorCriticPolicy)
+        distribution, values = policy.read(batch.observations)
+        log_probabilities, entropy = distribution.log_prob(actions), distribution.entropy()
+        log_ratio = log_probabilities - batch.old_log_prob
+        policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)
+        value_loss = functional.mse_loss(batch.returns, values.flatten())
+        entropy_loss = log_probabilities.mean() if entropy is None else -entropy.mean()
+        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        if self.reference is not None:
+            with torch.no_grad():
+                before = self.reference.read(batch.observations)[0]
+            divergence = kl_divergence(distribution, before).mean()
+            loss = loss + self.reference_coef * divergence
+            measures["reference_kl"] = divergence
+        with torch.no_grad():
+            measures |= {
+                "loss": loss,
+                "policy_gradient_loss": policy_loss,
+                "value_loss": value_loss,
+                "entropy_loss": entropy_loss,
+                # The k3 estimator of http://joschu.net/blog/kl-approx.html, as in SB3.
+                "approx_kl": (log_ratio.exp() - 1 - log_ratio).mean(),
+            }
+        return loss, measures
+
+    @abstractmethod
+    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the part of the loss that improves the policy, and what else to log.
+
+        Args:
+            advantages: (B,).
+            log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
+        """
+
+    def _begin_update(self) -> None:
+        """Set what holds for a whole update; called before it."""
+
+    def _policies(self) -> list[torch.nn.Module]:
+        return [self.policy] if self.reference is None else [self.policy, self.reference]
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        if self.reference is not None:
+            write_tensors(folder / "reference.safetensors", self.reference.state_dict())
+
+    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
+        if self.reference is not None:
+            self.reference.load_state_dict(read_tensors(folder / "reference.safetensors"))
+        super()._read(folder, saved)
+
+    def _probabilities(self, prompts: Any) -> Tensor:
+        assert isinstance(self.policy, LanguageActorCriticPolicy)
+        distribution: Any = self.policy.get_distribution(prompts).distribution
+        probabilities: Tensor = distribution.probs
+        return probabilities
+
+
+def _rows(samples: RolloutBufferSamples, rows: Tensor) -> RolloutBufferSamples:
+    return RolloutBufferSamples(*(part[rows] for part in samples))
