@@ -17,6 +17,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from heed.agents.agent import LanguageAgent
+from heed.envs.contract import success_of
 
 HELD_OUT = 0x4E7A1
 """Sets evaluation seeds apart from training seeds, which are drawn without it."""
@@ -180,7 +181,7 @@ class _Game:
         return Episode(
             seed=self.seed,
             instruction=instruction,
-            success=bool(info["is_success"]),
+            success=success_of(self.env, info),
             episode_return=self.episode_return,
             length=self.length,
         )

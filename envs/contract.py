@@ -129,6 +129,20 @@ def check_action_texts(texts: Sequence[Any], n_actions: int) -> None:
         raise ContractError(f"Two actions share the text {duplicates[0]!r}: give each its own words.")
 
 
+def success_of(env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> bool:
+    """Return whether the episode that `env` has just ended reached what was instructed.
+
+    Raises:
+        ContractError: if the environment does not say.
+    """
+    if "is_success" not in info:
+        raise ContractError(
+            f"{env} ended an episode without info['is_success']. Set it on the last step, or "
+            "on every step: a time limit around the environment ends episodes that it knows nothing of."
+        )
+    return bool(info["is_success"])
+
+
 def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
     """Refuse an environment that breaks the static part of the contract (spaces and action texts).
 

@@ -21,7 +21,7 @@ from gymnasium import spaces
 from PIL import Image, ImageDraw, ImageFont
 
 from heed.agents.agent import LanguageAgent
-from heed.envs.contract import action_texts_of
+from heed.envs.contract import action_texts_of, success_of
 from heed.envs.history import History
 from heed.envs.make import make_env
 
@@ -132,7 +132,7 @@ def record_episode(
         episode_return += float(reward)
         if terminated or truncated:
             break
-    success = bool(info["is_success"])
+    success = success_of(env, info)
     end = stage.end(_view(env, observation), observation["instruction"], success, steps, episode_return)
     return Recording(
         gif=encode_gif(film.frames, end),

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from heed.agents.evaluation import Summary, held_out_seeds, run_episodes, uniform, wilson_interval
+from heed.envs.contract import ContractError
 from heed.envs.make import make_env
 from heed.envs.vectorize import episode_seed
+from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 make_level = functools.partial(make_env, LEVEL)
@@ -71,3 +73,13 @@ def test_the_words_reach_whoever_chooses() -> None:
 
     run_episodes(make_level, choose, [1, 2])
     assert set(seen) == {"go to the red ball"}
+
+
+def test_an_environment_that_does_not_say_whether_it_succeeded_is_refused_in_a_sentence() -> None:
+    class Silent(Buttons):
+        def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+            words, reward, terminated, truncated, _ = super().step(action)
+            return words, reward, terminated, truncated, {}
+
+    with pytest.raises(ContractError, match="ended an episode without info\\['is_success'\\]"):
+        run_episodes(Silent, uniform(Buttons().action_space), [1, 2])
