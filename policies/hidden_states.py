@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from heed.policies.llama import COMPILED, FAMILY, read_llama
+from heed.policies.llama import COMPILED, FAMILY, pick, read_llama
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,15 +59,22 @@ def read_hidden_states(
     if computes_last_layer_in_part(model):
         known = None if lower is None else (lower.states, lower.layers)
         return read_llama(model, tokens, read, positions=positions, mask=mask, cache=cache, lower=known)
+    inputs = _inputs(model, positions, mask, cache)
+    with contextlib.nullcontext() if lower is None else _without_lowest_layers(model, lower):
+        hidden: Tensor = model.base_model(input_ids=tokens, **inputs).last_hidden_state
+    return pick(hidden, read)
+
+
+def _inputs(
+    model: PreTrainedModel, positions: Tensor | None, mask: Tensor | None, cache: DynamicCache | None = None
+) -> dict[str, Any]:
+    """Return what a forward of transformers takes beside the tokens; what is None is left to it."""
     given = {
         "position_ids": positions,
         "attention_mask": None if mask is None else as_attention_takes_it(model, mask),
         "past_key_values": cache,
     }
-    inputs = {name: value for name, value in given.items() if value is not None}
-    with contextlib.nullcontext() if lower is None else _without_lowest_layers(model, lower):
-        hidden: Tensor = model.base_model(input_ids=tokens, use_cache=cache is not None, **inputs).last_hidden_state
-    return _pick(hidden, read)
+    return {"use_cache": cache is not None, **{name: value for name, value in given.items() if value is not None}}
 
 
 def read_lower_states(
@@ -82,14 +89,9 @@ def read_lower_states(
     def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:
         raise Reached(arguments[0])
 
-    given = {
-        "position_ids": positions,
-        "attention_mask": None if mask is None else as_attention_takes_it(model, mask),
-    }
-    inputs = {name: value for name, value in given.items() if value is not None}
     hook = layers_of(model)[layers].register_forward_pre_hook(stop)
     try:
-        model.base_model(input_ids=tokens, use_cache=False, **inputs)
+        model.base_model(input_ids=tokens, **_inputs(model, positions, mask))
     except Reached as reached:
         return LowerStates(states=reached.states, layers=layers)
     finally:
@@ -156,8 +158,3 @@ def computes_last_layer_in_part(model: PreTrainedModel) -> bool:
         and attention_window(model) is None
         and not getattr(model.base_model, "gradient_checkpointing", False)
     )
-
-
-def _pick(values: Tensor, read: Tensor) -> Tensor:
-    """Return `values` (B, S, E) at the positions `read` (B, R): (B, R, E)."""
-    return values.gather(1, read[:, :, None].expand(-1, -1, values.shape[-1]))

@@ -23,7 +23,8 @@ from transformers import (
 
 from heed.policies import tiny
 from heed.policies.prompt import TEMPLATE, PromptEncoder
-from heed.policies.scoring import decoder_start
+from heed.policies.scoring import Normalization, decoder_start
+from heed.policies.trie import ActionTrie, close_prefixes
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -77,6 +78,17 @@ class LanguageModel:
     def action_tokens(self, texts: tuple[str, ...]) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt: after a space."""
         return [self.tokenizer.encode(f" {text}", add_special_tokens=False) for text in texts]
+
+    def action_trie(self, texts: tuple[str, ...], normalization: Normalization) -> ActionTrie:
+        """Return the trie of the action texts' tokens, as scores normalised in that way need it.
+
+        Raises:
+            ValueError: if two texts cannot be told apart by their tokens.
+        """
+        actions = self.action_tokens(texts)
+        if normalization == "siblings":
+            actions = close_prefixes(actions, self.tokenizer.eos_token_id)
+        return ActionTrie.build(actions)
 
     def copy(self) -> LanguageModel:
         """Return the same language model with weights of its own."""

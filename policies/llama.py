@@ -85,8 +85,8 @@ def _layer(
     key = _rotated(normed, rotation, attention, "k")  # (B, H, S, E)
     value = attention.v_proj(normed).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
     if read is not None:
-        hidden, normed = _pick(hidden, read), _pick(normed, read)
-        rotation = [_pick(part.expand(len(read), -1, -1), read) for part in rotation]
+        hidden, normed = pick(hidden, read), pick(normed, read)
+        rotation = [pick(part.expand(len(read), -1, -1), read) for part in rotation]
     query = _rotated(normed, rotation, attention, "q")
     if cache is not None:
         key, value = cache.update(key, value, attention.layer_idx)
@@ -104,7 +104,7 @@ def _layer(
     return layer_output
 
 
-def _pick(values: Tensor, read: Tensor) -> Tensor:
+def pick(values: Tensor, read: Tensor) -> Tensor:
     """Return `values` (B, S, E) at the positions `read` (B, R): (B, R, E)."""
     return values.gather(1, read[:, :, None].expand(-1, -1, values.shape[-1]))
 
@@ -152,16 +152,20 @@ def _rotated(normed: Tensor, rotation: list[Tensor], attention: Any, name: str) 
         cosine, sine = rotation
         turned = _turn(heads, cosine[:, :, None], sine[:, :, None])
     else:
-        paired = torch.arange(width, device=normed.device).view(2, -1).t().flatten()
-        rows = torch.arange(len(linear.weight), device=normed.device).view(-1, width)[:, paired].flatten()
-        bias = None if linear.bias is None else linear.bias[rows]
-        heads = functional.linear(normed, linear.weight[rows], bias).unflatten(-1, (-1, width))
+        bias = None if linear.bias is None else _side_by_side(linear.bias, width)
+        heads = functional.linear(normed, _side_by_side(linear.weight, width), bias).unflatten(-1, (-1, width))
         if norm is not None:
-            heads = _RootMeanSquareNorm.of(heads, norm.weight[paired], norm.variance_epsilon)
+            heads = _RootMeanSquareNorm.of(heads, _side_by_side(norm.weight, width), norm.variance_epsilon)
         points = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
         turned = torch.view_as_real(points * rotation[0][:, :, None]).flatten(-2)
     rotated: Tensor = turned.transpose(1, 2)
     return rotated
+
+
+def _side_by_side(weight: Tensor, width: int) -> Tensor:
+    """Return the rows of `weight`, (H * E, ...), with i and i + E / 2 of each head next to each other."""
+    paired: Tensor = weight.unflatten(0, (-1, 2, width // 2)).transpose(1, 2).flatten(0, 2)
+    return paired
 
 
 def _turn(heads: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
-from heed.policies.trie import ActionTrie, Tries, close_prefixes
+from heed.policies.trie import ActionTrie, Tries
 
 Head = Literal["score", "linear"]
 """How actions come out of a language model: by the likelihood of their texts, or by a linear layer."""
@@ -60,7 +60,7 @@ class LanguageNetwork(nn.Module):
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
         self.scorer = None
-        actions: list[list[int]] = [[0]]  # one token: no inner nodes
+        trie = ActionTrie.build([[0]])  # one token: no inner nodes
         if head == "score":
             texts = getattr(action_space, "texts", None)
             if texts is None:
@@ -68,10 +68,8 @@ class LanguageNetwork(nn.Module):
                     f"head='score' chooses among actions that have names, but the action space is {action_space}. "
                     "Use head='linear', or an environment with Discrete actions and `action_texts`."
                 )
-            actions = language_model.action_tokens(texts)
-            if normalization == "siblings":
-                actions = close_prefixes(actions, language_model.tokenizer.eos_token_id)
-        self.tries = Tries([ActionTrie.build(actions)])
+            trie = language_model.action_trie(texts, normalization)
+        self.tries = Tries([trie]).to(self.model.device)
         if head == "score":
             self.scorer = make_scorer(self.model, self.tries, normalization)
 

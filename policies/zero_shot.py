@@ -13,7 +13,7 @@ from heed.policies.batching import chunks_of_like_length
 from heed.policies.language_model import LanguageModel
 from heed.policies.prompt import PADDING
 from heed.policies.scoring import Normalization, make_scorer
-from heed.policies.trie import ActionTrie, Tries, close_prefixes
+from heed.policies.trie import Tries
 
 
 def score_action_texts(
@@ -46,11 +46,7 @@ def score_action_texts(
     if not len(prompts):
         return []
     model = language_model.model
-    end = language_model.tokenizer.eos_token_id
-    actions = [language_model.action_tokens(tuple(texts)) for texts in action_texts]
-    if normalization == "siblings":
-        actions = [close_prefixes(tokens, end) for tokens in actions]
-    tries = Tries([ActionTrie.build(tokens) for tokens in actions]).to(model.device)
+    tries = Tries([language_model.action_trie(tuple(texts), normalization) for texts in action_texts]).to(model.device)
     scorer = make_scorer(model, tries, normalization)
     lengths = (prompts != PADDING).sum(dim=1).numpy()
     order = np.argsort(lengths, kind="stable")
@@ -61,5 +57,5 @@ def score_action_texts(
             part = prompts[chunk, : int(lengths[chunk].max())].long().to(model.device)
             of_chunk = scorer(model, part, tries.rows(chunk.to(model.device)))[1].cpu().numpy()
             for row, index in enumerate(chunk.tolist()):
-                scores[index] = of_chunk[row, : len(actions[index])]
+                scores[index] = of_chunk[row, : len(action_texts[index])]
     return scores

@@ -40,6 +40,16 @@ def episodes(count: int, steps: int, seed: int = 0) -> Iterator[Tensor]:
         yield torch.from_numpy(prompts)
 
 
+def reads_as_the_whole(memory: PrefixMemory, batch: UniquePrompts) -> bool:
+    """Say whether the memory served the prompts; if so, assert that the states are those of the whole forward."""
+    states = memory.read(batch)
+    if states is None:
+        return False
+    expected = read_hidden_states(memory.model, **vars(pack(batch.prompts, TRIES)))
+    torch.testing.assert_close(states, expected, atol=1e-9, rtol=0)
+    return True
+
+
 @pytest.mark.parametrize("family", sorted(BUILDERS))
 def test_hidden_states_are_those_of_the_whole_prompts(family: str) -> None:
     model = build(family)
@@ -47,12 +57,7 @@ def test_hidden_states_are_those_of_the_whole_prompts(family: str) -> None:
     served = 0
     with torch.no_grad():
         for prompts in episodes(5, 12):
-            batch = UniquePrompts.of(prompts)
-            states = memory.read(batch)
-            if states is not None:
-                served += 1
-                expected = read_hidden_states(model, **vars(pack(batch.prompts, TRIES)))
-                torch.testing.assert_close(states, expected, atol=1e-9, rtol=0)
+            served += reads_as_the_whole(memory, UniquePrompts.of(prompts))
     assert served > 8
 
 
@@ -104,12 +109,7 @@ def test_the_table_stays_within_its_bound(slots: int) -> None:
     served = 0
     with torch.no_grad():
         for prompts in episodes(4, 40, seed=1):
-            batch = UniquePrompts.of(prompts)
-            states = memory.read(batch)
-            if states is not None:
-                served += 1
-                expected = read_hidden_states(model, **vars(pack(batch.prompts, TRIES)))
-                torch.testing.assert_close(states, expected, atol=1e-9, rtol=0)
+            served += reads_as_the_whole(memory, UniquePrompts.of(prompts))
             kept = sum(part.nbytes for parts in memory._table for part in parts)
             assert kept <= memory.max_bytes
     assert (served > 0) == (slots > 1)
