@@ -9,6 +9,7 @@ import sys
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
     "evaluate": ("heed.scripts.evaluate", "evaluate a trained agent and write its report"),
+    "compare": ("heed.scripts.compare.command", "compare trainings: a table, and a picture of their curves"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
     "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
     "check-env": ("heed.scripts.check_env", "check whether an environment speaks the language contract"),

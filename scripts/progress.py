@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from stable_baselines3.common.callbacks import BaseCallback
 
 from heed.scripts.run_folder import RunFolder
+from heed.scripts.training_time import TrainingTime
 
 
 class ProgressBar(BaseCallback):
@@ -67,9 +68,10 @@ class ProgressBar(BaseCallback):
 class Checkpointing(BaseCallback):
     """Saves the agent every `every` steps, between two rollouts, where a training can be continued exactly."""
 
-    def __init__(self, run: RunFolder, *, every: int, keep: int):
+    def __init__(self, run: RunFolder, time_taken: TrainingTime, *, every: int, keep: int):
         super().__init__()
         self._run = run
+        self._time_taken = time_taken
         self._every = every
         self._keep = keep
 
@@ -87,6 +89,7 @@ class Checkpointing(BaseCallback):
         """Save now."""
         self.model.save(self._run.checkpoint_path(self.model.num_timesteps))
         self._run.remove_old_checkpoints(self._keep)
+        self._time_taken.note(self.model.num_timesteps)
         self._saved_at = self.model.num_timesteps
 
 

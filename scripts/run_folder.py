@@ -3,6 +3,7 @@
 RUN_DIR/
 config.json     the resolved configuration
 curve.jsonl     one line per logging: steps, success rate, return, losses
+times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
 tensorboard/    the same for TensorBoard
 checkpoints/    step-000012288/ ...: the last few
 evaluation.json, report.html, *.gif
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,8 @@ class RunFolder:
         self.path = path
         self.config = path / "config.json"
         self.curve = path / "curve.jsonl"
+        self.times = path / "times.jsonl"
+        self.evaluation = path / "evaluation.json"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
 
@@ -111,34 +115,55 @@ class RunFolder:
 
     def read_curve(self) -> list[dict[str, float]]:
         """Return the curve's points, oldest first."""
-        if not self.curve.is_file():
-            return []
-        lines = self.curve.read_text(encoding="utf-8").splitlines()
-        try:
-            return [json.loads(line) for line in lines]
-        except json.JSONDecodeError as error:
-            raise CheckpointError(f"{self.curve} is damaged: {error}.") from None
+        return _read_lines(self.curve)
+
+    def read_times(self) -> list[dict[str, float]]:
+        """Return the seconds of training up to steps, oldest first; a run of an earlier version has none."""
+        return _read_lines(self.times)
 
     def cut_curve(self, steps: int) -> None:
         """Drop the curve's points after `steps` steps, and a half-written last line: resuming writes them anew."""
-        if not self.curve.is_file():
-            return
-        kept = []
-        for line in self.curve.read_text(encoding="utf-8").splitlines():
-            try:
-                point = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if point["steps"] <= steps:
-                kept.append(line)
-        self.curve.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        _cut_lines(self.curve, steps)
+
+    def cut_times(self, steps: int) -> None:
+        """Drop the times after `steps` steps, as `cut_curve` does with the curve."""
+        _cut_lines(self.times, steps)
+
+
+def _read_lines(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{path} is damaged: {error}.") from None
+
+
+def _cut_lines(path: Path, steps: int) -> None:
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            point = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if point["steps"] <= steps:
+            kept.append(line)
+    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
 
 
 class CurveWriter(KVWriter):
-    """Appends what SB3 logs to a run's curve, one JSON line per logging."""
+    """Appends what SB3 logs to a run's curve, one JSON line per logging.
 
-    def __init__(self, path: Path):
+    Args:
+        path: the curve.
+        on_point: is told the steps of each point.
+    """
+
+    def __init__(self, path: Path, on_point: Callable[[int], None] = lambda steps: None):
         self._file = path.open("a", encoding="utf-8")
+        self._on_point = on_point
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         """Append one point. Times are left out: the same seed gives the same file."""
@@ -148,6 +173,7 @@ class CurveWriter(KVWriter):
                 point[key] = float(value)
         self._file.write(json.dumps(point) + "\n")
         self._file.flush()
+        self._on_point(step)
 
     def close(self) -> None:
         """Close the file."""

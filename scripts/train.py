@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from heed.agents import A2C, DQN, PPO
     from heed.scripts.run_folder import RunFolder
+    from heed.scripts.training_time import TrainingTime
 
 POLICY_GRADIENTS = ("ppo", "a2c", "reinforce")
 DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000}
@@ -172,6 +173,7 @@ def train(config: TrainConfig) -> None:
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
     from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
+    from heed.scripts.training_time import TrainingTime
 
     config = config.resolved()
     assert config.run_dir is not None
@@ -181,7 +183,8 @@ def train(config: TrainConfig) -> None:
     run = RunFolder(config.run_dir)
     env = _make_env(config)
     agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
-    _log_into(run, agent)
+    time_taken = TrainingTime(run, steps=agent.num_timesteps)
+    _log_into(run, agent, time_taken)
 
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
     console.print(
@@ -189,7 +192,7 @@ def train(config: TrainConfig) -> None:
         f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
-    checkpointing = Checkpointing(run, every=config.save_every, keep=config.keep_checkpoints)
+    checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
     try:
@@ -275,12 +278,12 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN
     return agent
 
 
-def _log_into(run: RunFolder, agent: PPO | A2C | DQN) -> None:
+def _log_into(run: RunFolder, agent: PPO | A2C | DQN, time_taken: TrainingTime) -> None:
     from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
     from heed.scripts.run_folder import CurveWriter
 
-    formats = [TensorBoardOutputFormat(str(run.tensorboard)), CurveWriter(run.curve)]
+    formats = [TensorBoardOutputFormat(str(run.tensorboard)), CurveWriter(run.curve, on_point=time_taken.note)]
     agent.set_logger(Logger(folder=None, output_formats=formats))
 
 

@@ -1,0 +1,55 @@
+"""The learning curves of a comparison in one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+GREY = "#8b95a5"
+
+
+def draw_curves(numbers: dict[str, Any], path: Path) -> None:
+    """Draw success over steps, and over seconds where all groups know them, into a PNG file.
+
+    Args:
+        numbers: of `numbers_of`. A group without a curve is left out.
+        path: the file.
+    """
+    groups = numbers["groups"]
+    axes_of = {"over_steps": "environment steps"}
+    if any(group["over_seconds"] for group in groups):
+        axes_of["over_seconds"] = "seconds of training"
+    figure = Figure(figsize=(4.8 * len(axes_of), 3.4), layout="constrained")
+    for axes, (key, name) in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of.items(), strict=True):
+        _draw(axes, groups, key)
+        axes.set_xlabel(name, fontsize=9)
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+
+
+def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
+    for number, group in enumerate(groups):
+        curve = group[key]
+        if curve is None:
+            continue
+        color = f"C{number % 10}"
+        # With one point only, there is no line to be seen.
+        marker = "o" if curve["x"][0] == curve["x"][-1] else None
+        axes.plot(curve["x"], curve["mean"], color=color, linewidth=1.6, marker=marker, label=group["label"])
+        axes.fill_between(curve["x"], curve["lowest"], curve["highest"], color=color, alpha=0.18, linewidth=0)
+    floors = {(group["env"], group["mean"]["random"]) for group in groups}
+    if len({env for env, _ in floors}) == 1:
+        axes.axhline(max(rate for _, rate in floors), color=GREY, linestyle=":", linewidth=1.2, label="random policy")
+    axes.set_title("success in the training's episodes", loc="left", fontsize=9)
+    axes.set_ylim(0, 1.02)
+    axes.set_xlim(left=0)
+    axes.ticklabel_format(axis="x", style="plain")
+    axes.locator_params(axis="x", nbins=5)
+    axes.tick_params(labelsize=8)
+    axes.grid(axis="y", alpha=0.3)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

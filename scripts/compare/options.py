@@ -1,0 +1,53 @@
+"""The command line that begins a run, from the configuration that its folder holds."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from typing import Any
+
+from heed.scripts.errors import ConfigurationError
+from heed.scripts.train import TrainConfig
+
+NOT_OF_THE_TRAINING = ("seed", "run_dir", "resume", "save_every", "keep_checkpoints", "eval_episodes")
+"""Options in which the runs of one group may differ."""
+
+
+def complete(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's configuration with the options that were not there yet when it was trained."""
+    return {**TrainConfig().as_json(), **config}
+
+
+def given_options(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the options of a run that have another value than they would have if they were left out."""
+    saved = TrainConfig.from_json(config)
+    given = {}
+    for field in dataclasses.fields(TrainConfig):
+        value = getattr(saved, field.name)
+        default: Any = field.default
+        try:
+            left_out = getattr(dataclasses.replace(saved, **{field.name: default}).resolved(), field.name)
+        except ConfigurationError:  # the others do not go together with the default
+            left_out = None
+        same = list(left_out) == list(value) if isinstance(left_out, tuple) else left_out == value
+        if not same and field.name not in NOT_OF_THE_TRAINING:
+            given[field.name] = value
+    return given
+
+
+def command_of(config: dict[str, Any], *, seeds: list[int]) -> str:
+    """Return the command line that begins such a run, as a loop of the shell where there are several seeds."""
+    # The environment is always named: nobody knows by heart which one is the default.
+    words = ["heed", "train", "--env", shlex.quote(config["env"])]
+    for name, value in given_options(config).items():
+        if name == "env":
+            continue
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            values = value if isinstance(value, list | tuple) else [value]
+            words += [f"--{option}", *(shlex.quote(str(one)) for one in values)]
+    if len(seeds) == 1:
+        return " ".join([*words, "--seed", str(seeds[0])])
+    return f"for seed in {' '.join(map(str, seeds))}; do {' '.join(words)} --seed $seed; done"

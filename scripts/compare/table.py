@@ -1,0 +1,51 @@
+"""A comparison as a page of Markdown: one table, and the commands that made it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from heed.scripts.compare.numbers import FIGURES
+
+
+def markdown(numbers: dict[str, Any], *, command: str) -> str:
+    """Return the table and the commands.
+
+    Args:
+        numbers: of `numbers_of`.
+        command: the one that compared.
+    """
+    heading = ["", "seed", *FIGURES, "steps", "seconds"]
+    lines = [_row(heading), "|---" * 2 + "|---:" * (len(heading) - 2) + "|"]
+    for group in numbers["groups"]:
+        if len(group["runs"]) > 1:
+            means = [f"**{cell}**" if cell != "-" else cell for cell in _figures(group["mean"])]
+            lines.append(_row([f"**{group['label']}**", "mean", *means]))
+        for run in group["runs"]:
+            name = "" if len(group["runs"]) > 1 else f"**{group['label']}**"
+            lines.append(_row([name, str(run["seed"]), *_figures(run)]))
+    commands = [group["command"] for group in numbers["groups"]]
+    return "\n".join(
+        [
+            f"Success on {numbers['episodes']} held-out episodes: actions sampled and greedy, the random policy, and "
+            "with the instruction blank and swapped. Steps and seconds are the training's.",
+            "",
+            *lines,
+            "",
+            "```",
+            *commands,
+            command,
+            "```",
+            "",
+        ]
+    )
+
+
+def _figures(row: dict[str, Any]) -> list[str]:
+    rates = ["-" if row[name] is None else f"{row[name]:.3f}" for name in FIGURES]
+    seconds = "-" if row["seconds"] is None else f"{row['seconds']:.0f}"
+    return [*rates, f"{row['steps']:.0f}", seconds]
+
+
+def _row(cells: list[str]) -> str:
+    # A cell may name an environment or a model, whose name may hold what Markdown takes for a border.
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
