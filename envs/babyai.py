@@ -28,8 +28,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
+from heed.envs.babyai_bot import BotExpert
 from heed.envs.minigrid_speed import speed_up
 from heed.envs.verbalize import Verbalizer
 
@@ -74,7 +76,8 @@ class MiniGridVerbalizer(Verbalizer):
         if not isinstance(unwrapped, MiniGridEnv):
             raise TypeError(f"This verbalizer needs a MiniGrid environment, not {type(unwrapped).__name__}.")
         speed_up(unwrapped)
-        super().__init__(QuietLevelGeneration(env))
+        quiet = QuietLevelGeneration(env)
+        super().__init__(BotExpert(quiet) if isinstance(unwrapped, RoomGridLevel) else quiet)
         self._minigrid = unwrapped
         self._start_position = (0, 0)
         self._start_direction = 0

@@ -7,7 +7,9 @@ A language environment is a `gymnasium.Env` with
 - `action_texts`: a tuple of words, one for each action, where the action space is `Discrete`; reached with
   `env.get_wrapper_attr("action_texts")`. Other action spaces have none;
 - `info["is_success"]`: a bool on the last step of every episode: did the agent do what it was told?
-- `terminated` and `truncated` as Gymnasium means them, never both.
+- `terminated` and `truncated` as Gymnasium means them, never both;
+- and, if it likes, a method `expert_action() -> int`, reached with `env.get_wrapper_attr("expert_action")`: what an
+  expert would do now, whoever chose the actions before. It raises `ExpertError` where the expert does not know.
 
 `require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
 episodes and tests the rest.
@@ -15,7 +17,7 @@ episodes and tests the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypedDict
 
 import gymnasium
@@ -35,6 +37,10 @@ class LanguageObservation(TypedDict):
 
 class ContractError(ValueError):
     """An environment breaks the language contract. The message says which rule and how to mend it."""
+
+
+class ExpertError(ValueError):
+    """An environment's expert does not know what to do in this episode. The message says why."""
 
 
 class FreeText(spaces.Text):
@@ -141,6 +147,19 @@ def success_of(env: gymnasium.Env[Any, Any], info: dict[str, Any]) -> bool:
             "on every step: a time limit around the environment ends episodes that it knows nothing of."
         )
     return bool(info["is_success"])
+
+
+def expert_of(env: gymnasium.Env[Any, Any]) -> Callable[[], int] | None:
+    """Return what tells the expert's action of `env` in its present state, or None where there is no expert.
+
+    It may be asked several times in one state. To be right in every state of an episode it wants to be asked at the
+    episode's beginning: an expert may remember what it has seen. It raises `ExpertError` where it does not know.
+    """
+    try:
+        expert: Callable[[], int] = env.get_wrapper_attr("expert_action")
+    except AttributeError:
+        return None
+    return expert
 
 
 def require_language_env(env: gymnasium.Env[Any, Any]) -> None:

@@ -22,6 +22,44 @@ from heed.envs.contract import MAX_TEXT_LENGTH, FreeText, action_texts_of, requi
 from heed.envs.verbalize import describe
 
 
+class Transcript:
+    """The last observations and actions of one episode after another, as texts.
+
+    Args:
+        length: how many observations, the newest among them, a text holds at least, once there are so many; at most
+            it holds twice as many.
+
+    Raises:
+        ValueError: if `length` is not positive.
+    """
+
+    def __init__(self, length: int):
+        if length < 1:
+            raise ValueError(f"A history's length must be at least 1, but is {length}.")
+        self.length = length
+        self.newest_observation = ""
+        """What the agent perceives now: the end of the text."""
+        self._past: list[str] = []  # each an observation and the action that followed, ready to be joined
+
+    def begin(self, observation: str) -> str:
+        """Return the text of an episode's first observation, with nothing before it."""
+        self._past = []
+        return self._text(observation)
+
+    def add(self, action: str, observation: str) -> str:
+        """Return the text after an action that led to an observation."""
+        # A space stands before the observation, as in the prompts' templates: many tokenizers take a word at the
+        # beginning of a line for another word.
+        self._past.append(f"{self.newest_observation}\n> {action}: ")
+        if len(self._past) == 2 * self.length:  # with the newest observation one too many
+            self._past = self._past[self.length + 1 :]
+        return self._text(observation)
+
+    def _text(self, observation: str) -> str:
+        self.newest_observation = observation
+        return "".join([*self._past, observation])
+
+
 class History(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Shows the agent the last observations and actions of the episode before the current observation.
 
@@ -39,14 +77,10 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, length: int):
-        if length < 1:
-            raise ValueError(f"A history's length must be at least 1, but is {length}.")
+        self._transcript = Transcript(length)
         require_language_env(env)
         super().__init__(env)
         self.length = length
-        self.newest_observation = ""
-        """What the agent perceives now: the end of the transcript."""
-        self._past: list[str] = []  # each an observation and the action that followed, ready to be joined
         self._action_texts = action_texts_of(env) if isinstance(env.action_space, spaces.Discrete) else None
         self.observation_space = _space_of_transcripts(env.observation_space, length)
 
@@ -55,22 +89,18 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode, with nothing in its past."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._past = []
-        return self._transcript(observation), info
+        return {**observation, "observation": self._transcript.begin(observation["observation"])}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act, and write the action and what follows below what was there."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        # A space stands before the observation, as in the prompts' templates: many tokenizers take a word at the
-        # beginning of a line for another word.
-        self._past.append(f"{self.newest_observation}\n> {self._words_for(action)}: ")
-        if len(self._past) == 2 * self.length:  # with the newest observation one too many
-            self._past = self._past[self.length + 1 :]
-        return self._transcript(observation), reward, terminated, truncated, info
+        transcript = self._transcript.add(self._words_for(action), observation["observation"])
+        return {**observation, "observation": transcript}, reward, terminated, truncated, info
 
-    def _transcript(self, observation: dict[str, Any]) -> dict[str, Any]:
-        self.newest_observation = observation["observation"]
-        return {**observation, "observation": "".join([*self._past, self.newest_observation])}
+    @property
+    def newest_observation(self) -> str:
+        """What the agent perceives now: the end of the transcript."""
+        return self._transcript.newest_observation
 
     def _words_for(self, action: Any) -> str:
         # An action without a text is written on one line, as the automatic verbalizer writes numbers.
