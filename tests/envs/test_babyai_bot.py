@@ -24,6 +24,11 @@ def expert(env: gymnasium.Env[Any, Any]) -> Any:
     return found
 
 
+def follow_advice(env: gymnasium.Env[Any, Any]) -> None:
+    for _ in range(100):
+        env.step(expert(env)())
+
+
 @pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_bot_solves_levels_also_after_actions_that_it_did_not_advise(level: str, history: int) -> None:
@@ -83,13 +88,11 @@ def test_what_the_bot_does_not_know_is_one_kind_of_error(monkeypatch: pytest.Mon
     env = make_env("BabyAI-KeyInBox-v0")
     env.reset(seed=0)
     with pytest.raises(ExpertError, match="its assertion failed"):
-        for _ in range(100):
-            env.step(expert(env)())
+        follow_advice(env)
     env = make_env("BabyAI-UnlockToUnlock-v0")
     env.reset(seed=4)  # on which it searches for ever
     with pytest.raises(ExpertError, match=r"has searched \d+ times"):
-        for _ in range(100):
-            env.step(expert(env)())
+        follow_advice(env)
     monkeypatch.setattr(babyai_bot, "MAX_SEARCHES", 0)
     env = make_env("BabyAI-GoToLocal-v0")
     env.reset(seed=0)

@@ -1,0 +1,182 @@
+"""Playing episodes to record them: an expert acts, or somebody else while the expert says what it would have done.
+
+Every episode has a seed of its own, which also seeds what is drawn in it, so it does not matter how many episodes run
+side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from heed.envs.contract import ExpertError, action_texts_of, expert_of, success_of
+from heed.envs.demonstrations import Demonstration, DemonstrationError
+from heed.envs.history import Transcript
+
+MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
+Words = dict[str, list[str]]
+Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
+"""Chooses an action for each of a batch of language observations; each has the generator of its episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one episode."""
+
+    number: int
+    """Of its seed among the seeds."""
+    demonstration: Demonstration
+    """The episode; up to where the expert gave up, if it did."""
+    given_up: str | None
+    """Why the expert did not know further, if it did not."""
+
+
+def demonstrate(
+    make_env: MakeEnv,
+    seeds: Sequence[int],
+    choose: Choose | None = None,
+    *,
+    expert_share: float | None = None,
+    history: int = 0,
+    n_envs: int = 32,
+) -> Iterator[Outcome]:
+    """Play one episode for each seed, and yield it as soon as it is over.
+
+    Args:
+        make_env: makes the language environment, without a history.
+        seeds: of the episodes.
+        choose: chooses the actions; None for the environment's expert.
+        expert_share: with a `choose`, the probability with which the expert acts in its place, in each step anew; the
+            expert's actions are recorded as labels. None does not ask the expert at all.
+        history: as in `heed.envs.make_env`, for what `choose` reads; what is recorded is without it.
+        n_envs: how many episodes run side by side.
+
+    Raises:
+        ExpertError: if the environment has no expert and one is needed.
+        DemonstrationError: if its actions have no texts, or it changes its instruction within an episode.
+    """
+    ask = choose is None or expert_share is not None
+    waiting = iter(enumerate(seeds))
+    games = [_Game(make_env(), ask=ask, history=history) for _ in range(min(n_envs, len(seeds)))]
+    try:
+        running = [game for game in games if game.begin(waiting)]
+        while running:
+            ready = []
+            for game in running:
+                while (given_up := game.consult()) is not None:
+                    yield game.outcome(given_up)
+                    if not game.begin(waiting):
+                        break
+                else:
+                    ready.append(game)
+            if choose is None:
+                actions = [game.label for game in ready]
+            else:
+                words = {
+                    "instruction": [game.instruction for game in ready],
+                    "observation": [game.text for game in ready],
+                }
+                chosen = choose(words, [game.generator for game in ready]) if ready else ()
+                actions = [game.mix(action, expert_share) for game, action in zip(ready, chosen, strict=True)]
+            running = []
+            for game, action in zip(ready, actions, strict=True):
+                if game.step(int(action)):
+                    yield game.outcome(None)
+                    if not game.begin(waiting):
+                        continue
+                running.append(game)
+    finally:
+        for game in games:
+            game.env.close()
+
+
+class _Game:
+    """An environment and the episode that is being played in it."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int):
+        self.env = env
+        self._ask = ask
+        self._expert = expert_of(env)
+        name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+        if ask and self._expert is None:
+            raise ExpertError(f"{name} has no expert: it has no method `expert_action`.")
+        texts = action_texts_of(env)
+        if texts is None or not isinstance(env.action_space, spaces.Discrete):
+            raise DemonstrationError(f"{name} has no action texts: only actions that have names can be recorded.")
+        self._name, self._texts = name, texts
+        self._transcript = Transcript(history) if history else None
+
+    def begin(self, waiting: Iterator[tuple[int, int]]) -> bool:
+        """Begin the next episode that waits; return whether there is one."""
+        try:
+            self._number, self._seed = next(waiting)
+        except StopIteration:
+            return False
+        self.generator = np.random.default_rng(self._seed)
+        self._mixing = np.random.default_rng((self._seed, 1))
+        observation, _ = self.env.reset(seed=self._seed)
+        self.instruction: str = observation["instruction"]
+        self._observations: list[str] = [observation["observation"]]
+        self._actions: list[int] = []
+        self._labels: list[int] = []
+        self._rewards: list[float] = []
+        self._terminated = self._success = False
+        self.text = self._transcript.begin(self._observations[0]) if self._transcript else self._observations[0]
+        return True
+
+    def consult(self) -> str | None:
+        """Ask the expert, if it is asked at all; return why it gives up, if it does."""
+        if self._ask:
+            assert self._expert is not None
+            try:
+                self.label = int(self._expert())
+            except ExpertError as error:
+                return str(error)
+        return None
+
+    def mix(self, action: Any, expert_share: float | None) -> int:
+        """Return the action, or with the probability `expert_share` the expert's."""
+        if expert_share is None:
+            return int(action)
+        return self.label if self._mixing.random() < expert_share else int(action)
+
+    def step(self, action: int) -> bool:
+        """Act; return whether the episode is over."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        if observation["instruction"] != self.instruction:
+            raise DemonstrationError(
+                f"{self._name} changes its instruction within an episode, from {self.instruction!r} to "
+                f"{observation['instruction']!r}: demonstrations hold one instruction for each episode."
+            )
+        if self._ask:
+            self._labels.append(self.label)
+        self._actions.append(action)
+        self._rewards.append(float(reward))
+        words = observation["observation"]
+        self._observations.append(words)
+        self.text = self._transcript.add(self._texts[action], words) if self._transcript else words
+        if not (terminated or truncated):
+            return False
+        self._terminated, self._success = bool(terminated), success_of(self.env, info)
+        return True
+
+    def outcome(self, given_up: str | None) -> Outcome:
+        """Return the episode as it was played."""
+        by_expert = not self._ask or self._labels == self._actions
+        demonstration = Demonstration(
+            seed=self._seed,
+            instruction=self.instruction,
+            observations=tuple(self._observations),
+            actions=tuple(self._actions),
+            rewards=tuple(self._rewards),
+            terminated=self._terminated,
+            success=self._success,
+            labels=None if by_expert else tuple(self._labels),
+        )
+        return Outcome(number=self._number, demonstration=demonstration, given_up=given_up)

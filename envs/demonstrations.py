@@ -1,0 +1,257 @@
+"""Demonstrations: episodes that somebody else played, in words, and the file that holds them.
+
+The file has JSON in lines, gzipped where its name ends in `.gz`. The first line is the header:
+
+    {"format": "heed-demonstrations", "version": 1, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
+     "action_texts": ["turn left", ...]}
+
+and each further line an episode, with the names of `Demonstration`:
+
+    {"seed": ..., "instruction": "go to the red ball", "observations": ["...", "..."], "actions": [2],
+     "rewards": [0.9], "terminated": true, "success": true}
+
+The observations are plain, without what came before them: what an agent with a history reads in each state is written
+by the same `Transcript` that writes it when the agent acts.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import os
+import uuid
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from heed.envs.history import Transcript
+
+FORMAT, VERSION = "heed-demonstrations", 1
+
+FIRST_SEED = 2**32
+"""Evaluations and trainings draw seeds of 32 bits: those of demonstrations lie beyond, so that they never meet."""
+
+_DEMONSTRATED = 0xDE30
+"""Sets the sequence of demonstration seeds apart from those of other uses of the same seed."""
+
+
+class DemonstrationError(ValueError):
+    """Demonstrations cannot be read, or are not of this environment. The message says where and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstration:
+    """One episode of T steps, in words.
+
+    Raises:
+        DemonstrationError: if the lengths do not fit each other.
+    """
+
+    seed: int
+    """Of the episode."""
+    instruction: str
+    observations: tuple[str, ...]
+    """T + 1: in each state what was perceived there alone, without a history; the last state is among them."""
+    actions: tuple[int, ...]
+    """T: what was done."""
+    rewards: tuple[float, ...]
+    """T."""
+    terminated: bool
+    """Whether the episode came to an end of its own. One that met a time limit did not: its return is not known."""
+    success: bool
+    labels: tuple[int, ...] | None = None
+    """T: what the expert would have done, where somebody else acted; None where the expert acted."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no episode."""
+        steps = len(self.actions)
+        lengths = {"observations": len(self.observations) - 1, "rewards": len(self.rewards)}
+        if self.labels is not None:
+            lengths["labels"] = len(self.labels)
+        for name, length in lengths.items():
+            if length != steps:
+                after = " and the state after the last" if name == "observations" else ""
+                raise DemonstrationError(f"There are {steps} actions, but the {name} are not of so many steps{after}.")
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """What a clone is to do in each state but the last, (T,)."""
+        return self.actions if self.labels is None else self.labels
+
+    def observations_read(self, history: int, action_texts: Sequence[str]) -> tuple[str, ...]:
+        """Return what an agent reads in each state, (T + 1,): with a `history`, the transcripts of `History`."""
+        if history == 0:
+            return self.observations
+        transcript = Transcript(history)
+        first, *rest = self.observations
+        steps = zip(self.actions, rest, strict=True)
+        return (transcript.begin(first), *(transcript.add(action_texts[action], words) for action, words in steps))
+
+    def returns(self, gamma: float) -> tuple[float, ...]:
+        """Return the discounted sum of the rewards from each state on, (T,)."""
+        sums = [0.0]
+        for reward in reversed(self.rewards):
+            sums.append(reward + gamma * sums[-1])
+        return tuple(reversed(sums[1:]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demonstrations:
+    """What a file of demonstrations holds."""
+
+    env: str
+    """The environment's id."""
+    expert: str
+    """Who acted."""
+    seed: int
+    """From which the episodes' seeds were drawn."""
+    action_texts: tuple[str, ...]
+    episodes: tuple[Demonstration, ...]
+
+
+def demonstration_seeds(seed: int, episodes: int, *, part: int = 0) -> list[int]:
+    """Return the seeds of `episodes` demonstrations: others for another `part`, none of an evaluation or a training."""
+    drawn = np.random.SeedSequence(seed, spawn_key=(_DEMONSTRATED, part)).generate_state(episodes)
+    return [FIRST_SEED + int(number) for number in drawn]
+
+
+def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
+    """Write a file of demonstrations: whole, or not at all. A file of that name is replaced."""
+    header = {"format": FORMAT, "version": VERSION, **asdict(demonstrations)}
+    del header["episodes"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        with temporary.open("wb") as raw:
+            if path.name.endswith(".gz"):
+                # Without a name and a time in it: the same demonstrations give the same file.
+                with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
+                    _write_lines(packed, header, demonstrations.episodes)
+            else:
+                _write_lines(raw, header, demonstrations.episodes)
+            raw.flush()
+            os.fsync(raw.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write_lines(file: Any, header: dict[str, Any], episodes: Sequence[Demonstration]) -> None:
+    for line in (header, *map(asdict, episodes)):
+        if line.get("labels", ()) is None:
+            del line["labels"]
+        file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def read_demonstrations(path: Path, *, action_texts: Sequence[str] | None = None) -> Demonstrations:
+    """Read a file of demonstrations.
+
+    Args:
+        path: the file.
+        action_texts: those of the environment that the demonstrations are meant for, which must be theirs.
+
+    Raises:
+        DemonstrationError: if the file is missing, not of this format, damaged (naming the line), empty, or of other
+            actions.
+    """
+    lines = _read_lines(path)
+    header = next(lines, None)
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise DemonstrationError(f"{path} is no file of demonstrations: its first line is not their header.")
+    if header.get("version") != VERSION:
+        version = header.get("version")
+        raise DemonstrationError(f"{path} is of version {version} of the format, but this is read: {VERSION}.")
+    try:
+        texts = tuple(_checked(header["action_texts"], list, str))
+        env, expert, seed = str(header["env"]), str(header["expert"]), int(header["seed"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DemonstrationError(f"{path}, line 1 is damaged: {_reason(error)}.") from None
+    if action_texts is not None and texts != tuple(action_texts):
+        raise DemonstrationError(
+            f"{path} was recorded on {env} with the actions {list(texts)}, but those of this environment are "
+            f"{list(action_texts)}: record demonstrations of your environment with `heed demos`."
+        )
+    episodes = []
+    for number, line in enumerate(lines, 2):
+        try:
+            episodes.append(_episode(line, len(texts)))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DemonstrationError(f"{path}, line {number} is damaged: {_reason(error)}.") from None
+    if not episodes:
+        raise DemonstrationError(f"{path} holds no episode.")
+    return Demonstrations(env=env, expert=expert, seed=seed, action_texts=texts, episodes=tuple(episodes))
+
+
+def _read_lines(path: Path) -> Iterator[Any]:
+    """Yield what the lines hold.
+
+    Raises:
+        DemonstrationError: where one is not JSON, or the file ends within one.
+    """
+    number = 0
+    try:
+        with path.open("rb") as raw:
+            file: BinaryIO = gzip.GzipFile(fileobj=raw) if path.name.endswith(".gz") else raw  # type: ignore[assignment]
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    raise DemonstrationError(f"{path}, line {number} is cut off.")
+                yield json.loads(line)
+    except FileNotFoundError:
+        raise DemonstrationError(f"There is no file {path}.") from None
+    except IsADirectoryError:
+        raise DemonstrationError(f"{path} is a folder, not a file of demonstrations.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DemonstrationError(f"{path}, line {number} is damaged: {error}.") from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise DemonstrationError(f"{path} is damaged after line {number}: {error}.") from None
+
+
+def _episode(line: Any, n_actions: int) -> Demonstration:
+    """Return the episode of a line.
+
+    Raises:
+        KeyError, TypeError, ValueError: if it holds none.
+    """
+    fields = _checked({"episode": line}, dict, dict)["episode"]
+    names = ("actions", "labels") if "labels" in fields else ("actions",)
+    choices = {name: _checked(fields[name], list, int) for name in names}
+    for name, actions in choices.items():
+        if not all(0 <= action < n_actions for action in actions):
+            raise ValueError(f"one of its {name} is none of the {n_actions} actions")
+    rewards = [float(reward) for reward in _checked(fields["rewards"], list, int | float)]
+    if not all(map(math.isfinite, rewards)):
+        raise ValueError("one of its rewards is not finite")
+    flags = _checked([fields["terminated"], fields["success"]], list, bool)
+    (instruction,) = _checked([fields["instruction"]], list, str)
+    (seed,) = _checked([fields["seed"]], list, int)
+    return Demonstration(
+        seed=seed,
+        instruction=instruction,
+        observations=tuple(_checked(fields["observations"], list, str)),
+        actions=tuple(choices["actions"]),
+        rewards=tuple(rewards),
+        terminated=flags[0],
+        success=flags[1],
+        labels=tuple(choices["labels"]) if "labels" in choices else None,
+    )
+
+
+def _checked(values: Any, container: type, kind: Any) -> Any:
+    """Return `values` if it is a `container` whose entries are of that kind."""
+    entries = values.values() if isinstance(values, dict) else values
+    if not isinstance(values, container) or not all(isinstance(entry, kind) for entry in entries):
+        raise TypeError(f"{str(values)[:40]!r} is not a {container.__name__} of {getattr(kind, '__name__', kind)}")
+    return values
+
+
+def _reason(error: Exception) -> str:
+    return f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
