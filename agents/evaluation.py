@@ -41,6 +41,8 @@ class Episode:
     success: bool
     episode_return: float
     length: int
+    level: str = ""
+    """Of a mixture, where the environment is one (`info["level"]`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,4 +186,5 @@ class _Game:
             success=success_of(self.env, info),
             episode_return=self.episode_return,
             length=self.length,
+            level=info.get("level", ""),
         )

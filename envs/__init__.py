@@ -14,6 +14,7 @@ from heed.envs.contract import (
 )
 from heed.envs.history import History
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
+from heed.envs.mixture import Mixture
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
 
@@ -25,6 +26,7 @@ __all__ = [
     "History",
     "LanguageObservation",
     "LanguageVecEnv",
+    "Mixture",
     "ProcessLanguageVecEnv",
     "TextActions",
     "UnknownEnvironmentError",

@@ -1,4 +1,4 @@
-"""From an environment's id to language environments, one or a vector of them."""
+"""From an environment's id, or the ids of a mixture, to language environments, one or a vector of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from heed.envs.contract import require_language_env, speaks_language
 from heed.envs.history import History
 from heed.envs.instructions import BlankInstruction, Instructions, SwappedInstruction
+from heed.envs.mixture import Mixture, levels_of
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
@@ -25,16 +26,20 @@ class UnknownEnvironmentError(ValueError):
 
 
 def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
-    """Make an environment as Gymnasium does.
+    """Make an environment as Gymnasium does, or a mixture of language environments.
 
     Args:
-        env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first.
+        env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first; or several joined
+            by `+`, each with its weight after an `@` if need be, for a `heed.envs.mixture.Mixture`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
 
     Raises:
         UnknownEnvironmentError: if no environment has this id, or one that it needs is not installed.
+        ContractError: if levels of a mixture do not speak, or have different actions.
     """
+    if "+" in env_id:  # Gymnasium's own ids hold none
+        return _make_mixture(env_id, render_mode=render_mode, **kwargs)
     if render_mode is not None:
         kwargs["render_mode"] = render_mode  # an environment that draws nothing need not take the argument
     try:
@@ -76,14 +81,37 @@ def make_env(
         ContractError: if the environment breaks the static part of the contract.
         ValueError: if instructions are to be swapped but the level has only one, or `history` is negative.
     """
-    env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
-    require_language_env(env)
-    if instructions == "blank":
-        env = BlankInstruction(env)
-    elif instructions == "swapped":
-        env = SwappedInstruction(env, instruction_pool(env_id, **kwargs))
+    if instructions == "swapped" and "+" in env_id:
+        env = _make_mixture(env_id, swapped=True, render_mode=render_mode, **kwargs)
+    else:
+        env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
+        require_language_env(env)
+        if instructions == "blank":
+            env = BlankInstruction(env)
+        elif instructions == "swapped":
+            env = SwappedInstruction(env, instruction_pool(env_id, **kwargs))
     # Outermost, so that it remembers what the agent saw, whatever else changes that.
     return History(env, length=history) if history else env
+
+
+def _make_mixture(
+    env_id: str, *, swapped: bool = False, render_mode: str | None = None, **kwargs: Any
+) -> gymnasium.Env[Any, Any]:
+    """Make a mixture; if instructions are swapped, each level's are among themselves."""
+    try:
+        levels = levels_of(env_id)
+    except ValueError as error:
+        raise UnknownEnvironmentError(str(error)) from None
+    envs = [make_env(level.env_id, render_mode=render_mode, **kwargs) for level in levels]
+    if swapped:
+        pools = [instruction_pool(level.env_id, **kwargs) for level in levels]
+        everywhere = [text for pool in pools for text in pool]
+        # A level with a single instruction has none to swap it with, but the other levels have.
+        envs = [
+            SwappedInstruction(env, pool if len(pool) > 1 else everywhere)
+            for env, pool in zip(envs, pools, strict=True)
+        ]
+    return Mixture(envs, levels)
 
 
 def speaking(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:

@@ -17,7 +17,7 @@ class CheckEnvConfig:
     """Check that an environment keeps the language contract, and say how to mend what does not."""
 
     env: tyro.conf.Positional[str]
-    """The environment's id, or package.module:Id-v0 to import the module that registers it."""
+    """The environment's id, package.module:Id-v0 to import the module that registers it, or a mixture: LEVEL+LEVEL."""
     episodes: int = 5
     """How many episodes to play with random actions, at least 2."""
     seed: int = 0

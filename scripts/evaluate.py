@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from heed.agents.evaluation import Episode
 
 RECORDED_EPISODES = 2
+LEVEL_FIGURES = ("sampled", "greedy", "random", "blank", "swapped")
+"""What is told of each level of a mixture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,15 +81,15 @@ def evaluate_agent(
         factory = functools.partial(make_env, env_id, history=history, **options)
         return run_episodes(factory, choose, seeds, n_envs=n_envs)
 
-    true = play("sampled", sampled(agent))
-    summaries = {
-        "sampled": Summary.of(true),
-        "greedy": Summary.of(play("greedy", greedy(agent))),
-        "random": Summary.of(play("random", uniform(agent.action_space))),
-        "blank": Summary.of(play("instruction blank", sampled(agent), instructions="blank")),
+    played = {
+        "sampled": play("sampled", sampled(agent)),
+        "greedy": play("greedy", greedy(agent)),
+        "random": play("random", uniform(agent.action_space)),
+        "blank": play("instruction blank", sampled(agent), instructions="blank"),
     }
     if _can_be_swapped(env_id):
-        summaries["swapped"] = Summary.of(play("instruction swapped", sampled(agent), instructions="swapped"))
+        played["swapped"] = play("instruction swapped", sampled(agent), instructions="swapped")
+    summaries = {name: Summary.of(episodes_of_one) for name, episodes_of_one in played.items()}
     shown = {"true": summaries["sampled"], "blank": summaries["blank"], "swapped": summaries.get("swapped")}
     return {
         "env": env_id,
@@ -96,8 +98,31 @@ def evaluate_agent(
         **{name: asdict(summaries[name]) for name in ("sampled", "greedy", "random")},
         "instruction": {name: summary and summary.success_rate for name, summary in shown.items()},
         "instruction_ci95": {name: summary and list(summary.ci95) for name, summary in shown.items()},
-        "templates": _by_template(true),
+        "templates": _by_template(played["sampled"]),
+        "levels": _by_level(played),
     }
+
+
+def _by_level(played: Mapping[str, Sequence[Episode]]) -> list[dict[str, Any]]:
+    """Return, for each level of a mixture, success and its interval in all that was played; of one level, nothing."""
+    from heed.agents.evaluation import Summary
+
+    rows = []
+    for level in sorted({episode.level for episode in played["sampled"]} - {""}):
+        # The same seeds are played each time, and a seed draws the same level.
+        members = {name: [one for one in episodes if one.level == level] for name, episodes in played.items()}
+        summaries = {name: Summary.of(episodes) for name, episodes in members.items()}
+        rows.append(
+            {
+                "level": level,
+                "episodes": len(members["sampled"]),
+                **{
+                    name: {"success_rate": summary.success_rate, "ci95": list(summary.ci95)}
+                    for name, summary in summaries.items()
+                },
+            }
+        )
+    return rows
 
 
 def _by_template(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
@@ -200,6 +225,8 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     gifs = [recording.write(out / f"episode-{number}.gif") for number, recording in enumerate(recordings, 1)]
     report = write_report(out, evaluation=evaluation, curve=run.read_curve(), config=trained, recordings=recordings)
     console.print(_table(evaluation))
+    if evaluation["levels"]:
+        console.print(_table_of_levels(evaluation))
     for path in (out / "evaluation.json", report, *gifs):
         console.print(f"  {path}")
     return report
@@ -227,6 +254,18 @@ def _table(evaluation: dict[str, Any]) -> Any:
             table.add_row(f"instruction {name}", "-", "the level has only one instruction", "", "")
         else:
             table.add_row(f"instruction {name}", f"{rate:.3f}", f"{interval[0]:.3f} to {interval[1]:.3f}", "", "")
+    return table
+
+
+def _table_of_levels(evaluation: dict[str, Any]) -> Any:
+    from rich.table import Table
+
+    table = Table(title="Success by level", title_justify="left")
+    for column in ("", "episodes", *LEVEL_FIGURES):
+        table.add_column(column, justify="left" if not column else "right", overflow="fold")
+    for row in evaluation["levels"]:
+        rates = [f"{row[name]['success_rate']:.3f}" if name in row else "-" for name in LEVEL_FIGURES]
+        table.add_row(row["level"], str(row["episodes"]), *rates)
     return table
 
 

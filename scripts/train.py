@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,8 @@ class TrainConfig:
     """Train a language-model agent, then evaluate it and write a report into the run folder."""
 
     env: str = "BabyAI-GoToLocal-v0"
-    """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits)."""
+    """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits); or a
+    mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
     agent: Literal["ppo", "a2c", "reinforce", "dqn"] = "ppo"
     """Algorithm."""
     model: str = "heed-tiny"
@@ -130,7 +132,7 @@ class TrainConfig:
 
     def resolved(self) -> TrainConfig:
         """Return this configuration with every default filled in."""
-        folder = Path("runs") / f"{self.env.replace(':', '-')}-{self.agent}-seed{self.seed}"
+        folder = Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
         return dataclasses.replace(
             self,
             steps=self.steps or DEFAULT_STEPS[self.agent],
@@ -149,6 +151,12 @@ class TrainConfig:
         """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
         options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+def _as_file_name(env_id: str) -> str:
+    """Return an environment's id as a file's name; that of a long mixture is cut, and a hash tells it from others."""
+    name = env_id.replace(":", "-")
+    return name if len(name) <= 150 else f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _prompt_tokens(history: int) -> int:

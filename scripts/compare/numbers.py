@@ -39,6 +39,7 @@ def _numbers_of_group(group: Group) -> dict[str, Any]:
         "hyperparameters": config.get("hyperparameters", {}),
         "runs": runs,
         "mean": {name: _mean([run[name] for run in runs]) for name in (*FIGURES, "steps", "seconds")},
+        "levels": _means_by_level(group),
         "over_steps": summarised([run.curve for run in group.runs]),
         "over_seconds": summarised([run.timed_curve() for run in group.runs]),
     }
@@ -59,6 +60,24 @@ def _numbers_of_run(run: Run) -> dict[str, Any]:
         "steps": run.steps,
         "seconds": run.seconds,
     }
+
+
+def _means_by_level(group: Group) -> list[dict[str, Any]]:
+    """Return the means of success over the runs for each level of a mixture, and of one level nothing."""
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for run in group.runs:
+        for row in run.evaluation.get("levels", []):  # an evaluation by an earlier version has none
+            rows.setdefault(row["level"], []).append(row)
+    return [
+        {
+            "level": level,
+            "episodes": members[0]["episodes"],
+            **{
+                name: _mean([row[name]["success_rate"] if name in row else None for row in members]) for name in FIGURES
+            },
+        }
+        for level, members in rows.items()
+    ]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

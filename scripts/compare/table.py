@@ -1,4 +1,4 @@
-"""A comparison as a page of Markdown: one table, and the commands that made it."""
+"""A comparison as a page of Markdown: a table, of mixtures a second one by level, and the commands that made it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
         for run in group["runs"]:
             name = "" if len(group["runs"]) > 1 else f"**{group['label']}**"
             lines.append(_row([name, str(run["seed"]), *_figures(run)]))
+    by_level = [(group, row) for group in numbers["groups"] for row in group["levels"]]
+    if by_level:
+        heading = ["", "level", "episodes", *FIGURES]
+        lines += ["", "By level, the means over seeds:", "", _row(heading)]
+        lines.append("|---" * 2 + "|---:" * (len(heading) - 2) + "|")
+        for group, row in by_level:
+            label = group["label"] if row is group["levels"][0] else ""
+            lines.append(_row([label, row["level"], str(row["episodes"]), *_rates(row)]))
     commands = [group["command"] for group in numbers["groups"]]
     return "\n".join(
         [
@@ -41,9 +49,12 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
 
 
 def _figures(row: dict[str, Any]) -> list[str]:
-    rates = ["-" if row[name] is None else f"{row[name]:.3f}" for name in FIGURES]
     seconds = "-" if row["seconds"] is None else f"{row['seconds']:.0f}"
-    return [*rates, f"{row['steps']:.0f}", seconds]
+    return [*_rates(row), f"{row['steps']:.0f}", seconds]
+
+
+def _rates(row: dict[str, Any]) -> list[str]:
+    return ["-" if row[name] is None else f"{row[name]:.3f}" for name in FIGURES]
 
 
 def _row(cells: list[str]) -> str:

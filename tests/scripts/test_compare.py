@@ -175,6 +175,17 @@ def test_what_a_run_does_not_know_is_a_dash(tmp_path: Path) -> None:
     assert (out / "curves.png").is_file()
 
 
+def test_of_a_mixture_every_level_has_its_means(tmp_path: Path) -> None:
+    folders = [write_run(tmp_path / str(seed), env="A-v0+B-v0", seed=seed) for seed in range(2)]
+    for folder, rate in zip(folders, (0.5, 0.7), strict=True):
+        content = json.loads(RunFolder(folder).evaluation.read_text())
+        rows = [{"level": "A-v0", "episodes": 240, "sampled": {"success_rate": rate}, "random": {"success_rate": 0.2}}]
+        RunFolder(folder).evaluation.write_text(json.dumps({**content, "levels": rows}))
+    run_compare(*folders, "--out", tmp_path / "out")
+    page = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| ppo | A-v0 | 240 | 0.600 | - | 0.200 | - | - |" in page
+
+
 def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     evaluated: list[str] = []
 

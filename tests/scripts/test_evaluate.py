@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from heed.agents import PPO
+from heed.agents import PPO, evaluation
 from heed.agents.evaluation import held_out_seeds
 from heed.envs.make import make, make_env
 from heed.scripts import evaluate as evaluate_module
@@ -65,6 +65,24 @@ def test_the_figures_are_those_of_episodes_counted_by_hand() -> None:
     assert [row["template"] for row in result["templates"]] == ["go to"]
     low, high = result["random"]["ci95"]
     assert 0 <= low <= result["random"]["success_rate"] <= high <= 1
+
+
+def test_of_a_mixture_success_is_told_for_each_level() -> None:
+    mixture, alone = "BabyAI-GoToObjS4-v0+BabyAI-GoToRedBallNoDists-v0", "BabyAI-GoToRedBallNoDists-v0"
+    listener: Any = Listener(make_env(mixture).action_space)
+    result = evaluate_agent(listener, mixture, episodes=30, seed=5, n_envs=8)
+    by_level = {row["level"]: row for row in result["levels"]}
+    assert sum(row["episodes"] for row in by_level.values()) == 30
+    seeds = [seed for seed in held_out_seeds(5, 30) if make_env(mixture).reset(seed=seed)[1]["level"] == alone]
+    members = evaluation.run_episodes(lambda: make_env(alone), evaluation.greedy(listener), seeds)
+    row = by_level[alone]
+    assert row["episodes"] == len(seeds)
+    assert row["sampled"] == row["greedy"]
+    assert row["sampled"]["success_rate"] == np.mean([episode.success for episode in members])
+    assert set(row) == {"level", "episodes", "sampled", "greedy", "random", "blank", "swapped"}
+    means = [row["episodes"] * row["random"]["success_rate"] for row in by_level.values()]
+    assert sum(means) / 30 == pytest.approx(result["random"]["success_rate"])
+    assert evaluate_agent(listener, LEVEL, episodes=2, seed=5)["levels"] == []
 
 
 def test_a_history_is_shown_and_changes_nothing_else() -> None:

@@ -30,6 +30,7 @@ def evaluation(true: float = 0.9, blank: float = 0.3, swapped: float | None = 0.
         "instruction": shown,
         "instruction_ci95": {name: rate and [rate - 0.05, rate + 0.05] for name, rate in shown.items()},
         "templates": [{"template": text, "episodes": 100, **row(0.9)} for text in (HOSTILE, "pick up")],
+        "levels": [{"level": name, "episodes": 77, "sampled": row(0.625), "random": row(0.125)} for name in ("A", "B")],
     }
 
 
@@ -83,6 +84,7 @@ def test_the_figures_are_on_the_page(page: str) -> None:
         "0.850 – 0.950",
         "World-v0",
         "200 held-out episodes",
+        "<td>A</td><td>77</td><td>0.625</td><td>0.575 – 0.675</td><td>-</td><td>0.125</td>",
         "prefers-color-scheme",
     ):
         assert text in page

@@ -173,6 +173,8 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
     [
         (["--env", "BabyAI-GoToLocl-v0"], "Did you mean BabyAI-GoToLocal-v0"),
         (["--env", "no_such_module:X-v0"], "no_such_module"),
+        (["--env", f"{LEVEL}+"], "has nothing beside a `+`"),
+        (["--env", f"{LEVEL}+CartPole-v1"], "The levels of a mixture must have the same actions"),
         (["--model", "./no/model"], "There is no model folder"),
         (["--model", "nobody/nothing"], "is the name right, and is there a network"),
         (["--env", "Pendulum-v1"], "head='score' chooses among actions that have names"),
@@ -236,6 +238,9 @@ def test_the_configuration_checks_itself() -> None:
     with pytest.raises(ConfigurationError, match="--n-envs is 0"):
         train(TrainConfig(n_envs=0))
     assert TrainConfig(agent="dqn").resolved().run_dir == Path("runs/BabyAI-GoToLocal-v0-dqn-seed0")
+    folders = {TrainConfig(env="+".join(["World-v0"] * n)).resolved().run_dir for n in (50, 51)}
+    assert len(folders) == 2  # mixtures whose names would be longer than a file's may be
+    assert all(len(str(folder)) < 150 for folder in folders)
 
 
 def test_the_script_runs_by_its_path() -> None:
