@@ -7,9 +7,23 @@ if __name__ != "heed.agents":
 from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError
+from heed.agents.dagger import dagger
 from heed.agents.dqn import DQN
+from heed.agents.imitation import Cloning, clone
 from heed.agents.loading import AGENTS, load
 from heed.agents.ppo import PPO
 from heed.agents.reinforce import REINFORCE
 
-__all__ = ["A2C", "AGENTS", "DQN", "PPO", "REINFORCE", "CheckpointError", "LanguageAgent", "load"]
+__all__ = [
+    "A2C",
+    "AGENTS",
+    "DQN",
+    "PPO",
+    "REINFORCE",
+    "CheckpointError",
+    "Cloning",
+    "LanguageAgent",
+    "clone",
+    "dagger",
+    "load",
+]

@@ -37,6 +37,7 @@ class A2C(PolicyGradient, SB3A2C):
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
+        value_warmup_steps: environment steps at the beginning in which only the value function learns.
         max_grad_norm: gradients are clipped to this norm.
         normalize_advantage: within a rollout.
         stats_window_size: episodes that the logged means are taken over.
@@ -62,6 +63,7 @@ class A2C(PolicyGradient, SB3A2C):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
+        value_warmup_steps: int = 0,
         max_grad_norm: float = 0.5,
         normalize_advantage: bool = True,
         stats_window_size: int = 100,
@@ -73,7 +75,12 @@ class A2C(PolicyGradient, SB3A2C):
         _init_setup_model: bool = True,
     ):
         self._remember_arguments(locals())
-        self._set_update(batch_tokens=None, micro_batch_tokens=micro_batch_tokens, reference_coef=reference_coef)
+        self._set_update(
+            batch_tokens=None,
+            micro_batch_tokens=micro_batch_tokens,
+            reference_coef=reference_coef,
+            value_warmup_steps=value_warmup_steps,
+        )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
             policy=policy,

@@ -7,7 +7,7 @@ episodes run side by side.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +18,13 @@ from gymnasium import spaces
 
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import success_of
+from heed.envs.demonstrate import Choose, MakeEnv, Words
 
 HELD_OUT = 0x4E7A1
 """Sets evaluation seeds apart from training seeds, which are drawn without it."""
 
 Z95 = 1.959964
 """The standard normal's 97.5 % point, for 95 % intervals."""
-
-MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
-Words = dict[str, list[str]]
-Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
-"""Chooses an action for each of a batch of language observations; each has the generator of its episode."""
 
 
 @dataclass(frozen=True, kw_only=True)

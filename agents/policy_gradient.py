@@ -4,6 +4,9 @@ A minibatch may be given by the tokens of its prompts rather than by their numbe
 parts of bounded size. With `reference_coef`, the loss holds the policy near the one that the training began with, by
 KL(pi || pi_0) as in fine-tuning language models from human preferences (Ziegler et al., arXiv 1909.08593): exactly, as
 the sum over actions, since there are few.
+
+With `value_warmup_steps`, only the value function learns at first, from the language model's states as they are, so
+that a policy that is good already, as a clone is, does not follow the advantages of a critic that is not.
 """
 
 from __future__ import annotations
@@ -40,10 +43,18 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     batch_tokens: int | None
     micro_batch_tokens: int | None
     reference_coef: float
+    value_warmup_steps: int
     reference: LanguageActorCriticPolicy | None = None
     """The policy that the training began with, if the loss knows it."""
 
-    def _set_update(self, *, batch_tokens: int | None, micro_batch_tokens: int | None, reference_coef: float) -> None:
+    def _set_update(
+        self,
+        *,
+        batch_tokens: int | None,
+        micro_batch_tokens: int | None,
+        reference_coef: float,
+        value_warmup_steps: int,
+    ) -> None:
         """Set what an update does beyond SB3's.
 
         Raises:
@@ -52,11 +63,13 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for name, tokens in (("batch_tokens", batch_tokens), ("micro_batch_tokens", micro_batch_tokens)):
             if tokens is not None and tokens < 1:
                 raise ValueError(f"{name} is {tokens}, but must be at least 1, or None.")
-        if reference_coef < 0:
-            raise ValueError(f"reference_coef is {reference_coef}, but must not be negative.")
+        for name, number in (("reference_coef", reference_coef), ("value_warmup_steps", value_warmup_steps)):
+            if number < 0:
+                raise ValueError(f"{name} is {number}, but must not be negative.")
         self.batch_tokens = batch_tokens
         self.micro_batch_tokens = micro_batch_tokens
         self.reference_coef = reference_coef
+        self.value_warmup_steps = value_warmup_steps
 
     def _setup_model(self) -> None:
         super()._setup_model()
@@ -66,9 +79,23 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             kwargs = {**self.policy_kwargs, "train_layers": 0}
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
             assert self.reference is not None
-            self.reference.to(self.device).load_state_dict(self.policy.state_dict())
-            self.reference.requires_grad_(False)
+            self.reference.to(self.device).requires_grad_(False)
             self.reference.set_training_mode(False)
+            self.renew_reference()
+
+    def renew_reference(self) -> None:
+        """Let the reference, if there is one, be the policy as it is now: the training that follows begins with it."""
+        if self.reference is not None:
+            self.reference.load_state_dict(self.policy.state_dict())
+
+    @property
+    def warms_up(self) -> bool:
+        """Whether only the value function learns from the rollout that is just over.
+
+        A rollout belongs to the warm-up if it began within it: so this follows from the count of steps alone.
+        """
+        buffer = self.rollout_buffer
+        return self.num_timesteps - buffer.buffer_size * buffer.n_envs < self.value_warmup_steps
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
         """Read, with the prompts that come next, those where episodes met their time limit.
@@ -82,16 +109,18 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
 
     def train(self) -> None:
         """Update the policy on the rollout, `n_epochs` times over."""
-        self.policy.set_training_mode(True)
+        warms_up = self.warms_up
+        # Where the language model stands still it may remember what it read.
+        self.policy.set_training_mode(not warms_up)
         self._update_learning_rate(self.policy.optimizer)
         self._begin_update()
         measured: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
             moved_too_far, epoch = False, len(measured)
             for minibatch in self._minibatches():
-                measures = self._gather_gradient(minibatch)
+                measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
                 measured.append(measures)
-                moved_too_far = self.target_kl is not None and measures["approx_kl"] > 1.5 * self.target_kl
+                moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
                 if moved_too_far:
                     break
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
@@ -144,6 +173,19 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             for name, value in measures.items():
                 means[name] = means.get(name, 0.0) + share * value.item()
         return means
+
+    def _gather_value_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
+        """Put the gradient of the value loss into the value function's parameters, and none into any other.
+
+        The optimizer leaves alone what has no gradient.
+        """
+        policy = self.language_policy
+        assert isinstance(policy, LanguageActorCriticPolicy)
+        policy.optimizer.zero_grad(set_to_none=True)
+        values = policy.read_values_alone(minibatch.observations)
+        loss = functional.mse_loss(minibatch.returns, values.flatten())
+        (self.vf_coef * loss).backward()
+        return {"value_loss": loss.item()}
 
     def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of samples whose advantages are normalised already, and what to log of it."""

@@ -43,6 +43,7 @@ class PPO(PolicyGradient, SB3PPO):
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the value loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
+        value_warmup_steps: environment steps at the beginning in which only the value function learns.
         max_grad_norm: gradients are clipped to this norm.
         target_kl: stop a rollout's epochs where the policy has moved this far; None for no limit.
         normalize_advantage: within a minibatch.
@@ -73,6 +74,7 @@ class PPO(PolicyGradient, SB3PPO):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
+        value_warmup_steps: int = 0,
         max_grad_norm: float = 0.5,
         target_kl: float | None = None,
         normalize_advantage: bool = True,
@@ -86,7 +88,10 @@ class PPO(PolicyGradient, SB3PPO):
     ):
         self._remember_arguments(locals())
         self._set_update(
-            batch_tokens=batch_tokens, micro_batch_tokens=micro_batch_tokens, reference_coef=reference_coef
+            batch_tokens=batch_tokens,
+            micro_batch_tokens=micro_batch_tokens,
+            reference_coef=reference_coef,
+            value_warmup_steps=value_warmup_steps,
         )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(

@@ -34,6 +34,7 @@ class REINFORCE(A2C):
         ent_coef: weight of the entropy bonus.
         vf_coef: weight of the baseline's loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
+        value_warmup_steps: environment steps at the beginning in which only the value function learns.
         max_grad_norm: gradients are clipped to this norm.
         normalize_advantage: within a rollout.
         stats_window_size: episodes that the logged means are taken over.
@@ -56,6 +57,7 @@ class REINFORCE(A2C):
         ent_coef: float = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
+        value_warmup_steps: int = 0,
         max_grad_norm: float = 0.5,
         normalize_advantage: bool = True,
         stats_window_size: int = 100,

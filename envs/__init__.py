@@ -7,10 +7,20 @@ if __name__ != "heed.envs":
 from heed.envs.checks import Check, check_env
 from heed.envs.contract import (
     ContractError,
+    ExpertError,
     FreeText,
     LanguageObservation,
     TextActions,
     language_space,
+)
+from heed.envs.demonstrate import demonstrate
+from heed.envs.demonstrations import (
+    Demonstration,
+    DemonstrationError,
+    Demonstrations,
+    demonstration_seeds,
+    read_demonstrations,
+    write_demonstrations,
 )
 from heed.envs.history import History
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
@@ -22,6 +32,10 @@ __all__ = [
     "AutomaticVerbalizer",
     "Check",
     "ContractError",
+    "Demonstration",
+    "DemonstrationError",
+    "Demonstrations",
+    "ExpertError",
     "FreeText",
     "History",
     "LanguageObservation",
@@ -33,9 +47,13 @@ __all__ = [
     "VerbalizedEnv",
     "Verbalizer",
     "check_env",
+    "demonstrate",
+    "demonstration_seeds",
     "instruction_pool",
     "language_space",
     "make",
     "make_env",
+    "read_demonstrations",
     "register_verbalizer",
+    "write_demonstrations",
 ]

@@ -72,24 +72,27 @@ class BotExpert(gymnasium.Wrapper[Any, Any, Any, Any]):
         except DisappearedBoxError:
             return ExpertError("A box was opened: BabyAI's bot does not know whether it held what is looked for.")
         except AssertionError as error:
-            return ExpertError(f"BabyAI's bot does not know this level (its assertion failed: {error or 'no reason'}).")
+            reason = str(error) or "without a word"
+            return ExpertError(f"BabyAI's bot does not know this level (its assertion failed: {reason}).")
         space = self.env.action_space
         if isinstance(space, spaces.Discrete) and advice >= space.n:
             return ExpertError(f"BabyAI's bot advises action {advice}, but the level has only {space.n}.")
         return advice
 
 
-class _BoundedBot(BabyAIBot):  # type: ignore[misc]
+class _BoundedBot(BabyAIBot):
     """The bot, stopped where it would go on searching for the same way for ever."""
 
-    _searches = 0
+    def __init__(self, level: Any):
+        super().__init__(level)  # type: ignore[no-untyped-call]
+        self._searches = 0
 
     def replan(self, action_taken: Any = None) -> Any:
         self._searches = 0
-        return super().replan(action_taken)
+        return super().replan(action_taken)  # type: ignore[no-untyped-call]
 
     def _breadth_first_search(self, *arguments: Any, **options: Any) -> Any:
         self._searches += 1
         if self._searches > MAX_SEARCHES:
             raise ExpertError(f"BabyAI's bot has searched {MAX_SEARCHES} times for a way, and would go on searching.")
-        return super()._breadth_first_search(*arguments, **options)
+        return super()._breadth_first_search(*arguments, **options)  # type: ignore[no-untyped-call]

@@ -118,7 +118,17 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             # Checking the scores takes three times as long as all else that is done with them; what is not a number
             # still raises where actions are drawn.
             distribution.distribution = Categorical(logits=scores / self.temperature, validate_args=False)
-        return distribution, self.value_net(self.mlp_extractor.forward_critic(features))
+        return distribution, self._values(features)
+
+    def read_values_alone(self, prompts: Tensor) -> Tensor:
+        """Return the values, (B, 1), for prompts (B, L), with a gradient for the value network only."""
+        with torch.no_grad():
+            features, _ = self.network(prompts)
+        return self._values(features)
+
+    def _values(self, features: Tensor) -> Tensor:
+        values: Tensor = self.value_net(self.mlp_extractor.forward_critic(features))
+        return values
 
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return actions, values (B, 1) and the actions' log-probabilities (B,) for prompts (B, L)."""

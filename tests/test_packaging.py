@@ -20,8 +20,8 @@ FORBIDDEN_IMPORTS = {
     "policies": ("heed.agents", "heed.envs", "heed.scripts"),
     "scripts": (),
 }
-# The contract of a language environment is all that agents may know of `heed.envs`.
-ALLOWED_IMPORTS = {"agents": ("heed.envs.contract",)}
+# The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`.
+ALLOWED_IMPORTS = {"agents": ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")}
 
 # Whatever these load can run code, so that an agent from a stranger could.
 UNPICKLING_MODULES = ("cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve")
@@ -126,6 +126,7 @@ def test_import_against_the_rules_is_found(package: str, source: str) -> None:
     [
         ("agents", "from heed.envs.contract import check"),
         ("agents", "from heed.envs import contract"),
+        ("agents", "from heed.envs.demonstrations import Demonstration"),
         ("envs", "import torchvision_is_another_module"),
         ("scripts", "from heed.agents import ppo"),
         ("policies", "import torch"),
