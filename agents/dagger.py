@@ -13,7 +13,8 @@ on all that was gathered. What differs from the paper:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from heed.agents.evaluation import sampled
 from heed.agents.imitation import Cloned, Cloning, Epoch, clone_split, split_by_seed
@@ -37,6 +38,10 @@ class Round:
     given_up: int
     """Episodes of this round in which the expert did not know further."""
     cloned: Cloned
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

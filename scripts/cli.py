@@ -1,4 +1,4 @@
-"""`heed`: the one command, which hands on to train, evaluate and check-env."""
+"""`heed`: the one command, which hands on to train, evaluate and the others."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
+    "demos": ("heed.scripts.demos", "record demonstrations: a bot's, a trained agent's or your own"),
     "evaluate": ("heed.scripts.evaluate", "evaluate a trained agent and write its report"),
     "compare": ("heed.scripts.compare.command", "compare trainings: a table, and a picture of their curves"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),

@@ -13,7 +13,8 @@ STATUS = 2
 # imported already.
 KNOWN_ERRORS = {
     "heed.agents.checkpoint": ("CheckpointError",),
-    "heed.envs.contract": ("ContractError",),
+    "heed.envs.contract": ("ContractError", "ExpertError"),
+    "heed.envs.demonstrations": ("DemonstrationError",),
     "heed.envs.make": ("UnknownEnvironmentError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.scripts.errors": ("ConfigurationError",),

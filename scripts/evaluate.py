@@ -73,7 +73,7 @@ def evaluate_agent(
     from heed.agents.evaluation import Summary, greedy, held_out_seeds, run_episodes, sampled, uniform
     from heed.envs.make import make_env
 
-    _require_same_actions(agent, env_id)
+    require_same_actions(agent, env_id)
     seeds = held_out_seeds(seed, episodes)
 
     def play(part: str, choose: Any, **options: Any) -> list[Episode]:
@@ -149,7 +149,12 @@ def _by_template(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
     return rows
 
 
-def _require_same_actions(agent: LanguageAgent, env_id: str) -> None:
+def require_same_actions(agent: LanguageAgent, env_id: str) -> None:
+    """Refuse an environment that has other actions than the agent.
+
+    Raises:
+        ConfigurationError: in a sentence that names both.
+    """
     from heed.envs.contract import action_texts_of
     from heed.envs.make import make_env
 

@@ -2,6 +2,7 @@
 
 RUN_DIR/
 config.json     the resolved configuration
+cloning.json    how the cloning of demonstrations went, if there were any
 curve.jsonl     one line per logging: steps, success rate, return, losses
 times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
 tensorboard/    the same for TensorBoard
@@ -37,6 +38,7 @@ class RunFolder:
     def __init__(self, path: Path):
         self.path = path
         self.config = path / "config.json"
+        self.cloning = path / "cloning.json"
         self.curve = path / "curve.jsonl"
         self.times = path / "times.jsonl"
         self.evaluation = path / "evaluation.json"

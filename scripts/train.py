@@ -33,6 +33,8 @@ PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
 In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
 takes 1024 altogether.
 """
+CLONED_LEARNING_RATE, CLONED_ENT_COEF, VALUE_WARMUP = (3e-4, 3e-5), 0.003, 4096
+"""After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
 LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "dqn": 10}
 """How often SB3 logs: in rollouts for policy gradients, in episodes for DQN."""
 
@@ -75,8 +77,24 @@ class TrainConfig:
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     compiled: bool = False
     """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
+    ent_coef: float | None = None
+    """Weight of a policy gradient's entropy bonus (default: the agent's; after cloning 0.003)."""
+    demonstrations: Path | None = None
+    """Clone these demonstrations first, a file of `heed demos`; then a policy gradient goes on from the clone."""
+    clone_epochs: int = 20
+    """At most so many passes over the demonstrations; it stops early when held-out episodes gain no more."""
+    clone_learning_rate: float = 1e-3
+    """Learning rate of the cloning at its start; it falls linearly to a tenth."""
+    clone_batch_size: int = 128
+    """Steps of demonstrations in a minibatch."""
+    dagger_rounds: int = 0
+    """Rounds of DAgger after the cloning: the agent plays, the environment's expert says what it would have done."""
+    dagger_episodes: int = 200
+    """Episodes in each of these rounds (and of the expert before them, where there are no --demonstrations)."""
+    value_warmup_steps: int | None = None
+    """Steps in which only the value function of a policy gradient learns (default: after cloning 4096, else 0)."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000, 40000 for dqn)."""
+    """Environment steps to train for (default: 150000, 40000 for dqn); 0 only clones --demonstrations."""
     n_envs: int | None = None
     """Environments side by side (default: 32, 16 for dqn)."""
     seed: int = 0
@@ -108,7 +126,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         least = {
-            "steps": 1,
+            "steps": 0 if self.clones else 1,
             "n_envs": 1,
             "max_prompt_tokens": 8,
             "processes": 1,
@@ -117,39 +135,64 @@ class TrainConfig:
             "micro_batch_tokens": 1,
             "train_layers": 0,
             "reference_coef": 0,
+            "ent_coef": 0,
+            "clone_epochs": 1,
+            "clone_batch_size": 1,
+            "dagger_rounds": 0,
+            "dagger_episodes": 2,
+            "value_warmup_steps": 0,
         }
         for name, minimum in {**least, "history": 0, "eval_episodes": 0, "seed": 0}.items():
             value = getattr(self, name)
             if value is not None and value < minimum:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
-        for name in ("micro_batch_tokens", "reference_coef"):
+        policy_gradients_only = (
+            "micro_batch_tokens",
+            "reference_coef",
+            "ent_coef",
+            "demonstrations",
+            "dagger_rounds",
+            "value_warmup_steps",
+        )
+        for name in policy_gradients_only:
             if getattr(self, name) and self.agent not in POLICY_GRADIENTS:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is an option of policy gradients, not of dqn.")
-        for name in ("learning_rate", "stop_at_success"):
+        for name in ("learning_rate", "stop_at_success", "clone_learning_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be positive.")
+
+    @property
+    def clones(self) -> bool:
+        """Whether the training begins with cloning."""
+        return self.demonstrations is not None or self.dagger_rounds > 0
 
     def resolved(self) -> TrainConfig:
         """Return this configuration with every default filled in."""
         folder = Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
         return dataclasses.replace(
             self,
-            steps=self.steps or DEFAULT_STEPS[self.agent],
+            steps=DEFAULT_STEPS[self.agent] if self.steps is None else self.steps,
             n_envs=self.n_envs or DEFAULT_ENVS[self.agent],
             max_prompt_tokens=self.max_prompt_tokens or _prompt_tokens(self.history),
             run_dir=self.run_dir or folder,
             stop_at_success=self.stop_at_success or DEFAULT_STOP[self.agent],
+            value_warmup_steps=VALUE_WARMUP * self.clones
+            if self.value_warmup_steps is None
+            else self.value_warmup_steps,
         )
 
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as JSON; `from_json` is its inverse."""
-        return {**dataclasses.asdict(self), "run_dir": str(self.run_dir)}
+        demonstrations = None if self.demonstrations is None else str(self.demonstrations)
+        return {**dataclasses.asdict(self), "run_dir": str(self.run_dir), "demonstrations": demonstrations}
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> TrainConfig:
         """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
         options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
+        demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
+        options["demonstrations"] = None if demonstrations is None else Path(demonstrations)
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
 
 
@@ -171,6 +214,7 @@ def train(config: TrainConfig) -> None:
     Raises:
         ConfigurationError: if an option cannot be.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
+        DemonstrationError: if the demonstrations cannot be used.
         LanguageModelError: if there is no such language model.
         RunFolderError: if the run folder holds another run, or with `resume` none.
         CheckpointError: if the checkpoint to continue from is damaged.
@@ -178,6 +222,8 @@ def train(config: TrainConfig) -> None:
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
+    from heed.agents.policy_gradient import PolicyGradient
+    from heed.scripts.cloning import clone_into, read_for
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
     from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
@@ -190,6 +236,7 @@ def train(config: TrainConfig) -> None:
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
     env = _make_env(config)
+    demonstrations = read_for(config) if config.clones and not config.resume else ()
     agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
     _log_into(run, agent, time_taken)
@@ -200,6 +247,11 @@ def train(config: TrainConfig) -> None:
         f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
+    if config.clones and not config.resume:
+        assert isinstance(agent, PolicyGradient)
+        clone_into(agent, demonstrations, config, run, console)
+        # From here on the run can be resumed, and the clone is one of its checkpoints.
+        agent.save(run.checkpoint_path(0))
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
@@ -219,7 +271,8 @@ def train(config: TrainConfig) -> None:
         env.close()
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
-    console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
+    if steps:
+        console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
     if solved.reached:
         console.print(f"Stopped early: the last {STATS_WINDOW} episodes had a success rate of {solved.reached:.3f}.")
     if stop.stopped:
@@ -238,16 +291,23 @@ def _make_env(config: TrainConfig) -> VecEnv:
 
 def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
     """Make a new agent, and only when that worked the run folder."""
+    from stable_baselines3.common.utils import LinearSchedule
+
     from heed.agents import AGENTS
 
     run.require_empty()
     arguments: dict[str, Any] = {"stats_window_size": STATS_WINDOW}
     if config.learning_rate is not None:
         arguments["learning_rate"] = config.learning_rate
+    elif config.clones:
+        arguments["learning_rate"] = LinearSchedule(*CLONED_LEARNING_RATE, 1.0)
+    if config.ent_coef is not None or config.clones:
+        arguments["ent_coef"] = CLONED_ENT_COEF if config.ent_coef is None else config.ent_coef
     if config.agent == "ppo":
         arguments["batch_size"] = _batch_size(env.num_envs)
     if config.agent in POLICY_GRADIENTS:
-        arguments |= {"micro_batch_tokens": config.micro_batch_tokens, "reference_coef": config.reference_coef}
+        names = ("micro_batch_tokens", "reference_coef", "value_warmup_steps")
+        arguments |= {name: getattr(config, name) for name in names}
     policy_options = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
     policy_kwargs = {name: getattr(config, name) for name in policy_options}
     try:
