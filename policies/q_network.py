@@ -21,10 +21,19 @@ from heed.policies.scoring import Normalization
 class LanguageQNetwork(PromptObservations, BasePolicy):
     """Q-values of all actions from a language model.
 
-    - `head="score"`: Q(s, a) = V(s) + scale * (score(a) - mean of the scores), the dueling form of Wang et al.
-      (arXiv 1511.06581, equation 9) with the action texts' log-likelihoods as advantages and a learned scale. In
-      maximum-entropy reinforcement learning an optimal policy's log-probabilities *are* its advantages.
-    - `head="linear"`: a linear layer over the last hidden state.
+    With `dueling`, Q(s, a) = V(s) + A(s, a) - the mean of A(s, .), equation 9 of Wang et al. 2016 (arXiv 1511.06581).
+    The state's value V is a linear layer over the prompt's last hidden state, which keeps Q free of the range of what
+    A is made of. The advantages are
+
+    - `head="score"`: the action texts' log-likelihoods times a learned scale. In maximum-entropy reinforcement
+      learning an optimal policy's log-probabilities *are* its advantages;
+    - `head="linear"`: a linear layer over the same hidden state.
+
+    Without it they are the Q-values themselves, for `head="score"` moved by a learned number, the same for all states:
+    log-likelihoods are negative, and returns need not be.
+
+    Wang et al. give V and A hidden layers of their own and scale down the gradient that enters their common layers;
+    here the language model is what is common, and neither is done.
     """
 
     def __init__(
@@ -35,6 +44,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         language_model: LanguageModel,
         head: Head,
         normalization: Normalization,
+        dueling: bool,
         train_layers: int | None,
         precision: Precision,
         compiled: bool,
@@ -51,19 +61,20 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         )
         width = self.network.features_dim
         if head == "score":
-            self.state_value = nn.Linear(width, 1)
             self.scale = nn.Parameter(torch.ones(()))
+            if not dueling:
+                self.offset = nn.Parameter(torch.zeros(()))
         else:
             self.action_values = nn.Linear(width, int(action_space.n))
+        self.state_value = nn.Linear(width, 1) if dueling else None
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return the Q-values, (B, A), of prompts (B, L)."""
         features, scores = self.network(obs)
-        if scores is None:
-            values: Tensor = self.action_values(features)
-            return values
-        advantages = self.scale * (scores - scores.mean(dim=1, keepdim=True))
-        q_values: Tensor = self.state_value(features) + advantages
+        advantages: Tensor = self.action_values(features) if scores is None else self.scale * scores
+        if self.state_value is None:
+            return advantages if scores is None else self.offset + advantages
+        q_values: Tensor = self.state_value(features) + advantages - advantages.mean(dim=1, keepdim=True)
         return q_values
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
@@ -81,6 +92,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             target network must not be the same object).
         head: how Q-values come out of the language model.
         normalization: of the scores over an action's tokens.
+        dueling: let a value of the state and the actions' advantages make up the Q-values.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
@@ -97,6 +109,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         model: str | LanguageModel = TINY,
         head: Head = "score",
         normalization: Normalization = "mean",
+        dueling: bool = True,
         train_layers: int | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
@@ -107,6 +120,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
+        self.dueling = dueling
         self.train_layers = train_layers
         self.precision: Precision = precision
         self.compiled = compiled
@@ -138,6 +152,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             language_model=self.language_model.copy(),
             head=self.head,
             normalization=self.normalization,
+            dueling=self.dueling,
             train_layers=self.train_layers,
             precision=self.precision,
             compiled=self.compiled,
