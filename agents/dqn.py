@@ -3,7 +3,11 @@
 SB3's DQN does the work. What differs:
 - double Q-learning (van Hasselt et al. 2016, arXiv 1509.06461): the online network chooses the next action, the
   target network values it;
-- n-step returns (Sutton 1988; as in Rainbow, arXiv 1710.02298, section "Multi-step learning") by default;
+- n-step returns and, as an option, prioritized replay (`heed.agents.replay`);
+- hindsight instruction replay as an option (`heed.agents.hindsight`);
+- dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
+- the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
+  target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
 - each environment explores by itself, with probability epsilon, drawn from a generator of the agent's own; SB3
   draws once for all environments, from NumPy's global generator;
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
@@ -12,7 +16,7 @@ SB3's DQN does the work. What differs:
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,15 +26,17 @@ from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import _COUNTERS, LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.checkpoint import read_json, write_json
+from heed.agents.hindsight import HindsightReplay
+from heed.agents.replay import ReplayBuffer
+from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
-
-_BUFFER_ARRAYS = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
 
 
 class DQN(LanguageAgent, SB3DQN):
@@ -49,6 +55,10 @@ class DQN(LanguageAgent, SB3DQN):
         gradient_steps: updates in a training.
         n_steps: of the return that bootstraps.
         double: let the online network choose the action that the target network values.
+        priority_exponent: alpha of prioritized replay; 0 draws transitions evenly.
+        importance_exponent: beta of prioritized replay at the start; it rises linearly to 1 over the training.
+        hindsight: with how many of the instructions that it fulfilled, at most, an episode is stored a second time
+            (`heed.agents.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
         target_update_interval: steps between the target network's updates.
         exploration_fraction: of the training, over which epsilon falls.
         exploration_initial_eps: epsilon at the start.
@@ -65,6 +75,7 @@ class DQN(LanguageAgent, SB3DQN):
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageQPolicy}
     _counters: ClassVar[tuple[str, ...]] = (*_COUNTERS, "_n_calls", "exploration_rate")
+    replay_buffer: ReplayBuffer  # type: ignore[assignment] # SB3 calls nothing of it but `add`
 
     def __init__(
         self,
@@ -80,6 +91,9 @@ class DQN(LanguageAgent, SB3DQN):
         gradient_steps: int = 1,
         n_steps: int = 3,
         double: bool = True,
+        priority_exponent: float = 0.0,
+        importance_exponent: float = 0.4,
+        hindsight: int = 0,
         target_update_interval: int = 1_000,
         exploration_fraction: float = 0.5,
         exploration_initial_eps: float = 1.0,
@@ -94,7 +108,16 @@ class DQN(LanguageAgent, SB3DQN):
         _init_setup_model: bool = True,
     ):
         self._remember_arguments(locals())
+        if hindsight < 0:
+            raise ValueError(f"hindsight is {hindsight}, but must not be negative.")
+        if not 0 <= importance_exponent <= 1:
+            raise ValueError(f"importance_exponent is {importance_exponent}, but must be between 0 and 1.")
         self.double = double
+        self.priority_exponent = priority_exponent
+        self.importance_exponent = importance_exponent
+        self.hindsight = hindsight
+        self._hindsight: HindsightReplay | None = None
+        self._words: dict[str, npt.NDArray[Any]] = {}
         self._exploration = np.random.default_rng(seed)
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
@@ -123,29 +146,82 @@ class DQN(LanguageAgent, SB3DQN):
             _init_setup_model=_init_setup_model,
         )
 
+    def _setup_model(self) -> None:
+        # SB3 makes a buffer of its own where there is none yet.
+        if getattr(self, "replay_buffer", None) is None:
+            assert isinstance(self.observation_space, spaces.Box)
+            self.replay_buffer = ReplayBuffer(
+                self.buffer_size,
+                self.observation_space,
+                n_envs=self.n_envs,
+                n_steps=self.n_steps,
+                gamma=self.gamma,
+                priority_exponent=self.priority_exponent,
+                device=self.device,
+                seed=self.seed,
+            )
+        super()._setup_model()
+        if self.hindsight and self.env is not None:
+            self._hindsight = self._watch(self.env)
+
+    def _watch(self, env: VecEnv) -> HindsightReplay:
+        """Have the environments tell what each step fulfils.
+
+        Raises:
+            ValueError: if they cannot.
+        """
+        if not isinstance(env, PromptVecEnv) or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
+            raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
+        env.unwrapped.tell_fulfilled_instructions()
+        return HindsightReplay(env.num_envs, env.encoder, per_episode=self.hindsight, seed=self.seed)
+
+    def _setup_learn(self, *arguments: Any, **named: Any) -> Any:
+        result = super()._setup_learn(*arguments, **named)
+        if self._hindsight is not None:
+            self._words = cast(PromptVecEnv, self.env).words
+        return result
+
+    def _store_transition(
+        self,
+        replay_buffer: Any,
+        buffer_action: npt.NDArray[Any],
+        new_obs: Any,
+        reward: npt.NDArray[Any],
+        dones: npt.NDArray[Any],
+        infos: list[dict[str, Any]],
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if self._hindsight is not None:
+            for episode in self._hindsight.step(self._words, buffer_action, reward, dones, infos):
+                self.replay_buffer.add_episode(episode.prompts, episode.actions, episode.rewards, terminated=True)
+            self._words = cast(PromptVecEnv, self.env).words
+
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer."""
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
         for _ in range(gradient_steps):
-            assert self.replay_buffer is not None
-            batch = self.replay_buffer.sample(batch_size, env=self._vec_normalize_env)
-            discounts = self.gamma if batch.discounts is None else batch.discounts
+            batch = self.replay_buffer.sample(batch_size, self._importance_exponent_now())
             with torch.no_grad():
-                targets = batch.rewards + (1 - batch.dones) * discounts * self._next_values(batch.next_observations)
-            chosen = self.q_net(batch.observations).gather(1, batch.actions.long())
-            loss = functional.smooth_l1_loss(chosen, targets)
+                targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
+            chosen = self.q_net(batch.observations).gather(1, batch.actions)
+            loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
             losses.append(loss.item())
             values.append(chosen.mean().item())
             self.policy.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
+            self.replay_buffer.update_priorities(batch.indices, (chosen - targets).detach()[:, 0].cpu().numpy())
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
         self.logger.record("train/q_value", float(np.mean(values)))
+
+    def _importance_exponent_now(self) -> float:
+        """Return beta, which rises linearly to 1 over the training."""
+        return 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining
 
     def _next_values(self, observations: Any) -> Tensor:
         """Return the value of the state behind a transition, (batch, 1)."""
@@ -190,21 +266,14 @@ class DQN(LanguageAgent, SB3DQN):
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)
-        buffer = self.replay_buffer
-        assert buffer is not None
-        arrays = {name: torch.from_numpy(getattr(buffer, name)[: buffer.size()]) for name in _BUFFER_ARRAYS}
-        write_tensors(folder / "replay_buffer.safetensors", arrays)
-        state = {"position": buffer.pos, "full": buffer.full, "exploration": self._exploration.bit_generator.state}
-        write_json(folder / "replay_buffer.json", state)
+        self.replay_buffer.write(folder)
+        write_json(folder / "exploration.json", self._exploration.bit_generator.state)
+        if self._hindsight is not None:
+            write_json(folder / "hindsight.json", self._hindsight.get_state())
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        state = read_json(folder / "replay_buffer.json")
-        buffer = self.replay_buffer
-        assert buffer is not None
-        arrays = read_tensors(folder / "replay_buffer.safetensors")
-        if saved["n_envs"] == self.n_envs:
-            for name, array in arrays.items():
-                getattr(buffer, name)[: len(array)] = array.numpy()
-            buffer.pos, buffer.full = state["position"], state["full"]
-        self._exploration.bit_generator.state = state["exploration"]
+        self.replay_buffer.read(folder)
+        self._exploration.bit_generator.state = read_json(folder / "exploration.json")
+        if self._hindsight is not None and (folder / "hindsight.json").is_file():
+            self._hindsight.set_state(read_json(folder / "hindsight.json"))
         super()._read(folder, saved)

@@ -32,6 +32,7 @@ from minigrid.envs.babyai.core.roomgrid_level import RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
 from heed.envs.babyai_bot import BotExpert
+from heed.envs.babyai_instructions import FulfilledInstructions
 from heed.envs.minigrid_speed import speed_up
 from heed.envs.verbalize import Verbalizer
 
@@ -77,7 +78,8 @@ class MiniGridVerbalizer(Verbalizer):
             raise TypeError(f"This verbalizer needs a MiniGrid environment, not {type(unwrapped).__name__}.")
         speed_up(unwrapped)
         quiet = QuietLevelGeneration(env)
-        super().__init__(BotExpert(quiet) if isinstance(unwrapped, RoomGridLevel) else quiet)
+        is_babyai = isinstance(unwrapped, RoomGridLevel)
+        super().__init__(FulfilledInstructions(BotExpert(quiet)) if is_babyai else quiet)
         self._minigrid = unwrapped
         self._start_position = (0, 0)
         self._start_direction = 0

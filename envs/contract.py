@@ -11,13 +11,18 @@ A language environment is a `gymnasium.Env` with
 - and, if it likes, a method `expert_action() -> int`, reached with `env.get_wrapper_attr("expert_action")`: what an
   expert would do now, whoever chose the actions before. It raises `ExpertError` where the expert does not know.
 
+It may offer `fulfilled_instructions()` as well, which `env.get_wrapper_attr` finds. Called after each reset and each
+step, it returns the other instructions that this last step would have fulfilled, had they been given at the episode's
+start, each with the reward that the step would have brought: what hindsight replay learns from. Up to there the
+episode must have been the one under that instruction: the same observations, and the same rewards.
+
 `require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
 episodes and tests the rest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict
 
 import gymnasium
@@ -115,6 +120,22 @@ def action_texts_of(env: gymnasium.Env[Any, Any]) -> tuple[str, ...] | None:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise ContractError(f"`action_texts` must be a tuple of non-empty strings, but is {texts!r}.")
     return tuple(texts)
+
+
+def fulfilled_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Mapping[str, float]]:
+    """Return the method of `env` that tells which instructions its last step fulfilled, each with its reward.
+
+    Raises:
+        ContractError: if it has none.
+    """
+    try:
+        method: Callable[[], Mapping[str, float]] = env.get_wrapper_attr("fulfilled_instructions")
+    except AttributeError:
+        raise ContractError(
+            f"{env} does not tell what an episode fulfilled, which hindsight replay learns from: give it a method "
+            "`fulfilled_instructions()`, as the page on environments says."
+        ) from None
+    return method
 
 
 def check_action_texts(texts: Sequence[Any], n_actions: int) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from traceback import format_exc
@@ -27,7 +27,13 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from heed.envs.contract import TextActions, action_texts_of, require_language_env, success_of
+from heed.envs.contract import (
+    TextActions,
+    action_texts_of,
+    fulfilled_instructions_of,
+    require_language_env,
+    success_of,
+)
 
 EnvFactory = Callable[[], gymnasium.Env[Any, Any]]
 Observations = dict[str, npt.NDArray[Any]]
@@ -68,12 +74,23 @@ class LanguageVecEnv(VecEnv):
         self._episodes = [-1] * len(self.envs)
         self._history: list[list[Any]] = [[] for _ in self.envs]
         self._actions: npt.NDArray[Any] = np.empty(0)
+        self._fulfilled: list[Callable[[], Mapping[str, float]]] | None = None
         self.seed(seed)
 
     @staticmethod
     def _monitored(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
         require_language_env(env)
         return Monitor(env)
+
+    def tell_fulfilled_instructions(self, told: bool = True) -> None:
+        """Put into `info["fulfilled_instructions"]`, from the next reset on, what each step fulfilled; or stop that.
+
+        Unless this is called, no environment is asked, and nothing is computed.
+
+        Raises:
+            ContractError: if an environment does not tell.
+        """
+        self._fulfilled = [fulfilled_instructions_of(env) for env in self.envs] if told else None
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed that the seeds of all coming episodes are drawn from; their count restarts."""
@@ -108,6 +125,8 @@ class LanguageVecEnv(VecEnv):
         self._history[index] = []
         seed = episode_seed(self._seed, self._first_index + index, self._episodes[index])
         observation, self.reset_infos[index] = self.envs[index].reset(seed=seed)
+        if self._fulfilled is not None:
+            self._fulfilled[index]()
         return observation
 
     def _step(self, index: int, action: Any) -> tuple[Any, float, bool, dict[str, Any]]:
@@ -120,6 +139,8 @@ class LanguageVecEnv(VecEnv):
             # SB3 would pass over an episode that does not say, and count the success rate over the others only.
             success_of(self.envs[index], info)
         info["TimeLimit.truncated"] = bool(truncated and not terminated)
+        if self._fulfilled is not None:
+            info["fulfilled_instructions"] = dict(self._fulfilled[index]())
         return observation, float(reward), done, info
 
     def get_state(self) -> dict[str, Any]:
@@ -288,6 +309,10 @@ class ProcessLanguageVecEnv(VecEnv):
         seed = _drawn_seed() if seed is None else seed
         self._ask("seed", [(seed,)] * len(self._pipes))
         return [seed] * self.num_envs
+
+    def tell_fulfilled_instructions(self, told: bool = True) -> None:
+        """Have the environments tell what each step fulfilled; see `LanguageVecEnv.tell_fulfilled_instructions`."""
+        self._ask("tell_fulfilled_instructions", [(told,)] * len(self._pipes))
 
     def reset(self) -> Observations:
         """Begin a new episode in every environment."""

@@ -68,6 +68,33 @@ def test_processes_give_the_same_episodes(processes: VecEnv) -> None:
     assert sum(done for _, _, done, _, _ in expected[0]) >= 2
 
 
+def test_what_was_fulfilled_comes_through_the_vectors_and_a_history(processes: VecEnv) -> None:
+    assert isinstance(processes, ProcessLanguageVecEnv)
+    alone = make(LEVEL, n_envs=3, seed=7)
+    remembering = make(LEVEL, n_envs=3, seed=7, history=3)
+    chosen = actions(alone, STEPS)
+    told = []
+    for env in (alone, remembering, processes):
+        assert isinstance(env, LanguageVecEnv | ProcessLanguageVecEnv)
+        env.tell_fulfilled_instructions()
+        infos = [rest for row in played(env, 7, chosen) for *_, rest in row]
+        told.append([info["fulfilled_instructions"] for info in infos])
+        env.tell_fulfilled_instructions(False)
+    assert told[0] == told[1] == told[2]
+    assert sum(map(len, told[0])) > 3
+    assert "fulfilled_instructions" not in played(processes, 7, chosen[:1])[0][0][-1]
+
+
+def test_what_was_fulfilled_is_the_same_after_coming_back() -> None:
+    env, other = (LanguageVecEnv([functools.partial(make_env, LEVEL)] * 2, seed=seed) for seed in (3, 4))
+    for each in (env, other):
+        each.tell_fulfilled_instructions()
+    chosen = actions(env, 60)
+    played(env, 3, chosen[:30])
+    other.set_state(env.get_state())
+    assert transcript(env, chosen[30:]) == transcript(other, chosen[30:])
+
+
 def test_episodes_do_not_depend_on_the_number_of_environments() -> None:
     one, three = make(LEVEL, n_envs=1, seed=7), make(LEVEL, n_envs=3, seed=7)
     chosen = actions(three, STEPS)

@@ -1,0 +1,130 @@
+"""Hindsight replay: what is stored beside an episode is what one would write down by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from heed.agents import DQN
+from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
+from heed.envs import ContractError, LanguageVecEnv
+from heed.envs.make import make
+from heed.policies.language_model import load_language_model
+from heed.policies.prompt import PromptEncoder
+from tests.buttons import make_buttons
+from tests.places import STEP_COST, Places
+
+
+@pytest.fixture(scope="module")
+def encoder() -> PromptEncoder:
+    return load_language_model("heed-tiny").encoder(max_tokens=64)
+
+
+def watch(replay: HindsightReplay, instruction: str, story: list[tuple[str, int, float, dict[str, float]]]) -> Any:
+    """Let `replay` see one episode: the observation, action, reward and what was fulfilled, for each step."""
+    found: list[RelabelledEpisode] = []
+    for number, (observation, action, reward, fulfilled) in enumerate(story, 1):
+        words = {"instruction": np.array([instruction]), "observation": np.array([observation])}
+        done, infos = np.array([number == len(story)]), [{"fulfilled_instructions": fulfilled}]
+        found += replay.step(words, np.array([action]), np.array([reward]), done, infos)
+    return found
+
+
+def test_an_episode_in_hindsight_is_the_one_written_down_by_hand(encoder: PromptEncoder) -> None:
+    replay = HindsightReplay(1, encoder, per_episode=4)
+    story: list[Any] = [
+        ("wall", 2, -0.5, {}),
+        ("red ball 1 ahead", 0, -0.25, {"go to the red ball": 0.75}),
+        ("nothing", 1, 0.0, {"go to the red ball": 0.5}),  # a second time counts for nothing
+        ("key 1 ahead", 0, 0.875, {"go to the key": 0.625}),  # the instruction itself
+    ]
+    (episode,) = watch(replay, "go to the key", story)
+    assert episode.instruction == "go to the red ball"
+    assert episode.actions == [2, 0]
+    assert episode.rewards == [-0.5, 0.75]
+    expected = encoder({"instruction": ["go to the red ball"] * 2, "observation": ["wall", "red ball 1 ahead"]})
+    np.testing.assert_array_equal(episode.prompts[:2], expected)
+    assert len(episode.prompts) == 3
+    assert watch(replay, "go to the key", story[:1]) == [], "an episode that fulfilled nothing, and nothing of the last"
+
+
+def test_no_more_than_asked_for_are_drawn(encoder: PromptEncoder) -> None:
+    replay = HindsightReplay(1, encoder, per_episode=2, seed=0)
+    story: list[Any] = [("wall", 0, 0.0, {f"go to {number}": 1.0}) for number in range(5)]
+    drawn = {tuple(episode.instruction for episode in watch(replay, "drop", story)) for _ in range(30)}
+    assert all(len(set(pair)) == 2 for pair in drawn)
+    assert len(drawn) > 5
+
+
+def test_transitions_in_hindsight_stand_beside_those_that_were_played(encoder: PromptEncoder) -> None:
+    agent = DQN(
+        env=LanguageVecEnv([Places], seed=3),
+        n_steps=2,
+        gamma=0.5,
+        hindsight=3,
+        buffer_size=100,
+        learning_starts=1000,
+        seed=1,
+        policy_kwargs={"max_prompt_tokens": 64},
+    )
+    agent.learn(60)
+    buffer = agent.replay_buffer
+    stored = {
+        (
+            encoder.decode(buffer.observations[row]),
+            int(buffer.actions[row]),
+            float(buffer.rewards[row]),
+            encoder.decode(buffer.next_observations[row]) if buffer.discounts[row] else "",
+            float(buffer.discounts[row]),
+        )
+        for row in range(buffer.size)
+    }
+
+    def prompt(instruction: str, observation: str) -> str:
+        return encoder.decode(encoder({"instruction": [instruction], "observation": [observation]})[0])
+
+    def ends(observation: str, action: int, instruction: str) -> bool:
+        return (prompt(instruction, observation), action, 1.0, "", 0.0) in stored
+
+    # Whatever was asked for: who stays in the middle is in the middle, who goes left from there is left.
+    assert ends("you are middle", 2, "be middle")
+    assert ends("you are middle", 0, "be left")
+    assert ends("you are middle", 1, "be right")
+    # Nobody's reward for one place is another's: every end of an episode is true.
+    where = {0: "left", 1: "right"}
+    for words, action, reward, _, discount in stored:
+        if discount == 0.0 and reward == 1.0 and "you are middle" in words:
+            goal = where.get(action, "middle")
+            assert f"be {goal}" in words
+        if discount == 0.25:
+            assert reward == STEP_COST * 1.5
+
+
+def test_a_training_with_hindsight_goes_on_exactly(tmp_path: Path) -> None:
+    def new(seed: int) -> Any:
+        return make("BabyAI-GoToLocal-v0", n_envs=2, seed=seed, history=2)
+
+    options: dict[str, Any] = {"learning_starts": 16, "batch_size": 8, "train_freq": 16, "priority_exponent": 0.5}
+    agent = DQN(env=new(0), seed=0, hindsight=1, policy_kwargs={"max_prompt_tokens": 512}, **options)
+    agent.learn(64)  # in the middle of the first episodes
+    agent.save(tmp_path / "agent")
+    agent.learn(128, reset_num_timesteps=False)
+    resumed = DQN.load(tmp_path / "agent", env=new(99))
+    resumed.learn(128, reset_num_timesteps=False)
+    assert agent.replay_buffer.size > 192, "something was relabelled"
+    for name in ("observations", "actions", "rewards"):
+        np.testing.assert_array_equal(getattr(agent.replay_buffer, name), getattr(resumed.replay_buffer, name))
+    for name, tensor in agent.policy.state_dict().items():
+        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
+
+
+def test_environments_that_cannot_tell_are_refused_at_once() -> None:
+    with pytest.raises(ContractError, match="does not tell what an episode fulfilled"):
+        DQN(env=make_buttons(1), hindsight=1)
+    env = make("BabyAI-GoToLocal-v0", n_envs=1, seed=0)
+    with pytest.raises(ValueError, match="hindsight is -1"):
+        DQN(env=env, hindsight=-1)

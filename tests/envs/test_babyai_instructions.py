@@ -1,0 +1,183 @@
+"""What an episode is said to fulfil is what BabyAI's levels themselves find fulfilled."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from minigrid.core.constants import COLOR_NAMES
+from minigrid.envs.babyai.core.roomgrid_level import RejectSampling
+from minigrid.envs.babyai.core.verifier import (
+    OBJ_TYPES,
+    ObjDesc,
+    PutNextInstr,
+)
+
+from heed.envs.make import make, make_env
+
+CHANCES = [0.12, 0.12, 0.4, 0.14, 0.1, 0.1, 0.02]
+"""Of MiniGrid's actions, so that something happens."""
+
+
+def play(level_id: str, seed: int, steps: int = 150) -> tuple[list[int], list[dict[str, float]], dict[str, Any]]:
+    """Play at random; return the actions, what each step fulfilled, and what became of the episode."""
+    env = make_env(level_id)
+    observation, _ = env.reset(seed=seed)
+    fulfilled = env.get_wrapper_attr("fulfilled_instructions")
+    assert fulfilled() == {}
+    random = np.random.default_rng(seed)
+    actions, told = [], []
+    end: dict[str, Any] = {"instruction": observation["instruction"], "is_success": False}
+    for _ in range(steps):
+        actions.append(int(random.choice(7, p=CHANCES)))
+        _, reward, terminated, truncated, info = env.step(actions[-1])
+        told.append(fulfilled())
+        if terminated or truncated:
+            end |= {"is_success": info["is_success"], "reward": reward}
+            break
+    return actions, told, end
+
+
+def alternatives(level: Any) -> Iterator[Any]:
+    """Yield all that the level could have asked for in its own kind and wording, right after a reset."""
+    own = level.instrs
+    kind = type(own)
+    if kind is not PutNextInstr:
+        if own.desc.loc:  # its observations speak of the place as well
+            return
+        typed, colored, door = (own.desc.type is not None, own.desc.color is not None, own.desc.type == "door")
+        types = [name for name in OBJ_TYPES if (name == "door") == door or not typed]
+        for name in types if typed else [None]:
+            for color in COLOR_NAMES if colored else [None]:
+                yield kind(ObjDesc(name, color), *([own.strict] if hasattr(own, "strict") else []))
+        return
+    things = [(name, color) for name in OBJ_TYPES if name != "door" for color in COLOR_NAMES]
+    for move in things:
+        for fixed in things:
+            yield PutNextInstr(ObjDesc(*move), ObjDesc(*fixed))
+
+
+def fulfilled_when_asked_for(level_id: str, seed: int, actions: list[int]) -> dict[str, tuple[int, float]]:
+    """Give the level each of its other instructions, play the actions again, and see when the level is content."""
+    found = {}
+    env = make_env(level_id)
+    level: Any = env.unwrapped
+    env.reset(seed=seed)
+    valid = []
+    for index, instruction in enumerate(alternatives(level)):
+        # Others match nothing, or BabyAI would not ask for them.
+        with contextlib.suppress(AssertionError, RejectSampling):
+            words = instruction.surface(level)
+            level.validate_instrs(instruction)
+            valid.append((index, words))
+    for index, words in valid:
+        env.reset(seed=seed)
+        level.instrs = list(alternatives(level))[index]
+        level.instrs.reset_verifier(level)
+        for step, action in enumerate(actions):
+            _, reward, terminated, truncated, _ = env.step(action)
+            if terminated and float(reward) > 0:
+                found[words] = (step, float(reward))
+            if terminated or truncated:
+                break
+    return found
+
+
+@pytest.mark.parametrize(
+    ("level_id", "seeds", "at_least"),
+    [
+        ("BabyAI-GoToLocal-v0", 6, 10),
+        ("BabyAI-GoToDoor-v0", 4, 4),
+        ("BabyAI-GoToRedBallGrey-v0", 4, 4),
+        ("BabyAI-PickupDist-v0", 8, 6),
+        ("BabyAI-PickupDistDebug-v0", 8, 3),
+        ("BabyAI-OpenDoorColor-v0", 4, 1),
+        ("BabyAI-OpenDoorDebug-v0", 12, 1),
+        ("BabyAI-PutNextLocalS5N3-v0", 20, 2),
+    ],
+)
+def test_what_is_told_is_what_the_level_finds_when_it_asks_for_it(level_id: str, seeds: int, at_least: int) -> None:
+    number = 0
+    for seed in range(seeds):
+        actions, told, _ = play(level_id, seed)
+        first = {words: (step, reward) for step, now in enumerate(told) for words, reward in now.items()}
+        assert sum(map(len, told)) == len(first), "an instruction is told once"
+        assert first == fulfilled_when_asked_for(level_id, seed, actions)
+        number += len(first)
+    assert number >= at_least
+
+
+@pytest.mark.parametrize(
+    "level_id",
+    [
+        "BabyAI-GoToLocal-v0",
+        "BabyAI-GoToObjS4-v0",
+        "BabyAI-PickupDist-v0",
+        "BabyAI-OpenDoorColor-v0",
+        "BabyAI-PutNextS4N1-v0",
+        "BabyAI-PutNextS5N2Carrying-v0",
+        "BabyAI-UnlockLocal-v0",
+        "BabyAI-MiniBossLevel-v0",
+        "BabyAI-GoToSeqS5R2-v0",
+    ],
+)
+def test_the_episodes_own_instruction_is_named_when_it_is_fulfilled_and_not_before(level_id: str) -> None:
+    successes = 0
+    for seed in range(15):
+        _, told, end = play(level_id, seed)
+        own = [step for step, now in enumerate(told) if end["instruction"] in now]
+        if any(word in end["instruction"] for word in (" and ", ", then ", " after you ", "your", " you")):
+            assert own == []  # a sequence is told in parts, and a place not at all
+        elif end["is_success"]:
+            assert own == [len(told) - 1]
+            assert told[-1][end["instruction"]] == pytest.approx(end["reward"])
+            successes += 1
+        else:
+            assert own == []
+    if level_id not in ("BabyAI-MiniBossLevel-v0", "BabyAI-PutNextS5N2Carrying-v0", "BabyAI-UnlockLocal-v0"):
+        assert successes > 0 or "Seq" in level_id
+
+
+def test_of_a_sequence_the_parts_are_told_with_the_reward_of_their_own_time() -> None:
+    env = make_env("BabyAI-GoToSeqS5R2-v0")
+    level: Any = env.unwrapped
+    fulfilled = env.get_wrapper_attr("fulfilled_instructions")
+    places = 0
+    for seed in range(20):
+        env.reset(seed=seed)
+        places = level.num_navs_needed(level.instrs)
+        fulfilled()
+        random = np.random.default_rng(seed)
+        for step in range(1, 40):
+            env.step(int(random.choice(7, p=CHANCES)))
+            now = fulfilled()
+            if now and places > 1:
+                # The time of an instruction goes with the places that it sends the agent to.
+                expected = 1 - 0.9 * step / (level.max_steps / places)
+                assert list(now.values()) == pytest.approx([expected] * len(now))
+                assert all(words.startswith("go to ") and "," not in words for words in now)
+                return
+    raise AssertionError("no part of a sequence was fulfilled")
+
+
+def test_an_instruction_that_speaks_of_a_place_has_no_others() -> None:
+    for seed in range(40):
+        _, told, end = play("BabyAI-PickupLoc-v0", seed, steps=60)
+        if "you" in end["instruction"]:
+            assert not any(told)
+            return
+    raise AssertionError("no such instruction came")
+
+
+def test_nothing_is_computed_unless_somebody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("heed.envs.babyai_instructions._Episode.__init__", refuse)
+    env = make("BabyAI-GoToLocal-v0", n_envs=2, seed=0)
+    env.reset()
+    infos = env.step(np.array([2, 2]))[3]
+    assert "fulfilled_instructions" not in infos[0]
