@@ -123,8 +123,9 @@ def demonstration_seeds(seed: int, episodes: int, *, part: int = 0) -> list[int]
     return [FIRST_SEED + int(number) for number in drawn]
 
 
-def write_demonstrations(path: Path, demonstrations: Demonstrations) -> None:
+def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> None:
     """Write a file of demonstrations: whole, or not at all. A file of that name is replaced."""
+    path = Path(path)
     header = {"format": FORMAT, "version": VERSION, **asdict(demonstrations)}
     del header["episodes"]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +153,7 @@ def _write_lines(file: Any, header: dict[str, Any], episodes: Sequence[Demonstra
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
-def read_demonstrations(path: Path, *, action_texts: Sequence[str] | None = None) -> Demonstrations:
+def read_demonstrations(path: Path | str, *, action_texts: Sequence[str] | None = None) -> Demonstrations:
     """Read a file of demonstrations.
 
     Args:
@@ -163,6 +164,7 @@ def read_demonstrations(path: Path, *, action_texts: Sequence[str] | None = None
         DemonstrationError: if the file is missing, not of this format, damaged (naming the line), empty, or of other
             actions.
     """
+    path = Path(path)
     lines = _read_lines(path)
     header = next(lines, None)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
