@@ -5,6 +5,9 @@ SB3's DQN does the work. What differs:
   target network values it;
 - n-step returns and, as an option, prioritized replay (`heed.agents.replay`);
 - hindsight instruction replay as an option (`heed.agents.hindsight`);
+- demonstrations as an option, after DQfD (Hester et al. 2018, arXiv 1704.03732): they stay in the replay buffer, with
+  a large-margin loss and a first phase on them alone if wished. DQfD adds one-step to n-step targets and an L2
+  penalty; here there are n-step targets alone, and `optimizer_kwargs` takes a `weight_decay`;
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
@@ -15,6 +18,7 @@ SB3's DQN does the work. What differs:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -23,9 +27,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import Schedule
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.type_aliases import Schedule, TrainFreq
+from stable_baselines3.common.utils import LinearSchedule, polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
@@ -34,7 +39,8 @@ from torch.nn import functional
 from heed.agents.agent import _COUNTERS, LANGUAGE_POLICY, LanguageAgent
 from heed.agents.checkpoint import read_json, write_json
 from heed.agents.hindsight import HindsightReplay
-from heed.agents.replay import ReplayBuffer
+from heed.agents.replay import Batch, ReplayBuffer
+from heed.envs.demonstrations import Demonstration
 from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 
@@ -59,6 +65,9 @@ class DQN(LanguageAgent, SB3DQN):
         importance_exponent: beta of prioritized replay at the start; it rises linearly to 1 over the training.
         hindsight: with how many of the instructions that it fulfilled, at most, an episode is stored a second time
             (`heed.agents.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
+        margin_coef: weight of the large-margin loss on demonstrated transitions; 0 learns from their rewards only.
+        margin: by how much a demonstrated action's value is to exceed the others', in that loss.
+        demonstration_bonus: added to the TD errors of demonstrated transitions as priorities.
         target_update_interval: steps between the target network's updates.
         exploration_fraction: of the training, over which epsilon falls.
         exploration_initial_eps: epsilon at the start.
@@ -94,6 +103,9 @@ class DQN(LanguageAgent, SB3DQN):
         priority_exponent: float = 0.0,
         importance_exponent: float = 0.4,
         hindsight: int = 0,
+        margin_coef: float = 0.0,
+        margin: float = 0.8,
+        demonstration_bonus: float = 1.0,
         target_update_interval: int = 1_000,
         exploration_fraction: float = 0.5,
         exploration_initial_eps: float = 1.0,
@@ -110,12 +122,17 @@ class DQN(LanguageAgent, SB3DQN):
         self._remember_arguments(locals())
         if hindsight < 0:
             raise ValueError(f"hindsight is {hindsight}, but must not be negative.")
+        if margin_coef < 0 or margin < 0:
+            raise ValueError(f"margin_coef and margin must not be negative, but are {margin_coef} and {margin}.")
         if not 0 <= importance_exponent <= 1:
             raise ValueError(f"importance_exponent is {importance_exponent}, but must be between 0 and 1.")
         self.double = double
         self.priority_exponent = priority_exponent
         self.importance_exponent = importance_exponent
         self.hindsight = hindsight
+        self.margin_coef = margin_coef
+        self.margin = margin
+        self.demonstration_bonus = demonstration_bonus
         self._hindsight: HindsightReplay | None = None
         self._words: dict[str, npt.NDArray[Any]] = {}
         self._exploration = np.random.default_rng(seed)
@@ -157,6 +174,7 @@ class DQN(LanguageAgent, SB3DQN):
                 n_steps=self.n_steps,
                 gamma=self.gamma,
                 priority_exponent=self.priority_exponent,
+                demonstration_bonus=self.demonstration_bonus,
                 device=self.device,
                 seed=self.seed,
             )
@@ -205,8 +223,11 @@ class DQN(LanguageAgent, SB3DQN):
             batch = self.replay_buffer.sample(batch_size, self._importance_exponent_now())
             with torch.no_grad():
                 targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
-            chosen = self.q_net(batch.observations).gather(1, batch.actions)
+            q_values = self.q_net(batch.observations)
+            chosen = q_values.gather(1, batch.actions)
             loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
+            if self.margin_coef and self.replay_buffer.kept:
+                loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
             losses.append(loss.item())
             values.append(chosen.mean().item())
             self.policy.optimizer.zero_grad()
@@ -219,9 +240,70 @@ class DQN(LanguageAgent, SB3DQN):
         self.logger.record("train/loss", float(np.mean(losses)))
         self.logger.record("train/q_value", float(np.mean(values)))
 
+    def _margin_loss(self, q_values: Tensor, batch: Batch) -> Tensor:
+        """Return J_E of DQfD, equation 3: by how much demonstrated actions are not better than others by the margin.
+
+        Args:
+            q_values: (B, A).
+            batch: of B transitions; those that nobody demonstrated count as 0.
+        """
+        others = q_values + self.margin
+        others = others.scatter(1, batch.actions, q_values.gather(1, batch.actions))
+        short = others.max(dim=1, keepdim=True).values - q_values.gather(1, batch.actions)
+        return (batch.weights * batch.demonstrated * short).mean()
+
     def _importance_exponent_now(self) -> float:
         """Return beta, which rises linearly to 1 over the training."""
         return 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining
+
+    def add_demonstrations(self, demonstrations: Sequence[Demonstration], *, history: int = 0) -> None:
+        """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
+
+        Args:
+            demonstrations: episodes that an expert played, with the agent's actions.
+            history: of the environments, where they show one.
+
+        Raises:
+            ValueError: if there are none, one has actions that the agent has not or labels instead of an expert's
+                actions, or they do not fit into the buffer beside others.
+        """
+        assert isinstance(self.action_space, spaces.Discrete)
+        if not demonstrations:
+            raise ValueError("There are no demonstrations.")
+        texts = getattr(self.action_space, "texts", tuple(map(str, range(int(self.action_space.n)))))
+        for demonstration in demonstrations:
+            if demonstration.labels is not None:
+                raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
+            if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
+                raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
+        for demonstration in demonstrations:
+            observations = demonstration.observations_read(history, texts)
+            words = {"instruction": [demonstration.instruction] * len(observations), "observation": observations}
+            self.replay_buffer.keep_episode(
+                self.language_policy.encoder(words),
+                demonstration.actions,
+                demonstration.rewards,
+                terminated=demonstration.terminated,
+            )
+
+    def pretrain(self, updates: int) -> None:
+        """Learn from the demonstrations alone, before the first step of a training (DQfD's first phase).
+
+        The target network follows after as many updates as it does in the training.
+
+        Raises:
+            ValueError: if there are no demonstrations.
+        """
+        if not self.replay_buffer.kept:
+            raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
+        if not hasattr(self, "_logger"):
+            self._logger = Logger(folder=None, output_formats=[])
+        assert isinstance(self.train_freq, TrainFreq)
+        steps = max(self.target_update_interval // self.n_envs, 1)
+        interval = max(steps * self.gradient_steps // self.train_freq.frequency, 1)
+        for done in range(0, updates, interval):
+            self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
+            polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
 
     def _next_values(self, observations: Any) -> Tensor:
         """Return the value of the state behind a transition, (batch, 1)."""

@@ -29,6 +29,8 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     from heed.envs.demonstrations import read_demonstrations
     from heed.envs.make import make_env
 
+    if config.demonstrations is None and not config.dagger_rounds:
+        return ()
     env = make_env(config.env)
     texts, expert = action_texts_of(env) or (), expert_of(env)
     env.close()

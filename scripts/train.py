@@ -77,10 +77,22 @@ class TrainConfig:
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     compiled: bool = False
     """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
+    dueling: bool = True
+    """Let a value of the state and the actions' advantages make up dqn's Q-values."""
+    priority_exponent: float | None = None
+    """Draw dqn's transitions by their TD errors to this power: prioritized replay (default: the agent's; 0 evenly)."""
+    hindsight: int | None = None
+    """With how many of the other instructions that it fulfilled dqn learns from an episode again (default: the
+    agent's; 0 for none). The environment must tell what was fulfilled, as BabyAI's levels do."""
+    margin_coef: float | None = None
+    """Weight of dqn's large-margin loss on --demonstrations, which stay in its replay buffer (default: 0)."""
+    pretraining_updates: int = 0
+    """Updates of dqn on the --demonstrations alone before its first step."""
     ent_coef: float | None = None
     """Weight of a policy gradient's entropy bonus (default: the agent's; after cloning 0.003)."""
     demonstrations: Path | None = None
-    """Clone these demonstrations first, a file of `heed demos`; then a policy gradient goes on from the clone."""
+    """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
+    from the clone; dqn keeps them in its replay buffer."""
     clone_epochs: int = 20
     """At most so many passes over the demonstrations; it stops early when held-out episodes gain no more."""
     clone_learning_rate: float = 1e-3
@@ -136,6 +148,10 @@ class TrainConfig:
             "train_layers": 0,
             "reference_coef": 0,
             "ent_coef": 0,
+            "priority_exponent": 0,
+            "hindsight": 0,
+            "margin_coef": 0,
+            "pretraining_updates": 0,
             "clone_epochs": 1,
             "clone_batch_size": 1,
             "dagger_rounds": 0,
@@ -150,13 +166,18 @@ class TrainConfig:
             "micro_batch_tokens",
             "reference_coef",
             "ent_coef",
-            "demonstrations",
             "dagger_rounds",
             "value_warmup_steps",
         )
         for name in policy_gradients_only:
             if getattr(self, name) and self.agent not in POLICY_GRADIENTS:
                 raise ConfigurationError(f"--{name.replace('_', '-')} is an option of policy gradients, not of dqn.")
+        for name in ("priority_exponent", "hindsight", "margin_coef", "pretraining_updates"):
+            if getattr(self, name) and self.agent != "dqn":
+                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of dqn, not of {self.agent}.")
+        for name in ("margin_coef", "pretraining_updates"):
+            if getattr(self, name) and self.demonstrations is None:
+                raise ConfigurationError(f"--{name.replace('_', '-')} needs --demonstrations to learn from.")
         for name in ("learning_rate", "stop_at_success", "clone_learning_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -165,7 +186,7 @@ class TrainConfig:
     @property
     def clones(self) -> bool:
         """Whether the training begins with cloning."""
-        return self.demonstrations is not None or self.dagger_rounds > 0
+        return self.agent in POLICY_GRADIENTS and (self.demonstrations is not None or self.dagger_rounds > 0)
 
     def resolved(self) -> TrainConfig:
         """Return this configuration with every default filled in."""
@@ -222,6 +243,7 @@ def train(config: TrainConfig) -> None:
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
+    from heed.agents import DQN
     from heed.agents.policy_gradient import PolicyGradient
     from heed.scripts.cloning import clone_into, read_for
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
@@ -236,7 +258,7 @@ def train(config: TrainConfig) -> None:
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
     env = _make_env(config)
-    demonstrations = read_for(config) if config.clones and not config.resume else ()
+    demonstrations = () if config.resume else read_for(config)
     agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
     _log_into(run, agent, time_taken)
@@ -252,6 +274,9 @@ def train(config: TrainConfig) -> None:
         clone_into(agent, demonstrations, config, run, console)
         # From here on the run can be resumed, and the clone is one of its checkpoints.
         agent.save(run.checkpoint_path(0))
+    if isinstance(agent, DQN) and demonstrations:
+        agent.add_demonstrations(demonstrations, history=config.history)
+        agent.pretrain(config.pretraining_updates)
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
@@ -308,8 +333,13 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
     if config.agent in POLICY_GRADIENTS:
         names = ("micro_batch_tokens", "reference_coef", "value_warmup_steps")
         arguments |= {name: getattr(config, name) for name in names}
+    else:
+        names = ("priority_exponent", "hindsight", "margin_coef")
+        arguments |= {name: getattr(config, name) for name in names if getattr(config, name) is not None}
     policy_options = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
     policy_kwargs = {name: getattr(config, name) for name in policy_options}
+    if config.agent == "dqn":
+        policy_kwargs["dueling"] = config.dueling
     try:
         agent = AGENTS[config.agent](
             env=env, policy_kwargs=policy_kwargs, seed=config.seed, device=config.device, **arguments

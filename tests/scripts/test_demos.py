@@ -201,7 +201,9 @@ def test_dagger_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
     [
         (["--demonstrations", "nowhere.jsonl"], "There is no file nowhere.jsonl"),
         (["--demonstrations", "FILE", "--env", "ButtonsWithoutExpert-v0"], "was recorded on"),
-        (["--demonstrations", "FILE", "--agent", "dqn"], "--demonstrations is an option of policy gradients"),
+        (["--margin-coef", "1", "--agent", "dqn"], "--margin-coef needs --demonstrations"),
+        (["--pretraining-updates", "1", "--demonstrations", "FILE"], "--pretraining-updates is an option of dqn"),
+        (["--hindsight", "1"], "--hindsight is an option of dqn"),
         (["--value-warmup-steps", "5", "--agent", "dqn"], "--value-warmup-steps is an option of policy gradients"),
         (["--demonstrations", "FILE", "--clone-epochs", "0"], "--clone-epochs is 0, but must be at least 1"),
         (["--demonstrations", "FILE", "--clone-learning-rate", "0"], "--clone-learning-rate is 0.0, but must be"),
@@ -218,3 +220,21 @@ def test_what_cannot_be_cloned_is_told_before_anything_is_written(
     assert stop.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert not folder.exists()
+
+
+# -- q-learning --------------------------------------------------------------------------------------------------
+
+
+def test_dqn_keeps_demonstrations_in_its_replay_buffer_and_the_run_goes_on(file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    options = ["--margin-coef", "0.5", "--pretraining-updates", "3", "--hindsight", "1", "--priority-exponent", "0.5"]
+    few = [*FEW, "--agent", "dqn", "--steps", "64", "--run-dir", str(folder), "--no-dueling"]
+    train_module.main([*few, "--demonstrations", str(file), *options])
+    agent: Any = load(RunFolder(folder).latest_checkpoint())
+    steps = sum(map(len, read_demonstrations(file).episodes))
+    assert agent.replay_buffer.kept == steps
+    assert (agent.margin_coef, agent.hindsight, agent.priority_exponent, agent._n_updates) == (0.5, 1, 0.5, 3)
+    assert agent.policy.dueling is False
+    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "128"])
+    resumed: Any = load(RunFolder(folder).latest_checkpoint())
+    assert (resumed.replay_buffer.kept, resumed.num_timesteps) == (steps, 128)
