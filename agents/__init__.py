@@ -12,6 +12,7 @@ from heed.agents.dqn import DQN
 from heed.agents.imitation import Cloning, clone
 from heed.agents.loading import AGENTS, load
 from heed.agents.ppo import PPO
+from heed.agents.q_learning import QLearning
 from heed.agents.reinforce import REINFORCE
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "CheckpointError",
     "Cloning",
     "LanguageAgent",
+    "QLearning",
     "clone",
     "dagger",
     "load",

@@ -6,6 +6,7 @@ import inspect
 import io
 from abc import abstractmethod
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -15,7 +16,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from torch import Tensor
 
 from heed.agents.as_json import (
@@ -35,6 +36,7 @@ from heed.agents.checkpoint import (
     write_json,
     write_tensors,
 )
+from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.random_state import get_random_state, set_random_state
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
@@ -188,13 +190,10 @@ class LanguageAgent(BaseAlgorithm):
         raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
 
     def _write(self, folder: Path) -> None:
-        policy = self.language_policy
-        language_model, encoder = policy.language_model, policy.encoder
-        (folder / "language_model").mkdir()
-        language_model.save(folder / "language_model")
-        write_tensors(folder / "policy.safetensors", self.policy.state_dict())
-        optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
-        write_tensors(folder / "optimizer.safetensors", tensors)
+        described = self._write_policy(folder)
+        bonus = _intrinsic_reward(self.env)
+        if bonus is not None:
+            write_tensors(folder / "intrinsic_reward.safetensors", bonus.get_bonus_state())
         random_numbers, random_tensors = get_random_state(self.action_space)
         write_tensors(folder / "random.safetensors", random_tensors)
         write_json(
@@ -202,22 +201,33 @@ class LanguageAgent(BaseAlgorithm):
             {
                 "class": type(self).__name__,
                 "arguments": self.hyperparameters,
-                "policy": {
-                    name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"
-                },
-                "language_model": {"name": language_model.name, "template": encoder.template},
-                "max_prompt_tokens": encoder.max_tokens,
+                **described,
                 "action_space": space_to_json(self.action_space),
                 "n_envs": self.n_envs,
                 "counters": {name: getattr(self, name) for name in self._counters},
                 "episodes": [list(self.ep_info_buffer or []), [float(s) for s in self.ep_success_buffer or []]],
                 "episode_starts": None if self._last_episode_starts is None else self._last_episode_starts.tolist(),
-                "optimizer": optimizer,
                 "random": random_numbers,
                 "envs": self.get_env_state(),
                 "log": self._pending_log(),
             },
         )
+
+    def _write_policy(self, folder: Path) -> dict[str, Any]:
+        """Write what the agent has learned; return what `agent.json` is to say of it."""
+        policy = self.language_policy
+        language_model, encoder = policy.language_model, policy.encoder
+        (folder / "language_model").mkdir()
+        language_model.save(folder / "language_model")
+        write_tensors(folder / "policy.safetensors", self.policy.state_dict())
+        optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
+        write_tensors(folder / "optimizer.safetensors", tensors)
+        return {
+            "policy": {name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
+            "language_model": {"name": language_model.name, "template": encoder.template},
+            "max_prompt_tokens": encoder.max_tokens,
+            "optimizer": optimizer,
+        }
 
     def get_env_state(self) -> dict[str, Any] | None:
         """Return the state of the training environments, where they can tell it and a training has begun."""
@@ -257,26 +267,23 @@ class LanguageAgent(BaseAlgorithm):
         unknown = sorted(set(arguments) - set(known))
         if unknown:
             raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it has {', '.join(list(known)[1:])}.")
-        name, template = saved["language_model"]["name"], saved["language_model"]["template"]
-        language_model = rebuild_language_model(folder / "language_model", name, template)
-        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"])
+        own_arguments, observation_space, wrap = cls._read_arguments(folder, saved)
 
         construct: Any = cls  # the mixin's constructor is the algorithm's
         agent: Self = construct(
-            LANGUAGE_POLICY,
-            None,
-            policy_kwargs={**saved["policy"], "model": language_model},
+            env=None,
+            **own_arguments,
             device=device,
             _init_setup_model=False,
             **{key: argument_from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
             **arguments,
         )
-        agent.observation_space = encoder.space
+        agent.observation_space = observation_space
         agent.action_space = space_from_json(saved["action_space"])
         agent.n_envs = saved["n_envs"]
         if env is not None:
             if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
-                env = PromptVecEnv(env, encoder)
+                env = wrap(env)
             if env.action_space != agent.action_space:
                 raise ValueError(
                     f"The agent acts in {agent.action_space}, but the environment's actions are {env.action_space}."
@@ -286,14 +293,23 @@ class LanguageAgent(BaseAlgorithm):
         agent._read(folder, saved)
         return agent
 
+    @classmethod
+    def _read_arguments(
+        cls, folder: Path, saved: dict[str, Any]
+    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
+        """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
+        name, template = saved["language_model"]["name"], saved["language_model"]["template"]
+        language_model = rebuild_language_model(folder / "language_model", name, template)
+        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"])
+        policy_kwargs = {**saved["policy"], "model": language_model}
+        return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)
+
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put the saved state into this newly made agent; the random states come last."""
-        try:
-            self.policy.load_state_dict(read_tensors(folder / "policy.safetensors"))
-        except RuntimeError as error:
-            raise CheckpointError(f"{folder / 'policy.safetensors'} does not fit the agent: {error}") from None
-        tensors = read_tensors(folder / "optimizer.safetensors")
-        self.policy.optimizer.load_state_dict(unflatten_optimizer(saved["optimizer"], tensors))
+        self._read_policy(folder, saved)
+        bonus = _intrinsic_reward(self.env)
+        if bonus is not None and (folder / "intrinsic_reward.safetensors").is_file():
+            bonus.set_bonus_state(read_tensors(folder / "intrinsic_reward.safetensors"))
         for name, value in saved["counters"].items():
             setattr(self, name, value)
         infos, successes = saved["episodes"]
@@ -305,8 +321,22 @@ class LanguageAgent(BaseAlgorithm):
         self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, saved["random"], read_tensors(folder / "random.safetensors"))
 
+    def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put back what `_write_policy` wrote."""
+        try:
+            self.policy.load_state_dict(read_tensors(folder / "policy.safetensors"))
+        except RuntimeError as error:
+            raise CheckpointError(f"{folder / 'policy.safetensors'} does not fit the agent: {error}") from None
+        tensors = read_tensors(folder / "optimizer.safetensors")
+        self.policy.optimizer.load_state_dict(unflatten_optimizer(saved["optimizer"], tensors))
+
     def _restore_envs(self, state: dict[str, Any]) -> npt.NDArray[Any] | None:
         assert self.env is not None
         if not isinstance(self.env, PromptVecEnv) or not hasattr(self.env.unwrapped, "set_state"):
             return None
         return self.env.set_state(state)
+
+
+def _intrinsic_reward(env: VecEnv | None) -> IntrinsicRewardVecEnv | None:
+    """Return what adds a bonus to the rewards of `env`, if something does."""
+    return None if env is None else unwrap_vec_wrapper(env, IntrinsicRewardVecEnv)

@@ -9,6 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
+from heed.agents.exploration import Exploration, exploration_from_json
 from heed.envs.contract import TextActions
 
 
@@ -35,13 +36,15 @@ def unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> di
 
 
 def argument_to_json(name: str, value: Any) -> Any:
-    """Return a constructor argument as JSON; a schedule is told apart by its key.
+    """Return a constructor argument as JSON; a schedule and a strategy are told apart by their keys.
 
     Raises:
         TypeError: if it is a function or another thing that JSON cannot hold.
     """
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if isinstance(value, Exploration):
+        return {"exploration": value.as_json()}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
@@ -54,6 +57,8 @@ def argument_to_json(name: str, value: Any) -> Any:
 
 def argument_from_json(value: Any) -> Any:
     """Return the argument that `argument_to_json` wrote."""
+    if isinstance(value, dict) and "exploration" in value:
+        return exploration_from_json(value["exploration"])
     if isinstance(value, dict):
         return LinearSchedule(*value["linear_schedule"])
     return tuple(value) if isinstance(value, list) else value

@@ -11,13 +11,14 @@ SB3's DQN does the work. What differs:
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
-- each environment explores by itself, with probability epsilon, drawn from a generator of the agent's own; SB3
-  draws once for all environments, from NumPy's global generator;
+- each environment explores by itself, by `exploration` (epsilon-greedily unless said otherwise), drawn from a generator
+  of the agent's own; SB3 draws once for all environments, from NumPy's global generator;
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -37,7 +38,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import _COUNTERS, LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import read_json, write_json
+from heed.agents.as_json import argument_to_json
+from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.exploration import EpsilonGreedy, Exploration
+from heed.agents.exploration import Schedule as ExplorationSchedule
+from heed.agents.exploration.counts import fingerprint
+from heed.agents.exploration.ensemble import ValueEnsemble
+from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.hindsight import HindsightReplay
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.demonstrations import Demonstration
@@ -69,9 +76,10 @@ class DQN(LanguageAgent, SB3DQN):
         margin: by how much a demonstrated action's value is to exceed the others', in that loss.
         demonstration_bonus: added to the TD errors of demonstrated transitions as priorities.
         target_update_interval: steps between the target network's updates.
-        exploration_fraction: of the training, over which epsilon falls.
-        exploration_initial_eps: epsilon at the start.
-        exploration_final_eps: epsilon at the end.
+        exploration_fraction: of the training, over which epsilon falls, unless `exploration` says otherwise.
+        exploration_initial_eps: epsilon at the start, likewise.
+        exploration_final_eps: epsilon at the end, likewise.
+        exploration: how actions are chosen while training; by default epsilon-greedily.
         max_grad_norm: gradients are clipped to this norm.
         stats_window_size: episodes that the logged means are taken over.
         tensorboard_log: folder for TensorBoard.
@@ -110,6 +118,7 @@ class DQN(LanguageAgent, SB3DQN):
         exploration_fraction: float = 0.5,
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
+        exploration: Exploration | None = None,
         max_grad_norm: float = 10.0,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -135,6 +144,11 @@ class DQN(LanguageAgent, SB3DQN):
         self.demonstration_bonus = demonstration_bonus
         self._hindsight: HindsightReplay | None = None
         self._words: dict[str, npt.NDArray[Any]] = {}
+        epsilon = ExplorationSchedule(
+            start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
+        )
+        self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy(schedule=epsilon)
+        self.ensemble: ValueEnsemble | None = None
         self._exploration = np.random.default_rng(seed)
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
@@ -181,6 +195,17 @@ class DQN(LanguageAgent, SB3DQN):
         super()._setup_model()
         if self.hindsight and self.env is not None:
             self._hindsight = self._watch(self.env)
+        assert isinstance(self.action_space, spaces.Discrete)
+        n_actions = int(self.action_space.n)
+        # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
+        self.exploration_schedule = self.exploration.schedule
+        self.exploration_rate = self.exploration.schedule(1.0)
+        self.exploration.begin(n_actions=n_actions, n_envs=self.n_envs, generator=self._exploration)
+        if self.exploration.heads:
+            seed = int(self._exploration.integers(2**31))
+            heads, prior_scale = self.exploration.heads, self.exploration.prior_scale
+            self.ensemble = ValueEnsemble(heads=heads, n_actions=n_actions, prior_scale=prior_scale, seed=seed)
+            self.ensemble.to(self.device)
 
     def _watch(self, env: VecEnv) -> HindsightReplay:
         """Have the environments tell what each step fulfils.
@@ -235,6 +260,7 @@ class DQN(LanguageAgent, SB3DQN):
             torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
             self.replay_buffer.update_priorities(batch.indices, (chosen - targets).detach()[:, 0].cpu().numpy())
+            self._update_ensemble(batch)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
@@ -319,32 +345,73 @@ class DQN(LanguageAgent, SB3DQN):
         episode_start: npt.NDArray[Any] | None = None,
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """Return the best actions; unless `deterministic`, each is random with probability epsilon."""
-        actions, state = self.policy.predict(observation, state, episode_start, deterministic)
+        """Return the best actions; unless `deterministic`, as the exploration draws them."""
         if deterministic:
-            return actions, state
-        return self._explore(np.asarray(actions), self.exploration_rate), state
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        self.policy.set_training_mode(False)
+        prompts, batched = self.policy.obs_to_tensor(observation)
+        values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
+        actions = self.exploration.sample(values, states, self.exploration_rate, self._exploration)
+        return (actions if batched else actions[0]), state
 
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        assert isinstance(self.action_space, spaces.Discrete)
+        self.policy.set_training_mode(False)
+        prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
+        states = self._fingerprints(prompts)
+        if self.ensemble is not None:
+            self.ensemble.features(prompts, observe=True)
         if self.num_timesteps < learning_starts:
-            actions = self._explore(np.zeros(n_envs, dtype=np.int64), 1.0)
+            first = np.zeros(n_envs, dtype=np.int64)
+            actions = explore(first, int(self.action_space.n), 1.0, self._exploration)
         else:
-            actions, _ = self.predict(self._last_obs)
+            values = self._values_to_explore(prompts)
+            actions = self.exploration.act(values, states, self.exploration_rate, self._exploration)
+        self.exploration.acted(states, actions)
         return actions, actions
 
-    def _explore(self, actions: npt.NDArray[Any], epsilon: float) -> npt.NDArray[Any]:
-        assert isinstance(self.action_space, spaces.Discrete)
-        random = self._exploration.integers(int(self.action_space.n), size=actions.shape)
-        return np.where(self._exploration.random(actions.shape) < epsilon, random, actions)
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        super()._update_info_buffer(infos, dones)
+        if dones is not None:
+            self.exploration.ended(dones, self._exploration)
+
+    def _values_to_explore(self, prompts: Tensor) -> npt.NDArray[Any]:
+        """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
+        with torch.no_grad():
+            values = self.q_net(prompts)[None] if self.ensemble is None else self.ensemble(prompts)
+        array: npt.NDArray[Any] = values.cpu().numpy()
+        return array
+
+    def _fingerprints(self, prompts: Any) -> list[int]:
+        """Return a fingerprint of each prompt, where there is something to be counted."""
+        if self.ensemble is None:
+            return []
+        rows = prompts.cpu().numpy()
+        return [fingerprint(row[row >= 0].tobytes()) for row in rows]
+
+    def _update_ensemble(self, batch: Batch) -> None:
+        """Let the exploration's own value functions learn a batch."""
+        if self.ensemble is None:
+            return
+        states = self._fingerprints(batch.next_observations)
+        bonus = self.exploration.bonus(states, self.exploration_rate)
+        masks = self.exploration.masks(len(states), self._exploration)
+        loss = self.ensemble.update(
+            batch.observations,
+            batch.actions,
+            batch.rewards,
+            batch.next_observations,
+            batch.discounts,
+            None if bonus is None else torch.as_tensor(bonus, dtype=torch.float32, device=self.device),
+            None if masks is None else torch.as_tensor(masks, device=self.device),
+        )
+        self.logger.record("train/ensemble_loss", loss)
 
     def _probabilities(self, prompts: Any) -> Tensor:
-        q_values = self.q_net(prompts)
-        n_actions = q_values.shape[1]
-        best = functional.one_hot(q_values.argmax(dim=1), n_actions).to(q_values.dtype)
-        probabilities: Tensor = (1 - self.exploration_rate) * best + self.exploration_rate / n_actions
-        return probabilities
+        values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
+        return torch.from_numpy(self.exploration.probabilities(values, states, self.exploration_rate))
 
     def _write(self, folder: Path) -> None:
         super()._write(folder)
@@ -352,10 +419,19 @@ class DQN(LanguageAgent, SB3DQN):
         write_json(folder / "exploration.json", self._exploration.bit_generator.state)
         if self._hindsight is not None:
             write_json(folder / "hindsight.json", self._hindsight.get_state())
+        own = {} if self.ensemble is None else {f"ensemble.{k}": t for k, t in self.ensemble.get_state().items()}
+        write_tensors(folder / "exploration.safetensors", {**self.exploration.get_state(), **own})
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         self.replay_buffer.read(folder)
         self._exploration.bit_generator.state = read_json(folder / "exploration.json")
         if self._hindsight is not None and (folder / "hindsight.json").is_file():
             self._hindsight.set_state(read_json(folder / "hindsight.json"))
+        # A strategy that takes the place of another begins anew.
+        if saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"]):
+            tensors = read_tensors(folder / "exploration.safetensors")
+            own = {k.removeprefix("ensemble."): t for k, t in tensors.items() if k.startswith("ensemble.")}
+            self.exploration.set_state({k: t for k, t in tensors.items() if not k.startswith("ensemble.")})
+            if self.ensemble is not None:
+                self.ensemble.set_state(own)
         super()._read(folder, saved)

@@ -10,9 +10,16 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, verify_checkpoint
 from heed.agents.dqn import DQN
 from heed.agents.ppo import PPO
+from heed.agents.q_learning import QLearning
 from heed.agents.reinforce import REINFORCE
 
-AGENTS: dict[str, type[PPO | A2C | DQN]] = {"ppo": PPO, "a2c": A2C, "reinforce": REINFORCE, "dqn": DQN}
+AGENTS: dict[str, type[PPO | A2C | DQN | QLearning]] = {
+    "ppo": PPO,
+    "a2c": A2C,
+    "reinforce": REINFORCE,
+    "dqn": DQN,
+    "q-learning": QLearning,
+}
 """Heed's agents by the name that the command line knows."""
 
 

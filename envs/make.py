@@ -17,6 +17,8 @@ from heed.envs.mixture import Mixture, levels_of
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
+gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
+
 POOL_EPISODES = 64
 """Episodes from which the instructions of a level are collected, to swap one for another."""
 

@@ -27,6 +27,9 @@ OWN_VERBALIZERS = tuple(
     for pattern, value in (
         ("BabyAI-*", "heed.envs.babyai:MiniGridVerbalizer"),
         ("MiniGrid-*", "heed.envs.babyai:MiniGridVerbalizer"),
+        ("FrozenLake*", "heed.envs.toy_text:FrozenLakeVerbalizer"),
+        ("Taxi-*", "heed.envs.toy_text:TaxiVerbalizer"),
+        ("CliffWalking*", "heed.envs.toy_text:CliffWalkingVerbalizer"),
     )
 )
 """Heed's own, in the form of entry points: loaded when needed, and after everybody else's."""

@@ -13,6 +13,7 @@ from stable_baselines3.common.logger import Logger
 from torch import Tensor, nn
 
 from heed.agents import DQN
+from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.replay import PRIORITY_EPSILON, Batch, ReplayBuffer
 from heed.envs.make import make
 from heed.policies.network import Head
@@ -177,7 +178,7 @@ def test_trap_exploration_is_drawn_from_the_agents_own_generator_for_each_enviro
     best = np.zeros(10_000, dtype=np.int64)
     np.random.seed(1)  # noqa: NPY002 - SB3 draws from this generator; Heed must not
     state = np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
-    actions = agent._explore(best, 0.5)
+    actions = explore(best, 7, 0.5, agent._exploration)
     assert np.random.get_state()[1].tolist() == state  # type: ignore[index] # noqa: NPY002
     # A random action is drawn half of the time, and one in seven of these is the best one.
     assert (actions != 0).mean() == pytest.approx(0.5 * 6 / 7, abs=0.02)

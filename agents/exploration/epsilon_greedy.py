@@ -1,0 +1,47 @@
+"""Epsilon-greedy: the best action, but with probability epsilon any (Sutton and Barto, section 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from heed.agents.exploration.strategy import Exploration, Schedule, Values, greedy_actions, greedy_probabilities
+
+
+@dataclass(kw_only=True)
+class EpsilonGreedy(Exploration):
+    """The schedule is epsilon's."""
+
+    name: ClassVar[str] = "epsilon-greedy"
+    schedule: Schedule = Schedule(start=1.0, end=0.05)  # noqa: RUF009 - frozen
+
+    def __post_init__(self) -> None:
+        """Refuse an epsilon that is no probability.
+
+        Raises:
+            ValueError: if it exceeds 1.
+        """
+        if max(self.schedule.start, self.schedule.end) > 1:
+            raise ValueError(f"Epsilon is a probability, but the schedule is {self.schedule}.")
+
+    def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
+        """Return (1 - epsilon) of the best action's share and epsilon / A, (B, A)."""
+        return (1 - rate) * greedy_probabilities(values[0]) + rate / values.shape[2]
+
+    def sample(
+        self, values: Values, states: Sequence[int], rate: float, generator: np.random.Generator
+    ) -> npt.NDArray[np.int64]:
+        """Draw an action, (B,), for each state."""
+        return explore(greedy_actions(values[0], generator), values.shape[2], rate, generator)
+
+
+def explore(
+    actions: npt.NDArray[np.int64], n_actions: int, epsilon: float, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return `actions`, (B,), each of them with probability epsilon replaced by any of `n_actions`."""
+    others = generator.integers(n_actions, size=actions.shape)
+    return np.where(generator.random(actions.shape) < epsilon, others, actions)
