@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
+from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.training_time import TrainingTime
 
@@ -113,6 +115,16 @@ class StopWhenSolved(BaseCallback):
             return True
         self.reached = float(np.mean(successes))
         return False
+
+
+class LogIntrinsicReward(BaseCallback):
+    """Logs what is added to rewards for states that are new, as a running mean."""
+
+    def _on_step(self) -> bool:
+        env = unwrap_vec_wrapper(self.training_env, IntrinsicRewardVecEnv)
+        if env is not None:
+            self.logger.record("rollout/intrinsic_reward", env.mean_bonus)
+        return True
 
 
 class StopOnSignal(BaseCallback):

@@ -27,6 +27,7 @@ CURVES = (
     ("train/entropy_loss", "negative entropy", RED, None),
     ("train/approx_kl", "approximate KL", RED, None),
     ("train/q_value", "mean Q-value", BLUE, None),
+    ("rollout/intrinsic_reward", "intrinsic reward", ORANGE, None),
 )
 """What is drawn of a run's curve, where it is there: key, name, colour, range."""
 

@@ -16,17 +16,21 @@ from heed.scripts.errors import ConfigurationError, as_sentence
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
-    from heed.agents import A2C, DQN, PPO
+    from heed.agents import A2C, DQN, PPO, QLearning
+    from heed.agents.exploration import Exploration
     from heed.scripts.run_folder import RunFolder
     from heed.scripts.training_time import TrainingTime
 
 POLICY_GRADIENTS = ("ppo", "a2c", "reinforce")
-DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000}
+VALUE_LEARNERS = ("dqn", "q-learning")
+DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000, "q-learning": 100_000}
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
-DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), "dqn": 2.0}
+DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
-DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16}
+DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16, "q-learning": 1}
+DEFAULT_INTRINSIC = {"count": 0.05, "rnd": 0.05}
+"""Coefficients of the bonuses, where success gives 1 at most."""
 PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
 """The default of --max-prompt-tokens, what each past observation of a history adds to it, and where that ends.
 
@@ -35,8 +39,18 @@ takes 1024 altogether.
 """
 CLONED_LEARNING_RATE, CLONED_ENT_COEF, VALUE_WARMUP = (3e-4, 3e-5), 0.003, 4096
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
-LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "dqn": 10}
-"""How often SB3 logs: in rollouts for policy gradients, in episodes for DQN."""
+LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "dqn": 10, "q-learning": 100}
+"""How often is logged: in rollouts for policy gradients, in episodes for the others."""
+LANGUAGE_MODEL_OPTIONS = (
+    "model",
+    "head",
+    "normalization",
+    "train_layers",
+    "precision",
+    "compiled",
+    "max_prompt_tokens",
+)
+"""Of the agents that have a language model."""
 
 CHANGES_ON_RESUME = {
     "stop_at_success",
@@ -59,8 +73,8 @@ class TrainConfig:
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits); or a
     mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
-    agent: Literal["ppo", "a2c", "reinforce", "dqn"] = "ppo"
-    """Algorithm."""
+    agent: Literal["ppo", "a2c", "reinforce", "dqn", "q-learning"] = "ppo"
+    """Algorithm; q-learning has a table instead of a language model, for environments of few states."""
     model: str = "heed-tiny"
     """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
     head: Literal["score", "linear"] = "score"
@@ -73,6 +87,16 @@ class TrainConfig:
     """Let a policy gradient be gathered in parts of at most so many tokens, to bound memory (default: at once)."""
     reference_coef: float = 0.0
     """Hold a policy gradient near the policy that the training began with: the weight of their KL divergence."""
+    exploration: Literal["epsilon-greedy", "boltzmann", "ucb", "thompson"] = "epsilon-greedy"
+    """How dqn and q-learning choose actions while they learn."""
+    exploration_start: float | None = None
+    """Its number at the start: epsilon, the temperature, or the weight of ucb's bonus (default: the strategy's)."""
+    exploration_end: float | None = None
+    """The same from half of the training on."""
+    intrinsic: Literal["count", "rnd"] | None = None
+    """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
+    intrinsic_coef: float | None = None
+    """Weight of that reward beside the environment's (default: 0.05)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     compiled: bool = False
@@ -106,9 +130,10 @@ class TrainConfig:
     value_warmup_steps: int | None = None
     """Steps in which only the value function of a policy gradient learns (default: after cloning 4096, else 0)."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000, 40000 for dqn); 0 only clones --demonstrations."""
+    """Environment steps to train for (default: 150000, 40000 for dqn, 100000 for q-learning); 0 only clones
+    --demonstrations."""
     n_envs: int | None = None
-    """Environments side by side (default: 32, 16 for dqn)."""
+    """Environments side by side (default: 32, 16 for dqn, 1 for q-learning)."""
     seed: int = 0
     """Seed of everything random: the same seed gives the same run on the same machine."""
     run_dir: Path | None = None
@@ -171,13 +196,20 @@ class TrainConfig:
         )
         for name in policy_gradients_only:
             if getattr(self, name) and self.agent not in POLICY_GRADIENTS:
-                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of policy gradients, not of dqn.")
+                option = name.replace("_", "-")
+                raise ConfigurationError(f"--{option} is an option of policy gradients, not of {self.agent}.")
         for name in ("priority_exponent", "hindsight", "margin_coef", "pretraining_updates"):
             if getattr(self, name) and self.agent != "dqn":
                 raise ConfigurationError(f"--{name.replace('_', '-')} is an option of dqn, not of {self.agent}.")
         for name in ("margin_coef", "pretraining_updates"):
             if getattr(self, name) and self.demonstrations is None:
                 raise ConfigurationError(f"--{name.replace('_', '-')} needs --demonstrations to learn from.")
+        self._check_exploration()
+        if self.agent == "q-learning":
+            for field in dataclasses.fields(self):
+                if field.name in LANGUAGE_MODEL_OPTIONS and getattr(self, field.name) != field.default:
+                    option = field.name.replace("_", "-")
+                    raise ConfigurationError(f"--{option} is an option of language models, but q-learning has a table.")
         for name in ("learning_rate", "stop_at_success", "clone_learning_rate"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -188,14 +220,31 @@ class TrainConfig:
         """Whether the training begins with cloning."""
         return self.agent in POLICY_GRADIENTS and (self.demonstrations is not None or self.dagger_rounds > 0)
 
+    def _check_exploration(self) -> None:
+        """Refuse options of exploration that do not go together."""
+        for name in ("exploration", "exploration_start", "exploration_end"):
+            value = getattr(self, name)
+            if self.agent not in VALUE_LEARNERS and value not in (None, "epsilon-greedy"):
+                option = name.replace("_", "-")
+                raise ConfigurationError(f"--{option} is an option of dqn and q-learning, not of {self.agent}.")
+        for name in ("exploration_start", "exploration_end", "intrinsic_coef"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must not be negative.")
+        if self.intrinsic_coef is not None and self.intrinsic is None:
+            raise ConfigurationError("--intrinsic-coef is the weight of --intrinsic, which is not given.")
+
     def resolved(self) -> TrainConfig:
         """Return this configuration with every default filled in."""
         folder = Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
+        tokens = None if self.agent == "q-learning" else _prompt_tokens(self.history)
+        coefficient = DEFAULT_INTRINSIC[self.intrinsic] if self.intrinsic else None
         return dataclasses.replace(
             self,
             steps=DEFAULT_STEPS[self.agent] if self.steps is None else self.steps,
             n_envs=self.n_envs or DEFAULT_ENVS[self.agent],
-            max_prompt_tokens=self.max_prompt_tokens or _prompt_tokens(self.history),
+            max_prompt_tokens=self.max_prompt_tokens or tokens,
+            intrinsic_coef=coefficient if self.intrinsic_coef is None else self.intrinsic_coef,
             run_dir=self.run_dir or folder,
             stop_at_success=self.stop_at_success or DEFAULT_STOP[self.agent],
             value_warmup_steps=VALUE_WARMUP * self.clones
@@ -247,7 +296,7 @@ def train(config: TrainConfig) -> None:
     from heed.agents.policy_gradient import PolicyGradient
     from heed.scripts.cloning import clone_into, read_for
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
-    from heed.scripts.progress import Checkpointing, ProgressBar, StopOnSignal, StopWhenSolved
+    from heed.scripts.progress import Checkpointing, LogIntrinsicReward, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
     from heed.scripts.training_time import TrainingTime
 
@@ -263,9 +312,8 @@ def train(config: TrainConfig) -> None:
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
     _log_into(run, agent, time_taken)
 
-    size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
     console.print(
-        f"{config.agent} with {config.model} ({size / 1e6:.2f} M parameters, {config.head} head) on {config.env}, "
+        f"{config.agent} with {_described(config, agent)} on {config.env}, "
         f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
@@ -277,6 +325,7 @@ def train(config: TrainConfig) -> None:
     if isinstance(agent, DQN) and demonstrations:
         agent.add_demonstrations(demonstrations, history=config.history)
         agent.pretrain(config.pretraining_updates)
+    log_bonus = [LogIntrinsicReward()] if config.intrinsic else []
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
@@ -285,7 +334,7 @@ def train(config: TrainConfig) -> None:
             if agent.num_timesteps < config.steps:
                 agent.learn(
                     config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, solved, progress],
+                    callback=[stop, checkpointing, solved, *log_bonus, progress],
                     log_interval=LOG_INTERVAL[config.agent],
                     reset_num_timesteps=not config.resume,
                 )
@@ -311,10 +360,38 @@ def _make_env(config: TrainConfig) -> VecEnv:
     from heed.envs.make import make
 
     assert config.n_envs is not None
-    return make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes, history=config.history)
+    env = make(config.env, n_envs=config.n_envs, seed=config.seed, processes=config.processes, history=config.history)
+    if config.intrinsic is None:
+        return env
+    from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv, RandomNetworkDistillation
+
+    assert config.intrinsic_coef is not None
+    bonus = CountBonus() if config.intrinsic == "count" else RandomNetworkDistillation(seed=config.seed)
+    return IntrinsicRewardVecEnv(env, bonus, coefficient=config.intrinsic_coef)
 
 
-def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
+def _exploration(config: TrainConfig) -> Exploration:
+    """Return the strategy; its schedule's ends may be given, its shape stays unless an end is 0."""
+    from heed.agents.exploration import STRATEGIES
+
+    strategy = STRATEGIES[config.exploration]()
+    given = {"start": config.exploration_start, "end": config.exploration_end}
+    ends = {name: value for name, value in given.items() if value is not None}
+    if ends:
+        shape = "linear" if 0 in ends.values() else strategy.schedule.shape
+        strategy = type(strategy)(schedule=dataclasses.replace(strategy.schedule, **ends, shape=shape))
+    return strategy
+
+
+def _described(config: TrainConfig, agent: PPO | A2C | DQN | QLearning) -> str:
+    """Return what learns, in words."""
+    if config.agent == "q-learning":
+        return "a table"
+    size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
+    return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
+
+
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN | QLearning:
     """Make a new agent, and only when that worked the run folder."""
     from stable_baselines3.common.utils import LinearSchedule
 
@@ -333,17 +410,17 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
     if config.agent in POLICY_GRADIENTS:
         names = ("micro_batch_tokens", "reference_coef", "value_warmup_steps")
         arguments |= {name: getattr(config, name) for name in names}
-    else:
+    if config.agent == "dqn":
         names = ("priority_exponent", "hindsight", "margin_coef")
         arguments |= {name: getattr(config, name) for name in names if getattr(config, name) is not None}
-    policy_options = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
-    policy_kwargs = {name: getattr(config, name) for name in policy_options}
-    if config.agent == "dqn":
-        policy_kwargs["dueling"] = config.dueling
+    if config.agent != "q-learning":
+        arguments["policy_kwargs"] = {name: getattr(config, name) for name in LANGUAGE_MODEL_OPTIONS}
+        if config.agent == "dqn":
+            arguments["policy_kwargs"]["dueling"] = config.dueling
     try:
-        agent = AGENTS[config.agent](
-            env=env, policy_kwargs=policy_kwargs, seed=config.seed, device=config.device, **arguments
-        )
+        if config.agent in VALUE_LEARNERS:
+            arguments["exploration"] = _exploration(config)
+        agent = AGENTS[config.agent](env=env, seed=config.seed, device=config.device, **arguments)
     except (ValueError, AssertionError, RuntimeError) as error:
         # Nothing but the configuration has come in yet: what the agent refuses, the user can mend.
         if isinstance(error, ValueError) and type(error) is not ValueError:
@@ -365,7 +442,7 @@ def _batch_size(n_envs: int) -> int:
     return int(rollout // parts)
 
 
-def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN:
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN | QLearning:
     """Load the run's last checkpoint, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
@@ -376,7 +453,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | DQN
     return agent
 
 
-def _log_into(run: RunFolder, agent: PPO | A2C | DQN, time_taken: TrainingTime) -> None:
+def _log_into(run: RunFolder, agent: PPO | A2C | DQN | QLearning, time_taken: TrainingTime) -> None:
     from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
     from heed.scripts.run_folder import CurveWriter
