@@ -268,7 +268,7 @@ class TrainConfig:
 
 def _as_file_name(env_id: str) -> str:
     """Return an environment's id as a file's name; that of a long mixture is cut, and a hash tells it from others."""
-    name = env_id.replace(":", "-")
+    name = env_id.replace(":", "-").replace("/", "-")
     return name if len(name) <= 150 else f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
