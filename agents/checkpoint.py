@@ -6,7 +6,9 @@
       policy.safetensors         weights
       optimizer.safetensors      the optimizer's tensors (its numbers are in agent.json)
       random.safetensors         torch's random state
-      replay_buffer.safetensors  DQN only
+      replay_buffer.safetensors  DQN only: the replay buffer, with numbers in replay_buffer.json
+      exploration.json           DQN only: the random state of exploration
+      hindsight.json             DQN with hindsight only: the running episodes that it watches
       language_model/            configuration and tokenizer, as transformers writes them
 
 A checkpoint is written beside its place and moved there when it is whole, so a crash leaves the last good one.
