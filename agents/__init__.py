@@ -9,6 +9,7 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError
 from heed.agents.dagger import dagger
 from heed.agents.dqn import DQN
+from heed.agents.grpo import GRPO
 from heed.agents.imitation import Cloning, clone
 from heed.agents.loading import AGENTS, load
 from heed.agents.ppo import PPO
@@ -19,6 +20,7 @@ __all__ = [
     "A2C",
     "AGENTS",
     "DQN",
+    "GRPO",
     "PPO",
     "REINFORCE",
     "CheckpointError",

@@ -2,7 +2,7 @@
 
 SB3's A2C does the work. What differs:
 - the update is ours (`PolicyGradient`): gradients in parts, a reference policy. It is one step on the whole rollout,
-  with SB3's objective;
+  with SB3's objective, or `n_epochs` steps, which may end at a target KL;
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`);
 - defaults suit a small language model in short episodes: Adam instead of RMSprop, generalised advantages, normalised.
 """
@@ -34,11 +34,13 @@ class A2C(PolicyGradient, SB3A2C):
         micro_batch_tokens: as in `PPO`.
         gamma: discount.
         gae_lambda: of generalised advantage estimation.
-        ent_coef: weight of the entropy bonus.
+        ent_coef: weight of the entropy bonus: a number or a schedule.
         vf_coef: weight of the value loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
         value_warmup_steps: environment steps at the beginning in which only the value function learns.
         max_grad_norm: gradients are clipped to this norm.
+        n_epochs: updates on a rollout; with more than one, the later ones do not follow its policy any more.
+        target_kl: end a rollout's updates where the policy has moved this far; None for no limit. It needs `n_epochs`.
         normalize_advantage: within a rollout.
         stats_window_size: episodes that the logged means are taken over.
         tensorboard_log: folder for TensorBoard.
@@ -60,11 +62,13 @@ class A2C(PolicyGradient, SB3A2C):
         micro_batch_tokens: int | None = None,
         gamma: float = 0.95,
         gae_lambda: float = 0.95,
-        ent_coef: float = 0.01,
+        ent_coef: float | Schedule = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
         value_warmup_steps: int = 0,
         max_grad_norm: float = 0.5,
+        n_epochs: int = 1,
+        target_kl: float | None = None,
         normalize_advantage: bool = True,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -80,7 +84,11 @@ class A2C(PolicyGradient, SB3A2C):
             micro_batch_tokens=micro_batch_tokens,
             reference_coef=reference_coef,
             value_warmup_steps=value_warmup_steps,
+            n_epochs=n_epochs,
+            target_kl=target_kl,
         )
+        if target_kl is not None and n_epochs == 1:
+            raise ValueError("target_kl ends a rollout's updates early, but with n_epochs=1 there is only one.")
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
             policy=policy,
@@ -89,7 +97,7 @@ class A2C(PolicyGradient, SB3A2C):
             n_steps=n_steps,
             gamma=gamma,
             gae_lambda=gae_lambda,
-            ent_coef=ent_coef,
+            ent_coef=ent_coef,  # type: ignore[arg-type]  # SB3 keeps it, and only our update reads it
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
             use_rms_prop=False,

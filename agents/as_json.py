@@ -6,11 +6,18 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.utils import LinearSchedule
+from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import Tensor
 
 from heed.agents.exploration import Exploration, exploration_from_json
+from heed.agents.schedules import CosineSchedule
 from heed.envs.contract import TextActions
+
+_SCHEDULES: dict[str, Any] = {
+    "linear_schedule": LinearSchedule,
+    "cosine_schedule": CosineSchedule,
+    "constant_schedule": ConstantSchedule,
+}
 
 
 def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -45,13 +52,17 @@ def argument_to_json(name: str, value: Any) -> Any:
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
     if isinstance(value, Exploration):
         return {"exploration": value.as_json()}
+    if isinstance(value, CosineSchedule):
+        return {"cosine_schedule": [value.start, value.end]}
+    if isinstance(value, ConstantSchedule):
+        return {"constant_schedule": [value.val]}
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
         return list(value)
     raise TypeError(
         f"The argument {name}={value!r} cannot be saved without pickle. Give a number, or "
-        "stable_baselines3.common.utils.LinearSchedule for a schedule."
+        "stable_baselines3.common.utils.LinearSchedule or heed.agents.schedules.CosineSchedule for a schedule."
     )
 
 
@@ -60,7 +71,8 @@ def argument_from_json(value: Any) -> Any:
     if isinstance(value, dict) and "exploration" in value:
         return exploration_from_json(value["exploration"])
     if isinstance(value, dict):
-        return LinearSchedule(*value["linear_schedule"])
+        ((kind, numbers),) = value.items()
+        return _SCHEDULES[kind](*numbers)
     return tuple(value) if isinstance(value, list) else value
 
 

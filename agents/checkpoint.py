@@ -9,6 +9,7 @@
       replay_buffer.safetensors  DQN only: the replay buffer, with numbers in replay_buffer.json
       exploration.json           DQN only: the random state of exploration
       hindsight.json             DQN with hindsight only: the running episodes that it watches
+      episodes.safetensors       GRPO only: steps that wait for their group
       language_model/            configuration and tokenizer, as transformers writes them
 
 A checkpoint is written beside its place and moved there when it is whole, so a crash leaves the last good one.

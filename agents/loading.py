@@ -9,14 +9,16 @@ from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, verify_checkpoint
 from heed.agents.dqn import DQN
+from heed.agents.grpo import GRPO
 from heed.agents.ppo import PPO
 from heed.agents.q_learning import QLearning
 from heed.agents.reinforce import REINFORCE
 
-AGENTS: dict[str, type[PPO | A2C | DQN | QLearning]] = {
+AGENTS: dict[str, type[PPO | A2C | GRPO | DQN | QLearning]] = {
     "ppo": PPO,
     "a2c": A2C,
     "reinforce": REINFORCE,
+    "grpo": GRPO,
     "dqn": DQN,
     "q-learning": QLearning,
 }

@@ -3,7 +3,8 @@
 A minibatch may be given by the tokens of its prompts rather than by their number, and its gradient may be gathered in
 parts of bounded size. With `reference_coef`, the loss holds the policy near the one that the training began with, by
 KL(pi || pi_0) as in fine-tuning language models from human preferences (Ziegler et al., arXiv 1909.08593): exactly, as
-the sum over actions, since there are few.
+the sum over actions, since there are few. With `target_kl`, the passes over a rollout end where the policy has moved so
+far from the one that played it. The entropy bonus may follow a schedule, as the learning rate may.
 
 With `value_warmup_steps`, only the value function learns at first, from the language model's states as they are, so
 that a policy that is good already, as a clone is, does not follow the advantages of a critic that is not.
@@ -22,7 +23,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.nn import functional
@@ -44,6 +45,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     micro_batch_tokens: int | None
     reference_coef: float
     value_warmup_steps: int
+    ent_coef: float | Schedule  # type: ignore[assignment]
+    has_critic: bool = True
+    """Whether values are computed and learned."""
     reference: LanguageActorCriticPolicy | None = None
     """The policy that the training began with, if the loss knows it."""
 
@@ -53,7 +57,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         batch_tokens: int | None,
         micro_batch_tokens: int | None,
         reference_coef: float,
-        value_warmup_steps: int,
+        n_epochs: int,
+        target_kl: float | None,
+        value_warmup_steps: int = 0,
     ) -> None:
         """Set what an update does beyond SB3's.
 
@@ -66,9 +72,15 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for name, number in (("reference_coef", reference_coef), ("value_warmup_steps", value_warmup_steps)):
             if number < 0:
                 raise ValueError(f"{name} is {number}, but must not be negative.")
+        if target_kl is not None and target_kl <= 0:
+            raise ValueError(f"target_kl is {target_kl}, but must be positive, or None.")
+        if n_epochs < 1:
+            raise ValueError(f"n_epochs is {n_epochs}, but must be at least 1.")
         self.batch_tokens = batch_tokens
         self.micro_batch_tokens = micro_batch_tokens
         self.reference_coef = reference_coef
+        self.n_epochs = n_epochs
+        self.target_kl = target_kl
         self.value_warmup_steps = value_warmup_steps
 
     def _setup_model(self) -> None:
@@ -103,6 +115,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         SB3 is about to ask for the values there, prompt by prompt; now the policy remembers them.
         """
         super()._update_info_buffer(infos, dones)
+        if not self.has_critic:
+            return
         ends = [info["terminal_observation"] for info in infos if info.get("TimeLimit.truncated", False)]
         if ends and isinstance(self.env, PromptVecEnv) and isinstance(self.policy, LanguageActorCriticPolicy):
             self.policy.read_ahead(np.concatenate([self.env.prompts, ends]))
@@ -114,6 +128,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         self.policy.set_training_mode(not warms_up)
         self._update_learning_rate(self.policy.optimizer)
         self._begin_update()
+        entropy_weight = self._entropy_weight()
         measured: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
             moved_too_far, epoch = False, len(measured)
@@ -132,11 +147,18 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             # How far the policy has moved is of interest at the end of it.
             since = epoch if name == "approx_kl" else 0
             self.logger.record(f"train/{name}", float(np.mean([measures[name] for measures in measured[since:]])))
-        values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
-        self.logger.record("train/explained_variance", explained_variance(values, returns))
+        if callable(self.ent_coef):
+            self.logger.record("train/entropy_weight", entropy_weight)
+        if self.has_critic:
+            values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
+            self.logger.record("train/explained_variance", explained_variance(values, returns))
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _entropy_weight(self) -> float:
+        """Return the weight of the entropy bonus at this time of the training."""
+        return self.ent_coef(self._current_progress_remaining) if callable(self.ent_coef) else self.ent_coef
 
     def _minibatches(self) -> Iterator[RolloutBufferSamples]:
         """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens."""
@@ -194,16 +216,22 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             actions = actions.long().flatten()
         policy = self.language_policy
         assert isinstance(policy, LanguageActorCriticPolicy)
-        distribution, values = policy.read(batch.observations)
+        values = None
+        if self.has_critic:
+            distribution, values = policy.read(batch.observations)
+        else:
+            distribution = policy.get_distribution(batch.observations)
         log_probabilities, entropy = distribution.log_prob(actions), distribution.entropy()
         log_ratio = log_probabilities - batch.old_log_prob
         policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)
-        value_loss = functional.mse_loss(batch.returns, values.flatten())
         entropy_loss = log_probabilities.mean() if entropy is None else -entropy.mean()
-        loss = policy_loss + self.ent_coef * entropy_loss + self.vf_coef * value_loss
+        loss = policy_loss + self._entropy_weight() * entropy_loss
+        if values is not None:
+            measures["value_loss"] = functional.mse_loss(batch.returns, values.flatten())
+            loss = loss + self.vf_coef * measures["value_loss"]
         if self.reference is not None:
             with torch.no_grad():
-                before = self.reference.read(batch.observations)[0]
+                before = self.reference.get_distribution(batch.observations)
             divergence = kl_divergence(distribution, before).mean()
             loss = loss + self.reference_coef * divergence
             measures["reference_kl"] = divergence
@@ -211,7 +239,6 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             measures |= {
                 "loss": loss,
                 "policy_gradient_loss": policy_loss,
-                "value_loss": value_loss,
                 "entropy_loss": entropy_loss,
                 # The k3 estimator of http://joschu.net/blog/kl-approx.html, as in SB3.
                 "approx_kl": (log_ratio.exp() - 1 - log_ratio).mean(),
@@ -248,6 +275,20 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         distribution: Any = self.policy.get_distribution(prompts).distribution
         probabilities: Tensor = distribution.probs
         return probabilities
+
+
+def clipped_surrogate(advantages: Tensor, log_ratio: Tensor, clip_range: float) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return PPO's clipped loss (equation 7 of arXiv 1707.06347), and how many samples it clips.
+
+    Args:
+        advantages: (B,).
+        log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
+        clip_range: of the probability ratio.
+    """
+    ratio = log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+    return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).float().mean()}
 
 
 def _rows(samples: RolloutBufferSamples, rows: Tensor) -> RolloutBufferSamples:

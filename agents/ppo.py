@@ -20,7 +20,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
 from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.policy_gradient import PolicyGradient
+from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 
 
@@ -40,7 +40,7 @@ class PPO(PolicyGradient, SB3PPO):
         gamma: discount.
         gae_lambda: of generalised advantage estimation.
         clip_range: of the probability ratio.
-        ent_coef: weight of the entropy bonus.
+        ent_coef: weight of the entropy bonus: a number or a schedule.
         vf_coef: weight of the value loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
         value_warmup_steps: environment steps at the beginning in which only the value function learns.
@@ -71,7 +71,7 @@ class PPO(PolicyGradient, SB3PPO):
         gamma: float = 0.95,
         gae_lambda: float = 0.95,
         clip_range: float | Schedule = 0.2,
-        ent_coef: float = 0.01,
+        ent_coef: float | Schedule = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
         value_warmup_steps: int = 0,
@@ -92,6 +92,8 @@ class PPO(PolicyGradient, SB3PPO):
             micro_batch_tokens=micro_batch_tokens,
             reference_coef=reference_coef,
             value_warmup_steps=value_warmup_steps,
+            n_epochs=n_epochs,
+            target_kl=target_kl,
         )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
@@ -104,7 +106,7 @@ class PPO(PolicyGradient, SB3PPO):
             gamma=gamma,
             gae_lambda=gae_lambda,
             clip_range=clip_range,
-            ent_coef=ent_coef,
+            ent_coef=ent_coef,  # type: ignore[arg-type]  # SB3 keeps it, and only our update reads it
             vf_coef=vf_coef,
             max_grad_norm=max_grad_norm,
             target_kl=target_kl,
@@ -124,8 +126,5 @@ class PPO(PolicyGradient, SB3PPO):
         self.logger.record("train/clip_range", self._clip_range)
 
     def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the clipped surrogate loss (equation 7 of the paper)."""
-        ratio = log_ratio.exp()
-        clipped = ratio.clamp(1 - self._clip_range, 1 + self._clip_range)
-        loss = -torch.min(advantages * ratio, advantages * clipped).mean()
-        return loss, {"clip_fraction": ((ratio - 1).abs() > self._clip_range).float().mean()}
+        """Return the clipped surrogate loss."""
+        return clipped_surrogate(advantages, log_ratio, self._clip_range)

@@ -31,11 +31,13 @@ class REINFORCE(A2C):
         n_steps: steps per environment in a rollout: several episodes.
         micro_batch_tokens: as in `PPO`.
         gamma: discount.
-        ent_coef: weight of the entropy bonus.
+        ent_coef: weight of the entropy bonus: a number or a schedule.
         vf_coef: weight of the baseline's loss.
         reference_coef: weight of the KL divergence from the policy that the training began with.
         value_warmup_steps: environment steps at the beginning in which only the value function learns.
         max_grad_norm: gradients are clipped to this norm.
+        n_epochs: updates on a rollout; with more than one, the later ones do not follow its policy any more.
+        target_kl: end a rollout's updates where the policy has moved this far; None for no limit. It needs `n_epochs`.
         normalize_advantage: within a rollout.
         stats_window_size: episodes that the logged means are taken over.
         tensorboard_log: folder for TensorBoard.
@@ -54,11 +56,13 @@ class REINFORCE(A2C):
         n_steps: int = 64,
         micro_batch_tokens: int | None = None,
         gamma: float = 0.95,
-        ent_coef: float = 0.01,
+        ent_coef: float | Schedule = 0.01,
         vf_coef: float = 0.5,
         reference_coef: float = 0.0,
         value_warmup_steps: int = 0,
         max_grad_norm: float = 0.5,
+        n_epochs: int = 1,
+        target_kl: float | None = None,
         normalize_advantage: bool = True,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,

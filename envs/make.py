@@ -129,6 +129,7 @@ def make(
     *,
     n_envs: int = 1,
     seed: int | None = None,
+    group_size: int = 1,
     processes: int = 1,
     instructions: Instructions = "true",
     history: int = 0,
@@ -141,6 +142,8 @@ def make(
         env_id: as in `make_env`.
         n_envs: how many environments.
         seed: of their episodes; None draws one from the operating system.
+        group_size: so many episodes begin with the same seed, hence the same level and instruction, as group-relative
+            learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
         instructions: as in `make_env`.
@@ -150,7 +153,8 @@ def make(
 
     Raises:
         UnknownEnvironmentError, ContractError: as in `make_env`.
-        ValueError: if `n_envs` or `processes` is not positive; and as in `make_env`.
+        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` no multiple of `group_size`; and as in
+            `make_env`.
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
@@ -158,9 +162,9 @@ def make(
         make_env, env_id, instructions=instructions, history=history, render_mode=render_mode, **kwargs
     )
     if processes == 1:
-        return LanguageVecEnv([factory] * n_envs, seed=seed)
+        return LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
     factory().close()  # an unknown id or a broken contract is told here, before processes start
-    return ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), seed=seed)
+    return ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -7,6 +7,11 @@ into token ids, once per batch. `ProcessLanguageVecEnv` does the same with its e
 Every episode has a seed of its own, drawn from (seed, environment's index, number of the episode). So an
 episode is the same however the environments are spread, and the state of a vectorised environment is small:
 those numbers and the actions since. `get_state` and `set_state` use this to resume a training exactly.
+
+With a `group_size` G, each G environments side by side share a row of seeds, in which each seed stands G times;
+whichever of them ends its episode takes the next. So G episodes have the same level and instruction, begin close to
+each other, and no environment waits for another. `info["episode_group"]` tells, on an episode's last step, which ones
+belong together.
 """
 
 from __future__ import annotations
@@ -54,13 +59,24 @@ class LanguageVecEnv(VecEnv):
     Args:
         factories: make the environments; each must keep the language contract.
         seed: of the episodes; None draws one from the operating system. `VecEnv.seed` sets it anew.
-        first_index: the index of the first environment, where these are a part of a larger vector.
+        first_index: the index of the first environment, where these are a part of a larger vector; a multiple of
+            `group_size`.
+        group_size: episodes that begin with the same seed; the number of environments is a multiple of it.
 
     Raises:
         ContractError: if an environment breaks the static part of the language contract.
+        ValueError: if the environments cannot be parted into groups.
     """
 
-    def __init__(self, factories: Sequence[EnvFactory], *, seed: int | None = None, first_index: int = 0):
+    def __init__(
+        self,
+        factories: Sequence[EnvFactory],
+        *,
+        seed: int | None = None,
+        first_index: int = 0,
+        group_size: int = 1,
+    ):
+        _check_group_size(len(factories), group_size)
         self.envs = [self._monitored(factory()) for factory in factories]
         first = self.envs[0]
         action_space = first.action_space
@@ -71,6 +87,7 @@ class LanguageVecEnv(VecEnv):
         self._keys = _keys_of(first.observation_space)
         self._discrete = isinstance(action_space, spaces.Discrete)
         self._first_index = first_index
+        self.group_size = group_size
         self._episodes = [-1] * len(self.envs)
         self._history: list[list[Any]] = [[] for _ in self.envs]
         self._actions: npt.NDArray[Any] = np.empty(0)
@@ -99,8 +116,13 @@ class LanguageVecEnv(VecEnv):
         return [self._seed] * self.num_envs
 
     def reset(self) -> Observations:
-        """Begin a new episode in every environment."""
-        return stack_observations(self._keys, [self._begin_episode(index) for index in range(self.num_envs)])
+        """Begin a new episode in every environment; those of a group begin a new seed together."""
+        size = self.group_size
+        observations = []
+        for index in range(self.num_envs):
+            following = -(-self._following(index) // size) * size if index % size == 0 else self._following(index)
+            observations.append(self._begin_episode(index, following))
+        return stack_observations(self._keys, observations)
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Take the actions for the next `step_wait`."""
@@ -115,15 +137,26 @@ class LanguageVecEnv(VecEnv):
             observation, rewards[index], dones[index], info = self._step(index, self._actions[index])
             if dones[index]:
                 info["terminal_observation"] = observation
-                observation = self._begin_episode(index)
+                if self.group_size > 1:
+                    info["episode_group"] = self._group_of_episode(index)
+                observation = self._begin_episode(index, self._following(index))
             observations.append(observation)
             infos.append(info)
         return stack_observations(self._keys, observations), rewards, dones, infos
 
-    def _begin_episode(self, index: int) -> Any:
-        self._episodes[index] += 1
+    def _following(self, index: int) -> int:
+        """Return the number of the next episode in a group's row; the last one that was begun still runs."""
+        first = index - index % self.group_size
+        return max(self._episodes[first : first + self.group_size]) + 1
+
+    def _group_of_episode(self, index: int) -> tuple[int, int]:
+        """Return what the running episode has in common with those of the same seed, and with no others."""
+        return (self._first_index + index) // self.group_size, self._episodes[index] // self.group_size
+
+    def _begin_episode(self, index: int, episode: int) -> Any:
+        self._episodes[index] = episode
         self._history[index] = []
-        seed = episode_seed(self._seed, self._first_index + index, self._episodes[index])
+        seed = episode_seed(self._seed, *self._group_of_episode(index))
         observation, self.reset_infos[index] = self.envs[index].reset(seed=seed)
         if self._fulfilled is not None:
             self._fulfilled[index]()
@@ -161,8 +194,7 @@ class LanguageVecEnv(VecEnv):
         self._seed = state["seed"]
         observations = []
         for index, (episode, actions) in enumerate(zip(state["episodes"], state["actions"], strict=True)):
-            self._episodes[index] = episode - 1
-            observation = self._begin_episode(index)
+            observation = self._begin_episode(index, episode)
             for action in actions:
                 observation, *_ = self._step(index, action)
             observations.append(observation)
@@ -228,6 +260,11 @@ def _check_state_size(state: dict[str, Any], num_envs: int) -> None:
         raise ValueError(f"The state is of {len(state['episodes'])} environments, but there are {num_envs}.")
 
 
+def _check_group_size(num_envs: int, group_size: int) -> None:
+    if group_size < 1 or num_envs % group_size:
+        raise ValueError(f"{num_envs} environments cannot be parted into groups of {group_size}.")
+
+
 def _is_wrapped(env: gymnasium.Env[Any, Any], wrapper_class: type[Any]) -> bool:
     while isinstance(env, gymnasium.Wrapper):
         if isinstance(env, wrapper_class):
@@ -246,24 +283,30 @@ class ProcessLanguageVecEnv(VecEnv):
     Args:
         factories: make the environments; they are sent to the processes, so they must be importable functions
             (or `functools.partial`s of such).
-        processes: how many to start; not more than environments.
+        processes: how many to start; not more than environments, or groups of them.
         seed: as in `LanguageVecEnv`.
+        group_size: as in `LanguageVecEnv`; a group stays in one process.
 
     Raises:
         ContractError: if an environment breaks the static part of the language contract.
         RuntimeError: if a process dies.
+        ValueError: if the environments cannot be parted into groups.
     """
 
-    def __init__(self, factories: Sequence[EnvFactory], *, processes: int, seed: int | None = None):
+    def __init__(
+        self, factories: Sequence[EnvFactory], *, processes: int, seed: int | None = None, group_size: int = 1
+    ):
+        _check_group_size(len(factories), group_size)
+        self.group_size = group_size
         seed = _drawn_seed() if seed is None else seed
-        shares = np.array_split(np.arange(len(factories)), processes)
-        self._shares: list[list[int]] = [share.tolist() for share in shares if len(share)]
+        shares = np.array_split(np.arange(len(factories)).reshape(-1, group_size), processes)
+        self._shares: list[list[int]] = [share.flatten().tolist() for share in shares if len(share)]
         context = multiprocessing.get_context("spawn")
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
         for share in self._shares:
             ours, theirs = context.Pipe()
-            arguments = (theirs, [factories[index] for index in share], seed, share[0])
+            arguments = (theirs, [factories[index] for index in share], seed, share[0], group_size)
             process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             theirs.close()
@@ -402,13 +445,13 @@ def _joined(shares: Iterable[Iterable[Any]]) -> list[Any]:
     return [entry for share in shares for entry in share]
 
 
-def _serve(pipe: Connection, factories: Sequence[EnvFactory], seed: int, first_index: int) -> None:
+def _serve(pipe: Connection, factories: Sequence[EnvFactory], seed: int, first_index: int, group_size: int) -> None:
     """Run one process of a `ProcessLanguageVecEnv`: answer to each (method, arguments).
 
     An answer is (value, None) or (error, its traceback).
     """
     try:
-        share = LanguageVecEnv(factories, seed=seed, first_index=first_index)
+        share = LanguageVecEnv(factories, seed=seed, first_index=first_index, group_size=group_size)
     except Exception as error:  # the parent raises it, whatever it is
         _send_error(pipe, error)
         return

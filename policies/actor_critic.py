@@ -110,15 +110,16 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
     def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
         """Return the action distribution and the values, (B, 1), for prompts (B, L)."""
         features, scores = self.network(prompts)
+        return self._distribution(features, scores), self._values(features)
+
+    def _distribution(self, features: Tensor, scores: Tensor | None) -> Distribution:
         if scores is None:
-            distribution = self._get_action_dist_from_latent(features)
-        else:
-            assert isinstance(self.action_dist, CategoricalDistribution)
-            distribution = self.action_dist
-            # Checking the scores takes three times as long as all else that is done with them; what is not a number
-            # still raises where actions are drawn.
-            distribution.distribution = Categorical(logits=scores / self.temperature, validate_args=False)
-        return distribution, self._values(features)
+            return self._get_action_dist_from_latent(features)
+        assert isinstance(self.action_dist, CategoricalDistribution)
+        # Checking the scores takes three times as long as all else that is done with them; what is not a number
+        # still raises where actions are drawn.
+        self.action_dist.distribution = Categorical(logits=scores / self.temperature, validate_args=False)
+        return self.action_dist
 
     def read_values_alone(self, prompts: Tensor) -> Tensor:
         """Return the values, (B, 1), for prompts (B, L), with a gradient for the value network only."""
@@ -149,8 +150,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         return values, distribution.log_prob(actions), distribution.entropy()
 
     def get_distribution(self, obs: Any) -> Distribution:
-        """Return the action distribution for prompts (B, L)."""
-        return self.read(obs)[0]
+        """Return the action distribution for prompts (B, L); no value is computed."""
+        return self._distribution(*self.network(obs))
 
     def predict_values(self, obs: Any) -> Tensor:
         """Return the values, (B, 1), for prompts (B, L)."""

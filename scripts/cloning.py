@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from heed.agents.policy_gradient import PolicyGradient
     from heed.envs.demonstrations import Demonstration
     from heed.scripts.run_folder import RunFolder
-    from heed.scripts.train import TrainConfig
+    from heed.scripts.train_options import TrainConfig
 
 
 def read_for(config: TrainConfig) -> Sequence[Demonstration]:

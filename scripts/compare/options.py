@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from heed.scripts.errors import ConfigurationError
-from heed.scripts.train import TrainConfig
+from heed.scripts.train_options import TrainConfig
 
 NOT_OF_THE_TRAINING = ("seed", "run_dir", "resume", "save_every", "keep_checkpoints", "eval_episodes")
 """Options in which the runs of one group may differ."""

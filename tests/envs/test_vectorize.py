@@ -298,3 +298,70 @@ def test_sb3s_own_vector_cannot_carry_words() -> None:
     """If this fails one day, `LanguageVecEnv` may have become superfluous."""
     with pytest.raises(TypeError):
         DummyVecEnv([functools.partial(make_env, LEVEL)]).reset()
+
+
+# -- groups ------------------------------------------------------------------------------------------------------
+
+
+def ended(env: VecEnv, chosen: list[Any]) -> list[tuple[tuple[int, int], Any]]:
+    """Play, and return the group and the first words of each episode that ended."""
+    observations: Any = env.reset()
+    beginnings = list(zip(*observations.values(), strict=True))
+    found = []
+    for action in chosen:
+        observations, _, dones, infos = env.step(action)
+        for index in np.flatnonzero(dones):
+            found.append((infos[index]["episode_group"], beginnings[index]))
+            beginnings[index] = tuple(texts[index] for texts in observations.values())
+    return found
+
+
+def test_episodes_of_a_group_begin_alike_and_each_seed_is_played_as_often() -> None:
+    env = make("BabyAI-GoToObjS4-v0", n_envs=6, seed=7, group_size=3)
+    groups: dict[tuple[int, int], list[Any]] = {}
+    for group, beginning in ended(env, actions(env, 400)):
+        groups.setdefault(group, []).append(beginning)
+    assert all(len(set(beginnings)) == 1 for beginnings in groups.values())
+    assert len({beginnings[0] for beginnings in groups.values()}) > len(groups) / 2
+    assert max(map(len, groups.values())) == 3
+    for first in range(2):  # of each row, all but the newest groups are whole, though no environment waits
+        sizes = [len(groups[group]) for group in sorted(groups) if group[0] == first]
+        assert len(sizes) > 8
+        assert sizes[:-3] == [3] * len(sizes[:-3])
+
+
+def test_groups_of_one_are_the_episodes_without_groups() -> None:
+    one, plain = make(LEVEL, n_envs=3, seed=7, group_size=1), make(LEVEL, n_envs=3, seed=7)
+    chosen = actions(one, STEPS)
+    assert played(one, 7, chosen) == played(plain, 7, chosen)
+    assert episode_seed(7, 2, 1) != episode_seed(7, 1, 2)
+
+
+def test_groups_are_the_same_in_processes_and_come_back_there() -> None:
+    alone = make(LEVEL, n_envs=4, seed=7, group_size=2)
+    spread = make(LEVEL, n_envs=4, seed=7, group_size=2, processes=3)  # two groups are two processes at most
+    try:
+        chosen = actions(alone, STEPS)
+        assert played(spread, 7, chosen) == played(alone, 7, chosen)
+        assert isinstance(alone, LanguageVecEnv)
+        assert spread.get_state() == alone.get_state()  # type: ignore[attr-defined]
+        again = make(LEVEL, n_envs=4, seed=0, group_size=2)
+        again.set_state(json.loads(json.dumps(alone.get_state())))  # type: ignore[attr-defined]
+        more = actions(alone, STEPS, seed=1)
+        assert transcript(again, more) == transcript(alone, more)
+    finally:
+        spread.close()
+
+
+def test_a_reset_begins_whole_groups() -> None:
+    env = make("BabyAI-GoToObjS4-v0", n_envs=4, seed=7, group_size=4)
+    ended(env, actions(env, 37))
+    for _ in range(3):
+        observations: Any = env.reset()
+        assert len(set(observations["observation"])) == 1
+
+
+def test_environments_that_make_no_groups_are_refused() -> None:
+    for size in (0, 3):
+        with pytest.raises(ValueError, match=f"4 environments cannot be parted into groups of {size}"):
+            make(LEVEL, n_envs=4, group_size=size)

@@ -14,7 +14,7 @@ from heed.scripts.compare.groups import Run, grouped
 from heed.scripts.compare.numbers import numbers_of, summarised
 from heed.scripts.compare.options import command_of, given_options
 from heed.scripts.run_folder import RunFolder
-from heed.scripts.train import TrainConfig
+from heed.scripts.train_options import TrainConfig
 from heed.scripts.training_time import TrainingTime
 
 

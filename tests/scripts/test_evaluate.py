@@ -18,7 +18,7 @@ from heed.envs.make import make, make_env
 from heed.scripts import evaluate as evaluate_module
 from heed.scripts.evaluate import EvaluateConfig, evaluate_agent, evaluate_run
 from heed.scripts.run_folder import RunFolder
-from heed.scripts.train import TrainConfig
+from heed.scripts.train_options import TrainConfig
 
 LEVEL = "BabyAI-GoToLocal-v0"
 

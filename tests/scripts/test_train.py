@@ -20,7 +20,8 @@ from heed.scripts import train as train_module
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.run_folder import RunFolder
-from heed.scripts.train import TrainConfig, train
+from heed.scripts.train import train
+from heed.scripts.train_options import TrainConfig
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 REPOSITORY = Path(__file__).parents[2]
@@ -129,6 +130,19 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
     assert (tmp_path / "results" / "report.html").is_file()
 
 
+@pytest.mark.parametrize("agent", ["ppo", "a2c", "reinforce", "grpo"])
+def test_how_an_agent_learns_is_said_on_the_command_line(agent: str, tmp_path: Path) -> None:
+    options = "--learning-rate 0.002 --learning-rate-schedule cosine --gamma 0.9 --ent-coef 0.02 --ent-coef-end 0"
+    group = ["--group-size", "2"] if agent == "grpo" else []
+    more = ["--epochs", "3", "--target-kl", "0.5", "--reference-coef", "0.1", *group]
+    run_train("--agent", agent, *options.split(), *more, "--steps", "512", "--run-dir", str(tmp_path / "run"))
+    learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
+    assert (learned.gamma, learned.n_epochs, learned.target_kl, learned.reference_coef) == (0.9, 3, 0.5, 0.1)
+    assert learned.lr_schedule(0.5) == pytest.approx((0.002 + 0.0002) / 2)
+    assert learned.ent_coef(0.5) == pytest.approx(0.01)
+    assert "train/entropy_weight" in curve(tmp_path / "run")[-1]
+
+
 def test_prompts_may_be_longer_with_a_history() -> None:
     def default(history: int) -> int | None:
         return TrainConfig(history=history).resolved().max_prompt_tokens
@@ -185,6 +199,12 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
         (["--steps", "-5"], "--steps is -5, but must be at least 1"),
         (["--steps", "0"], "--steps is 0, but must be at least 1"),
         (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be positive"),
+        (["--agent", "dqn", "--target-kl", "0.1"], "--target-kl is an option of policy gradients, not of dqn"),
+        (["--group-size", "4"], "--group-size is an option of grpo, not of ppo"),
+        (["--agent", "grpo", "--group-size", "3"], "--n-envs is 4, but must be a multiple of --group-size 3"),
+        (["--agent", "grpo", "--group-size", "1"], "--group-size is 1, but must be at least 2"),
+        (["--gamma", "1.5"], "--gamma is 1.5, but must be at most 1"),
+        (["--agent", "a2c", "--target-kl", "0.1"], "with n_epochs=1 there is only one"),
         (["--history", "-1"], "--history is -1, but must be at least 0"),
         (["--max-prompt-tokens", "0"], "--max-prompt-tokens is 0, but must be at least 8"),
         (["--max-prompt-tokens", "5000"], "takes at most 1024 tokens"),

@@ -1,0 +1,249 @@
+"""Group relative policy optimisation (Shao et al. 2024, arXiv 2402.03300, section 4) for language policies.
+
+There is no critic. G environments begin an episode with the same seed, so in the same level with the same instruction,
+and act independently; what an episode was worth is its return against those of its group:
+
+    A_i = (R_i - mean(R)) / std(R)          for every step of episode i
+
+The policy improves by PPO's clipped ratio, held near a reference policy by their KL divergence. What differs:
+- a step is an action in an environment, not a token; R is the (discounted) return from the episode's beginning. This is
+  the paper's outcome supervision. Its standard deviation is that of the G returns, not of a larger population;
+- groups fill up across rollouts: an environment that ends its episode begins the next at once, and steps wait until
+  their group's last episode has ended. So no environment idles, no episode is cut, and short ones are not favoured. A
+  step may be a rollout or two older than its update; the ratio is taken to the policy that took it, as in the partial
+  rollouts of Kimi k1.5 (arXiv 2501.12599);
+- an episode that met its time limit counts as over, with the return that it had: without a critic there is nothing to
+  stand for what would have come;
+- every step weighs the same, where the paper divides by each episode's length, which favours short successes and
+  spares long failures: so Dr. GRPO (Liu et al. 2025, arXiv 2503.20783), which also leaves out the division by
+  std(R). `divide_by_length` and `divide_by_deviation` choose;
+- the divergence from the reference is exact, as the sum over actions, not estimated from the action taken;
+- an entropy bonus, and one policy gradient for all of it (`PolicyGradient`): minibatches by tokens, gradients in parts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
+from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
+
+from heed.agents.agent import LANGUAGE_POLICY
+from heed.agents.checkpoint import read_tensors, write_tensors
+from heed.agents.groups import EpisodeGroups
+from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+
+PENDING = "episodes.safetensors"
+"""The file of a checkpoint that holds the steps which wait for their group."""
+
+
+class GRPO(PolicyGradient, OnPolicyAlgorithm):
+    """GRPO over a `LanguageActorCriticPolicy`, whose critic stays as it was made.
+
+    Args:
+        policy: "LanguagePolicy" or a policy class.
+        env: a language `VecEnv` as `heed.envs.make(..., group_size=8)` gives it; None only to load.
+        learning_rate: a number or a schedule; by default 1e-3 falling linearly to 1e-4.
+        group_size: episodes that begin alike; as that of `env`.
+        n_steps: steps per environment in a rollout, at least; it goes on until a group is complete.
+        batch_size: prompts in a minibatch, about.
+        batch_tokens: as in `PPO`.
+        micro_batch_tokens: as in `PPO`.
+        n_epochs: passes over the groups that a rollout completed.
+        gamma: discount.
+        clip_range: of the probability ratio.
+        ent_coef: weight of the entropy bonus: a number or a schedule.
+        reference_coef: weight of the KL divergence from the policy that the training began with.
+        divide_by_deviation: divide a group's advantages by the standard deviation of its returns.
+        divide_by_length: divide an episode's advantages by its length.
+        max_grad_norm: gradients are clipped to this norm.
+        target_kl: stop a rollout's epochs where the policy has moved this far; None for no limit.
+        stats_window_size: episodes that the logged means are taken over.
+        tensorboard_log: folder for TensorBoard.
+        policy_kwargs: as in `PPO`.
+        verbose: as in SB3.
+        seed: of all randomness, environments included.
+        device: as in SB3.
+        _init_setup_model: as in SB3.
+
+    Raises:
+        ValueError: if `env` has groups of another size.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageActorCriticPolicy}
+    has_critic = False
+    normalize_advantage = False  # groups are
+
+    def __init__(
+        self,
+        policy: str | type[ActorCriticPolicy] = LANGUAGE_POLICY,
+        env: Any = None,
+        learning_rate: float | Schedule = LinearSchedule(1e-3, 1e-4, 1.0),  # noqa: B008 - holds no state
+        group_size: int = 8,
+        n_steps: int = 64,
+        batch_size: int = 512,
+        batch_tokens: int | None = None,
+        micro_batch_tokens: int | None = None,
+        n_epochs: int = 4,
+        gamma: float = 0.95,
+        clip_range: float | Schedule = 0.2,
+        ent_coef: float | Schedule = 0.01,
+        reference_coef: float = 0.0,
+        divide_by_deviation: bool = True,
+        divide_by_length: bool = False,
+        max_grad_norm: float = 0.5,
+        target_kl: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: torch.device | str = "auto",
+        _init_setup_model: bool = True,
+    ):
+        self._remember_arguments(locals())
+        self._set_update(
+            batch_tokens=batch_tokens,
+            micro_batch_tokens=micro_batch_tokens,
+            reference_coef=reference_coef,
+            n_epochs=n_epochs,
+            target_kl=target_kl,
+        )
+        if group_size < 2:
+            raise ValueError(f"group_size is {group_size}, but an episode is compared with others: at least 2.")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, but must be at least 1.")
+        self.group_size = group_size
+        self.batch_size = batch_size
+        self.clip_range = clip_range
+        self.divide_by_deviation = divide_by_deviation
+        self.divide_by_length = divide_by_length
+        env, policy_kwargs = self.prepare(env, policy_kwargs)
+        super().__init__(
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            n_steps=n_steps,
+            gamma=gamma,
+            gae_lambda=1.0,
+            ent_coef=ent_coef,  # type: ignore[arg-type]  # SB3 keeps it, and only our update reads it
+            vf_coef=0.0,
+            max_grad_norm=max_grad_norm,
+            use_sde=False,
+            sde_sample_freq=-1,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+            supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
+        )
+
+    def _setup_model(self) -> None:
+        if self.env is not None:
+            theirs = getattr(self.env.unwrapped, "group_size", 1)
+            if theirs != self.group_size:
+                raise ValueError(
+                    f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
+                    f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
+                )
+        super()._setup_model()
+        self.clip_range = FloatSchedule(self.clip_range)
+        self.groups = EpisodeGroups(
+            self.observation_space,
+            self.action_space,
+            group_size=self.group_size,
+            gamma=self.gamma,
+            divide_by_deviation=self.divide_by_deviation,
+            divide_by_length=self.divide_by_length,
+            device=self.device,
+            n_envs=self.n_envs,
+        )
+        self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if reset_num_timesteps or self._last_obs is None:
+            self.groups.clear()  # the environments begin anew, and the running episodes never end
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """Act for `n_rollout_steps` steps, and on until a group is complete.
+
+        Returns:
+            False if a callback ended the training.
+        """
+        assert isinstance(self.policy, LanguageActorCriticPolicy)
+        self.policy.set_training_mode(False)
+        callback.on_rollout_start()
+        n_steps = 0
+        while n_steps < n_rollout_steps or not self.groups.complete:
+            prompts: Any = self._last_obs
+            with torch.no_grad():
+                distribution = self.policy.get_distribution(torch.as_tensor(prompts, device=self.device))
+                drawn = distribution.get_actions()
+                log_probabilities = distribution.log_prob(drawn).cpu().numpy()
+            actions = drawn.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))
+            taken = actions
+            if isinstance(self.action_space, spaces.Box):
+                taken = np.clip(actions, self.action_space.low, self.action_space.high)
+            new_obs, rewards, dones, infos = env.step(taken)
+            # Before a callback may end the training: the environments have moved on, and the steps must not be lost.
+            self.groups.add(prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos)
+            self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
+            self.num_timesteps += env.num_envs
+            n_steps += 1
+            callback.update_locals(locals())
+            if not callback.on_step():
+                return False
+            self._update_info_buffer(infos, dones)
+        callback.on_rollout_end()
+        return True
+
+    def train(self) -> None:
+        """Update the policy on the groups that are complete, `n_epochs` times over."""
+        groups = [self.groups.advantages_of(self._returns(group)) for group in self.groups.complete]
+        super().train()
+        self.logger.record("train/groups", len(groups))
+        # Where all episodes of a group were worth the same, there is nothing to learn from it.
+        self.logger.record("train/groups_that_differ", float(np.mean([np.ptp(group) > 1e-6 for group in groups])))
+        self.groups.reset()
+
+    def _returns(self, group: Any) -> Any:
+        return np.array([episode.discounted_return(self.gamma) for episode in group])
+
+    def _begin_update(self) -> None:
+        assert callable(self.clip_range)
+        self._clip_range = self.clip_range(self._current_progress_remaining)
+        self.logger.record("train/clip_range", self._clip_range)
+
+    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the clipped surrogate loss (equation 3 of the paper, the mean over steps)."""
+        return clipped_surrogate(advantages, log_ratio, self._clip_range)
+
+    def _write(self, folder: Path) -> None:
+        super()._write(folder)
+        write_tensors(folder / PENDING, self.groups.state())
+
+    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
+        super()._read(folder, saved)
+        if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
+            self.groups.set_state(read_tensors(folder / PENDING))

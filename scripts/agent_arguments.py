@@ -1,0 +1,86 @@
+"""From the options of `heed train` to the arguments of an agent."""
+
+from __future__ import annotations
+
+import dataclasses
+from inspect import signature
+from typing import Any
+
+from heed.agents import AGENTS, PPO
+from heed.agents.exploration import STRATEGIES, Exploration
+from heed.agents.schedules import SCHEDULES
+from heed.scripts.train_options import LANGUAGE_AGENTS, POLICY_GRADIENTS, VALUE_LEARNERS, TrainConfig
+
+CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
+"""After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
+MODEL_OPTIONS = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
+
+
+def agent_arguments(config: TrainConfig) -> dict[str, Any]:
+    """Return the arguments of the configuration's agent, but for its environment, seed and device."""
+    arguments: dict[str, Any] = {"gamma": config.gamma, "learning_rate": _learning_rate(config)}
+    if config.agent in POLICY_GRADIENTS:
+        names = ("micro_batch_tokens", "reference_coef", "target_kl", "group_size")
+        arguments |= {name: getattr(config, name) for name in names}
+        arguments |= {"ent_coef": _ent_coef(config), "n_epochs": config.epochs}
+    if config.agent in POLICY_GRADIENTS and config.agent != "grpo":
+        arguments["value_warmup_steps"] = config.value_warmup_steps
+    if config.agent == "ppo":
+        assert config.n_envs is not None
+        arguments["batch_size"] = _batch_size(config.n_envs)
+    if config.agent == "dqn":
+        names = ("priority_exponent", "hindsight", "margin_coef")
+        arguments |= {name: getattr(config, name) for name in names}
+    if config.agent in VALUE_LEARNERS:
+        arguments["exploration"] = _exploration(config)
+    given = {name: value for name, value in arguments.items() if value is not None}
+    if config.agent in LANGUAGE_AGENTS:
+        given["policy_kwargs"] = {name: getattr(config, name) for name in MODEL_OPTIONS}
+        if config.agent == "dqn":
+            given["policy_kwargs"]["dueling"] = config.dueling
+    return given
+
+
+def _default(config: TrainConfig, name: str) -> Any:
+    """Return the agent's own default."""
+    return signature(AGENTS[config.agent]).parameters[name].default
+
+
+def _learning_rate(config: TrainConfig) -> Any:
+    """Return a number, a schedule, or None for the agent's own."""
+    start, schedule = config.learning_rate, config.learning_rate_schedule
+    if start is None and config.clones:
+        start, schedule = CLONED_LEARNING_RATE, schedule or "linear"
+    if schedule is None:
+        return start
+    if start is None:
+        own = _default(config, "learning_rate")
+        start = own(1.0) if callable(own) else own
+    return SCHEDULES[schedule](start, start / 10)
+
+
+def _ent_coef(config: TrainConfig) -> Any:
+    """Return a number, a schedule, or None for the agent's own."""
+    start = CLONED_ENT_COEF if config.ent_coef is None and config.clones else config.ent_coef
+    if config.ent_coef_end is None:
+        return start
+    return SCHEDULES["linear"](_default(config, "ent_coef") if start is None else start, config.ent_coef_end)
+
+
+def _exploration(config: TrainConfig) -> Exploration:
+    """Return the strategy; its schedule's ends may be given, its shape stays unless an end is 0."""
+    strategy = STRATEGIES[config.exploration]()
+    given = {"start": config.exploration_start, "end": config.exploration_end}
+    ends = {name: value for name, value in given.items() if value is not None}
+    if ends:
+        shape = "linear" if 0 in ends.values() else strategy.schedule.shape
+        strategy = type(strategy)(schedule=dataclasses.replace(strategy.schedule, **ends, shape=shape))
+    return strategy
+
+
+def _batch_size(n_envs: int) -> int:
+    """Return PPO's minibatch for that many environments: about its default, and a rollout without a rest."""
+    defaults = signature(PPO.__init__).parameters
+    rollout, wanted = n_envs * defaults["n_steps"].default, defaults["batch_size"].default
+    parts = max(count for count in range(1, max(1, rollout // wanted) + 1) if rollout % count == 0)
+    return int(rollout // parts)

@@ -1,0 +1,332 @@
+"""The options of `heed train`, in groups: what all trainings have, and what some agents have beside it.
+
+`TrainConfig` is all of them in one flat configuration, as the command line and `config.json` have it. Each group says
+which agents take its options and how small their numbers may be; `TrainConfig` refuses the rest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from heed.scripts.errors import ConfigurationError
+
+POLICY_GRADIENTS = ("ppo", "a2c", "reinforce", "grpo")
+VALUE_LEARNERS = ("dqn", "q-learning")
+LANGUAGE_AGENTS = (*POLICY_GRADIENTS, "dqn")
+ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
+
+DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000, "q-learning": 100_000}
+DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
+"""DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
+DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16, "q-learning": 1}
+DEFAULT_GROUP_SIZE = 8
+DEFAULT_INTRINSIC = {"count": 0.05, "rnd": 0.05}
+"""Coefficients of the bonuses, where success gives 1 at most."""
+VALUE_WARMUP = 4096
+"""Steps after cloning in which only the value function learns."""
+PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
+"""The default of --max-prompt-tokens, what each past observation of a history adds to it, and where that ends.
+
+In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
+takes 1024 altogether.
+"""
+
+CHANGES_ON_RESUME = {
+    "stop_at_success",
+    "steps",
+    "save_every",
+    "keep_checkpoints",
+    "eval_episodes",
+    "device",
+    "run_dir",
+    "resume",
+    "processes",
+}
+"""What may differ when a run is continued; anything else would make it another training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What every training has."""
+
+    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _least: ClassVar[dict[str, float]] = {
+        "steps": 0,
+        "n_envs": 1,
+        "seed": 0,
+        "gamma": 0,
+        "history": 0,
+        "intrinsic_coef": 0,
+        "processes": 1,
+        "save_every": 1,
+        "keep_checkpoints": 1,
+        "eval_episodes": 0,
+    }
+    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success")
+
+    env: str = "BabyAI-GoToLocal-v0"
+    """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits); or a
+    mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
+    agent: Literal["ppo", "a2c", "reinforce", "grpo", "dqn", "q-learning"] = "ppo"
+    """Algorithm; q-learning has a table instead of a language model, for environments of few states."""
+    steps: int | None = None
+    """Environment steps to train for (default: 150000, 40000 for dqn, 100000 for q-learning); 0 only clones
+    --demonstrations."""
+    n_envs: int | None = None
+    """Environments side by side (default: 32, 16 for dqn, 1 for q-learning)."""
+    seed: int = 0
+    """Seed of everything random: the same seed gives the same run on the same machine."""
+    run_dir: Path | None = None
+    """Folder for configuration, curves, checkpoints and report (default: runs/ENV-AGENT-seedS)."""
+    resume: bool = False
+    """Continue the run in --run-dir from its last checkpoint, with the options it began with. --steps may grow."""
+    learning_rate: float | None = None
+    """Learning rate at the start (default: the agent's; a large pretrained model wants 1e-5 or so)."""
+    learning_rate_schedule: Literal["constant", "linear", "cosine"] | None = None
+    """How it goes on: it stays, or falls to a tenth (default: constant with --learning-rate, else the agent's own)."""
+    gamma: float | None = None
+    """Discount (default: the agent's)."""
+    history: int = 0
+    """Show the last observations and actions of the episode too: from this many observations to twice as many."""
+    intrinsic: Literal["count", "rnd"] | None = None
+    """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
+    intrinsic_coef: float | None = None
+    """Weight of that reward beside the environment's (default: 0.05)."""
+    processes: int = 1
+    """Processes that the environments are spread over; more than 1 pays for slow environments only."""
+    device: str = "auto"
+    """Where the language model runs: cpu, cuda, or auto."""
+    stop_at_success: float | None = None
+    """Stop early when this share of the last 500 episodes succeeded (default: 0.995; dqn goes to the end)."""
+    save_every: int = 10_000
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints to keep."""
+    eval_episodes: int = 200
+    """Held-out episodes of the evaluation at the end; 0 leaves it out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageModelOptions:
+    """Of agents that have a language model."""
+
+    _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
+    _least: ClassVar[dict[str, float]] = {"train_layers": 0, "max_prompt_tokens": 8}
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    model: str = "heed-tiny"
+    """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
+    head: Literal["score", "linear"] = "score"
+    """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
+    normalization: Literal["mean", "sum", "siblings"] = "mean"
+    """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
+    train_layers: int | None = None
+    """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
+    compiled: bool = False
+    """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
+    max_prompt_tokens: int | None = None
+    """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning (default:
+    256, and with a history 64 more for each of the past observations that it may hold, but at most 1024)."""
+    demonstrations: Path | None = None
+    """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
+    from the clone; dqn keeps them in its replay buffer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyGradientOptions:
+    """Of policy gradients, with what they clone before they begin."""
+
+    _agents: ClassVar[tuple[str, ...]] = POLICY_GRADIENTS
+    _least: ClassVar[dict[str, float]] = {
+        "ent_coef": 0,
+        "ent_coef_end": 0,
+        "epochs": 1,
+        "reference_coef": 0,
+        "micro_batch_tokens": 1,
+        "group_size": 2,
+        "clone_epochs": 1,
+        "clone_batch_size": 1,
+        "dagger_rounds": 0,
+        "dagger_episodes": 2,
+        "value_warmup_steps": 0,
+    }
+    _positive: ClassVar[tuple[str, ...]] = ("target_kl", "clone_learning_rate")
+
+    ent_coef: float | None = None
+    """Weight of the entropy bonus (default: 0.01; after cloning 0.003)."""
+    ent_coef_end: float | None = None
+    """Let it fall or rise linearly to this at the end (default: it stays)."""
+    epochs: int | None = None
+    """Passes over each rollout (default: the agent's: 4 for ppo and grpo, else 1)."""
+    target_kl: float | None = None
+    """End the passes over a rollout where the policy has moved so far by KL divergence (default: no limit)."""
+    reference_coef: float = 0.0
+    """Hold the policy near the one that the training began with: the weight of their KL divergence."""
+    micro_batch_tokens: int | None = None
+    """Gather the gradient in parts of at most so many tokens, to bound memory (default: at once)."""
+    group_size: int | None = None
+    """Episodes that grpo lets begin alike, to compare them (default: 8); --n-envs is a multiple of it."""
+    clone_epochs: int = 20
+    """At most so many passes over the demonstrations; it stops early when held-out episodes gain no more."""
+    clone_learning_rate: float = 1e-3
+    """Learning rate of the cloning at its start; it falls linearly to a tenth."""
+    clone_batch_size: int = 128
+    """Steps of demonstrations in a minibatch."""
+    dagger_rounds: int = 0
+    """Rounds of DAgger after the cloning: the agent plays, the environment's expert says what it would have done."""
+    dagger_episodes: int = 200
+    """Episodes in each of these rounds (and of the expert before them, where there are no --demonstrations)."""
+    value_warmup_steps: int | None = None
+    """Steps in which only the value function learns (default: after cloning 4096, else 0)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepQOptions:
+    """Of DQN."""
+
+    _agents: ClassVar[tuple[str, ...]] = ("dqn",)
+    _least: ClassVar[dict[str, float]] = {
+        "priority_exponent": 0,
+        "hindsight": 0,
+        "margin_coef": 0,
+        "pretraining_updates": 0,
+    }
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    dueling: bool = True
+    """Let a value of the state and the actions' advantages make up dqn's Q-values."""
+    priority_exponent: float | None = None
+    """Draw dqn's transitions by their TD errors to this power: prioritized replay (default: the agent's; 0 evenly)."""
+    hindsight: int | None = None
+    """With how many of the other instructions that it fulfilled dqn learns from an episode again (default: the
+    agent's; 0 for none). The environment must tell what was fulfilled, as BabyAI's levels do."""
+    margin_coef: float | None = None
+    """Weight of dqn's large-margin loss on --demonstrations, which stay in its replay buffer (default: 0)."""
+    pretraining_updates: int = 0
+    """Updates of dqn on the --demonstrations alone before its first step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplorationOptions:
+    """Of agents that learn values, and choose by them."""
+
+    _agents: ClassVar[tuple[str, ...]] = VALUE_LEARNERS
+    _least: ClassVar[dict[str, float]] = {"exploration_start": 0, "exploration_end": 0}
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    exploration: Literal["epsilon-greedy", "boltzmann", "ucb", "thompson"] = "epsilon-greedy"
+    """How dqn and q-learning choose actions while they learn."""
+    exploration_start: float | None = None
+    """Its number at the start: epsilon, the temperature, or the weight of ucb's bonus (default: the strategy's)."""
+    exploration_end: float | None = None
+    """The same from half of the training on."""
+
+
+_GROUPS: tuple[Any, ...] = (
+    ExplorationOptions,
+    DeepQOptions,
+    PolicyGradientOptions,
+    LanguageModelOptions,
+    RunOptions,
+)
+"""In the order of bases: dataclasses take the fields of the last base first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, LanguageModelOptions, RunOptions):
+    """Train a language-model agent, then evaluate it and write a report into the run folder."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be, or is no option of the agent."""
+        for group in _GROUPS:
+            for field in dataclasses.fields(group):
+                self._check(group, field.name, field.default)
+        if self.gamma is not None and self.gamma > 1:
+            raise ConfigurationError(f"--gamma is {self.gamma}, but must be at most 1.")
+        if self.steps == 0 and not self.clones:
+            raise ConfigurationError("--steps is 0, but must be at least 1 where nothing is cloned.")
+        if self.group_size is not None and self.agent != "grpo":
+            raise ConfigurationError(f"--group-size is an option of grpo, not of {self.agent}.")
+        if self.value_warmup_steps and self.agent == "grpo":
+            raise ConfigurationError("--value-warmup-steps is no option of grpo, which has no value function.")
+        for name in ("margin_coef", "pretraining_updates"):
+            if getattr(self, name) and self.demonstrations is None:
+                raise ConfigurationError(f"{_option(name)} needs --demonstrations to learn from.")
+        if self.intrinsic_coef is not None and self.intrinsic is None:
+            raise ConfigurationError("--intrinsic-coef is the weight of --intrinsic, which is not given.")
+
+    def _check(self, group: Any, name: str, default: Any) -> None:
+        value = getattr(self, name)
+        if value is None or value == default:
+            return
+        if name in group._least and value < group._least[name]:
+            raise ConfigurationError(f"{_option(name)} is {value}, but must be at least {group._least[name]}.")
+        if name in group._positive and value <= 0:
+            raise ConfigurationError(f"{_option(name)} is {value}, but must be positive.")
+        if self.agent not in group._agents:
+            raise ConfigurationError(f"{_option(name)} is an option of {_list(group._agents)}, not of {self.agent}.")
+
+    @property
+    def clones(self) -> bool:
+        """Whether the training begins with cloning."""
+        return self.agent in POLICY_GRADIENTS and (self.demonstrations is not None or self.dagger_rounds > 0)
+
+    def resolved(self) -> TrainConfig:
+        """Return this configuration with every default filled in that depends on other options."""
+        defaults = dict(self._defaults())
+        return dataclasses.replace(self, **{name: v for name, v in defaults.items() if getattr(self, name) is None})
+
+    def _defaults(self) -> Iterator[tuple[str, Any]]:
+        yield "steps", DEFAULT_STEPS[self.agent]
+        yield "n_envs", DEFAULT_ENVS[self.agent]
+        yield "stop_at_success", DEFAULT_STOP[self.agent]
+        yield "run_dir", Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
+        if self.agent in LANGUAGE_AGENTS:
+            yield "max_prompt_tokens", _prompt_tokens(self.history)
+        if self.agent in POLICY_GRADIENTS and self.agent != "grpo":
+            yield "value_warmup_steps", VALUE_WARMUP if self.clones else 0
+        if self.agent == "grpo":
+            yield "group_size", DEFAULT_GROUP_SIZE
+        if self.intrinsic is not None:
+            yield "intrinsic_coef", DEFAULT_INTRINSIC[self.intrinsic]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the configuration as JSON; `from_json` is its inverse."""
+        demonstrations = None if self.demonstrations is None else str(self.demonstrations)
+        return {**dataclasses.asdict(self), "run_dir": str(self.run_dir), "demonstrations": demonstrations}
+
+    @classmethod
+    def from_json(cls, saved: dict[str, Any]) -> TrainConfig:
+        """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
+        options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
+        demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
+        options["demonstrations"] = None if demonstrations is None else Path(demonstrations)
+        return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _list(agents: tuple[str, ...]) -> str:
+    *first, last = agents
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _as_file_name(env_id: str) -> str:
+    """Return an environment's id as a file's name; that of a long mixture is cut, and a hash tells it from others."""
+    name = env_id.replace(":", "-").replace("/", "-")
+    return name if len(name) <= 150 else f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _prompt_tokens(history: int) -> int:
+    """Return how long prompts may be unless it is said: a history holds up to `2 * history - 1` past observations."""
+    past = max(0, 2 * history - 1)
+    return min(PROMPT_TOKENS + MORE_PROMPT_TOKENS * past, MOST_PROMPT_TOKENS)
