@@ -322,7 +322,7 @@ class DQN(LanguageAgent, SB3DQN):
         """
         if not self.replay_buffer.kept:
             raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
-        if not hasattr(self, "_logger"):
+        if getattr(self, "_logger", None) is None:  # SB3 makes one when a training begins
             self._logger = Logger(folder=None, output_formats=[])
         assert isinstance(self.train_freq, TrainFreq)
         steps = max(self.target_update_interval // self.n_envs, 1)
@@ -377,7 +377,7 @@ class DQN(LanguageAgent, SB3DQN):
         if dones is not None:
             self.exploration.ended(dones, self._exploration)
 
-    def _values_to_explore(self, prompts: Tensor) -> npt.NDArray[Any]:
+    def _values_to_explore(self, prompts: Any) -> npt.NDArray[Any]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
         with torch.no_grad():
             values = self.q_net(prompts)[None] if self.ensemble is None else self.ensemble(prompts)

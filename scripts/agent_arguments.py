@@ -29,8 +29,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         assert config.n_envs is not None
         arguments["batch_size"] = _batch_size(config.n_envs)
     if config.agent == "dqn":
-        names = ("priority_exponent", "hindsight", "margin_coef")
-        arguments |= {name: getattr(config, name) for name in names}
+        arguments |= {name: getattr(config, name) for name in ("priority_exponent", "hindsight", "margin_coef")}
     if config.agent in VALUE_LEARNERS:
         arguments["exploration"] = _exploration(config)
     given = {name: value for name, value in arguments.items() if value is not None}
