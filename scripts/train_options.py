@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,8 +251,6 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
                 self._check(group, field.name, field.default)
         if self.gamma is not None and self.gamma > 1:
             raise ConfigurationError(f"--gamma is {self.gamma}, but must be at most 1.")
-        if self.steps == 0 and not self.clones:
-            raise ConfigurationError("--steps is 0, but must be at least 1 where nothing is cloned.")
         if self.group_size is not None and self.agent != "grpo":
             raise ConfigurationError(f"--group-size is an option of grpo, not of {self.agent}.")
         if self.value_warmup_steps and self.agent == "grpo":
@@ -266,8 +265,9 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
         value = getattr(self, name)
         if value is None or value == default:
             return
-        if name in group._least and value < group._least[name]:
-            raise ConfigurationError(f"{_option(name)} is {value}, but must be at least {group._least[name]}.")
+        least = 1 if name == "steps" and not self.clones else group._least.get(name, -math.inf)
+        if isinstance(value, int | float) and value < least:
+            raise ConfigurationError(f"{_option(name)} is {value}, but must be at least {least}.")
         if name in group._positive and value <= 0:
             raise ConfigurationError(f"{_option(name)} is {value}, but must be positive.")
         if self.agent not in group._agents:
@@ -316,6 +316,8 @@ def _option(name: str) -> str:
 
 
 def _list(agents: tuple[str, ...]) -> str:
+    if agents == POLICY_GRADIENTS:
+        return "policy gradients"
     *first, last = agents
     return f"{', '.join(first)} and {last}" if first else last
 

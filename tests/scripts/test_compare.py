@@ -141,7 +141,7 @@ def test_the_command_is_the_one_that_was_given() -> None:
     assert command() == "heed train --env BabyAI-GoToLocal-v0 --seed 3"
     assert command(seed=3, run_dir=Path("x"), save_every=5) == "heed train --env BabyAI-GoToLocal-v0 --seed 3"
     assert command(agent="dqn", compiled=True, steps=500, model="my models/m") == (
-        "heed train --env BabyAI-GoToLocal-v0 --agent dqn --model 'my models/m' --compiled --steps 500 --seed 3"
+        "heed train --env BabyAI-GoToLocal-v0 --agent dqn --steps 500 --model 'my models/m' --compiled --seed 3"
     )
     # What follows from another option is not given.
     config = TrainConfig(history=4, agent="dqn").resolved()
