@@ -9,16 +9,18 @@ command, the corpus's numbers and the scores on observations that were held out.
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.scripts.corpus import MOST_PAST, SEEN_PAIRS, Scene
 from heed.scripts.errors import ConfigurationError, as_sentence
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 PAD, END = "<pad>", "<eos>"
+IGNORED = -100
+"""The label of tokens that the loss leaves out, as in transformers."""
+ALIKE = 16
+"""Batches whose texts are sorted by length together, so that little is padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +40,7 @@ class PretrainConfig:
 
     out: Path
     """Folder for config.json, model.safetensors, tokenizer.json and card.json."""
-    steps: int = 10_000
+    steps: int = 30_000
     """Updates."""
     batch_size: int = 32
     """Documents in an update."""
@@ -71,25 +77,28 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     from rich.progress import track
 
     from heed.policies.tiny import new_model
-    from heed.scripts.corpus import collect_observations, documents
+    from heed.scripts.corpus import UNSEEN_PAIRS, collect_scenes, documents
 
     began = time.monotonic()
-    observations = collect_observations(per_level=config.per_level, seed=config.seed)
+    scenes = collect_scenes(per_level=config.per_level, seed=config.seed)
     generator = random.Random(config.seed)
-    generator.shuffle(observations)
-    held_out, training = observations[: config.held_out], observations[config.held_out :]
+    generator.shuffle(scenes)
+    held_out, training = scenes[: config.held_out], scenes[config.held_out :]
     if len(training) < config.held_out:
-        raise ConfigurationError(f"There are only {len(observations)} observations: lower --held-out.")
+        raise ConfigurationError(f"There are only {len(scenes)} different observations: lower --held-out.")
 
     stream = documents(training, questions=config.questions, generator=generator)
     tokenizer = train_tokenizer(islice(stream, 20_000))
+    batches = _batches(tokenizer, stream, config.batch_size)
     model = new_model(len(tokenizer), seed=config.seed, tied=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
+    trained_tokens = 0
     for step in track(range(config.steps), "pretraining"):
         warm, left = min(1.0, (step + 1) / 200), 1 - step / config.steps
         optimizer.param_groups[0]["lr"] = config.learning_rate * warm * max(0.02, left)
-        tokens, labels = _batch(tokenizer, list(islice(stream, config.batch_size)))
+        tokens, labels = next(batches)
+        trained_tokens += int((labels != -100).sum())
         loss = model(input_ids=tokens, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
@@ -97,10 +106,15 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         optimizer.step()
 
     untie_actions(model, tokenizer, seed=config.seed)
-    scores = {
-        "loss": held_out_loss(model, tokenizer, held_out, config),
-        "grounding": grounding(model, tokenizer, held_out, seed=config.seed + 1),
-        "grounding_of_things_in_sight": grounding(model, tokenizer, held_out, seed=config.seed + 1, in_sight_only=True),
+    loss_held_out = held_out_loss(model, tokenizer, held_out, config)
+    asked: dict[str, dict[str, Any]] = {
+        "grounding": {},
+        "grounding_of_things_in_sight": {"in_sight_only": True},
+        "grounding_of_unseen_combinations": {"in_sight_only": True, "pairs": UNSEEN_PAIRS},
+        "grounding_in_transcripts": {"past": MOST_PAST},
+    }
+    scores = {"loss": loss_held_out, "perplexity": math.exp(loss_held_out)} | {
+        name: grounding(model, tokenizer, held_out, seed=config.seed + 1, **options) for name, options in asked.items()
     }
     model.save_pretrained(config.out)
     tokenizer.save_pretrained(config.out)
@@ -110,6 +124,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         "config": {name: value for name, value in asdict(config).items() if name != "out"},
         "observations": len(training),
         "held_out_observations": len(held_out),
+        "trained_tokens": trained_tokens,
         "vocabulary": len(tokenizer),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "scores": {name: round(score, 4) for name, score in scores.items()},
@@ -170,34 +185,45 @@ def untie_actions(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *
 
 
 def held_out_loss(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: Sequence[str], config: PretrainConfig
+    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, held_out: Sequence[Scene], config: PretrainConfig
 ) -> float:
-    """Return the mean loss in nats per token over documents about held-out observations."""
+    """Return the mean loss in nats per token over documents about held-out scenes."""
     import torch
 
     from heed.scripts.corpus import documents
 
     stream = documents(held_out, questions=config.questions, generator=random.Random(config.seed + 1))
     model.eval()
-    losses = []
+    losses, counts = [], []
     with torch.no_grad():
-        for _ in range(16):
-            tokens, labels = _batch(tokenizer, list(islice(stream, config.batch_size)))
-            losses.append(float(model(input_ids=tokens, labels=labels).loss))
-    return sum(losses) / len(losses)
+        for tokens, labels in islice(_batches(tokenizer, stream, config.batch_size), 32):
+            counts.append(int((labels[:, 1:] != IGNORED).sum()))
+            losses.append(float(model(input_ids=tokens, labels=labels).loss) * counts[-1])
+    return sum(losses) / sum(counts)
 
 
 def grounding(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    observations: Sequence[str],
+    scenes: Sequence[Scene],
     *,
     seed: int,
     in_sight_only: bool = False,
+    pairs: Sequence[str] | None = None,
+    past: int = 0,
 ) -> float:
-    """Return the share of questions, one an observation, to which the model's likeliest answer is right.
+    """Return the share of questions, one a scene, to which the model's likeliest answer is right.
 
     An answer is right if it names the place of the thing that the question names, in any order of its words.
+
+    Args:
+        model: a causal language model.
+        tokenizer: of the model.
+        scenes: what is asked about.
+        seed: of the questions.
+        in_sight_only: leave out questions about what cannot be seen.
+        pairs: ask only about these, by their full names; by default as the corpus does.
+        past: observations that are shown before the one that is asked about.
     """
     import torch
 
@@ -207,11 +233,11 @@ def grounding(
     end = tokenizer.encode("\n")[0]
     right = total = 0
     model.eval()
-    for observation in observations:
-        question = ask(observation, generator)
-        if in_sight_only and question.place == ABSENT:
+    for scene in scenes:
+        question = ask(scene.observation, generator, pairs=pairs or SEEN_PAIRS)
+        if (in_sight_only and question.place == ABSENT) or (pairs and question.thing not in pairs):
             continue
-        tokens = tokenizer.encode(f" {observation}\n {question.text}\n")
+        tokens = tokenizer.encode(f" {scene.transcript(past)}\n {question.text}\n")
         asked = len(tokens)
         with torch.no_grad():
             while len(tokens) < asked + 5 and (not tokens[asked:] or tokens[-1] != end):
@@ -232,17 +258,29 @@ def _command(config: PretrainConfig) -> str:
     return " ".join(["heed pretrain", *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
 
 
-def _batch(tokenizer: PreTrainedTokenizerFast, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return token ids and labels, (B, L): padding has the label -100, which the loss leaves out."""
+def _batches(
+    tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], size: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Yield token ids and labels, (B, L) each, of `size` texts of about the same length.
+
+    Neither padding nor what the agent did is to be foretold: their labels are `IGNORED`.
+    """
     import torch
 
-    rows = [tokenizer.encode(text) for text in texts]
-    length = max(len(row) for row in rows)
-    tokens = torch.zeros(len(rows), length, dtype=torch.long)
-    labels = torch.full((len(rows), length), -100)
-    for index, row in enumerate(rows):
-        tokens[index, : len(row)] = labels[index, : len(row)] = torch.tensor(row)
-    return tokens, labels
+    from heed.envs.babyai import ACTION_TEXTS
+
+    actions = torch.tensor([tokenizer.encode(f" {text}")[0] for text in ACTION_TEXTS])
+    generator = random.Random(size)
+    while True:
+        rows = sorted((tokenizer.encode(text) for text in islice(texts, size * ALIKE)), key=len)
+        groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+        generator.shuffle(groups)  # long and short batches in turn
+        for group in groups:
+            tokens = torch.zeros(len(group), len(group[-1]), dtype=torch.long)
+            labels = torch.full_like(tokens, IGNORED)
+            for index, row in enumerate(group):
+                tokens[index, : len(row)] = labels[index, : len(row)] = torch.tensor(row)
+            yield tokens, labels.masked_fill(torch.isin(labels, actions), IGNORED)
 
 
 def main(arguments: list[str] | None = None) -> None:
