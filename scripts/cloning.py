@@ -11,6 +11,7 @@ from heed.scripts.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from heed.agents import LanguageAgent, QLearning
     from heed.agents.imitation import Cloned, Cloning, Epoch
     from heed.agents.policy_gradient import PolicyGradient
     from heed.envs.demonstrations import Demonstration
@@ -42,6 +43,34 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if config.demonstrations is None:
         return ()
     return read_demonstrations(config.demonstrations, action_texts=texts).episodes
+
+
+def learn_from_demonstrations(
+    agent: LanguageAgent | QLearning,
+    demonstrations: Sequence[Demonstration],
+    config: TrainConfig,
+    run: RunFolder,
+    console: Console,
+) -> None:
+    """Let a policy gradient clone the demonstrations, or DQN keep them and learn from them, before the first step.
+
+    Raises:
+        SystemExit: on Ctrl-C while it clones, after a sentence.
+    """
+    from heed.agents import DQN
+    from heed.agents.policy_gradient import PolicyGradient
+
+    if isinstance(agent, PolicyGradient) and config.clones:
+        try:
+            clone_into(agent, demonstrations, config, run, console)
+        except KeyboardInterrupt:
+            console.print(f"Stopped while cloning: nothing is saved yet. Remove {run.path} to begin again.")
+            raise SystemExit(130) from None
+        # From here on the run can be resumed, and the clone is one of its checkpoints.
+        agent.save(run.checkpoint_path(0))
+    if isinstance(agent, DQN) and demonstrations:
+        agent.add_demonstrations(demonstrations, history=config.history)
+        agent.pretrain(config.pretraining_updates)
 
 
 def clone_into(

@@ -38,9 +38,7 @@ def train(config: TrainConfig) -> None:
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
-    from heed.agents import DQN
-    from heed.agents.policy_gradient import PolicyGradient
-    from heed.scripts.cloning import clone_into, read_for
+    from heed.scripts.cloning import learn_from_demonstrations, read_for
     from heed.scripts.evaluate import EvaluateConfig, evaluate_run
     from heed.scripts.progress import Checkpointing, LogIntrinsicReward, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
@@ -63,19 +61,13 @@ def train(config: TrainConfig) -> None:
         f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
-    if config.clones and not config.resume:
-        assert isinstance(agent, PolicyGradient)
-        clone_into(agent, demonstrations, config, run, console)
-        # From here on the run can be resumed, and the clone is one of its checkpoints.
-        agent.save(run.checkpoint_path(0))
-    if isinstance(agent, DQN) and demonstrations:
-        agent.add_demonstrations(demonstrations, history=config.history)
-        agent.pretrain(config.pretraining_updates)
     log_bonus = [LogIntrinsicReward()] if config.intrinsic else []
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
     try:
+        if not config.resume:
+            learn_from_demonstrations(agent, demonstrations, config, run, console)
         with StopOnSignal() as stop:
             if agent.num_timesteps < config.steps:
                 agent.learn(

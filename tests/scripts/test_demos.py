@@ -13,7 +13,7 @@ import pytest
 
 from heed.agents import load
 from heed.envs.demonstrations import Demonstrations, read_demonstrations
-from heed.scripts import demos
+from heed.scripts import cloning, demos
 from heed.scripts import train as train_module
 from heed.scripts.run_folder import RunFolder
 
@@ -154,15 +154,16 @@ def test_a_run_clones_trains_and_resumes_from_the_clone_as_if_nothing_had_happen
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train_module.main([*FEW, *options, "--steps", "512", "--run-dir", str(whole)])
     assert "Cloned 36 episodes" in told(capsys)
-    (cloning,) = json.loads((whole / "cloning.json").read_text())["rounds"]
-    assert cloning["cloned"]["validation_episodes"] == 4
-    assert len(cloning["cloned"]["epochs"]) == 2
-    saved = [load(path) for path in sorted(RunFolder(whole).checkpoints.iterdir())]
+    (only,) = json.loads((whole / "cloning.json").read_text())["rounds"]
+    assert only["cloned"]["validation_episodes"] == 4
+    assert len(only["cloned"]["epochs"]) == 2
+    saved: list[Any] = [load(path) for path in sorted(RunFolder(whole).checkpoints.iterdir())]
     assert [agent.num_timesteps for agent in saved] == [0, 256, 512]
     words = {"instruction": ["go to the red ball"], "observation": ["red ball 2 ahead"]}
     chances = [agent.action_probabilities(words).tolist() for agent in saved]
     assert chances[0] == chances[1] != chances[2]
-    assert "train/reference_kl" in RunFolder(whole).read_curve()[-1]
+    for name, tensor in saved[2].reference.state_dict().items():
+        assert tensor.equal(saved[0].policy.state_dict()[name]), name
 
     # As if it had been killed within the warm-up; the demonstrations are needed no more.
     for kept in (0, 1):
@@ -185,6 +186,19 @@ def test_zero_steps_only_clone_and_more_can_follow(file: Path, tmp_path: Path) -
     assert (evaluation["episodes"], evaluation["trained_steps"]) == (3, 0)
     train_module.main(["--run-dir", str(folder), "--resume", "--steps", "256", "--eval-episodes", "0"])
     assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 256
+
+
+def test_ctrl_c_while_cloning_is_told(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cloning, "clone_into", interrupted)
+    with pytest.raises(SystemExit) as stop:
+        train_module.main([*FEW, "--demonstrations", str(file), "--run-dir", str(tmp_path / "run")])
+    assert stop.value.code == 130
+    assert "Stopped while cloning: nothing is saved yet" in told(capsys)
 
 
 def test_dagger_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
