@@ -101,12 +101,12 @@ class DQN(LanguageAgent, SB3DQN):
         learning_rate: float | Schedule = LinearSchedule(5e-4, 5e-5, 1.0),  # noqa: B008 - holds no state
         buffer_size: int = 50_000,
         learning_starts: int = 1_000,
-        batch_size: int = 256,
+        batch_size: int = 64,
         tau: float = 1.0,
         gamma: float = 0.95,
         train_freq: int = 1,
-        gradient_steps: int = 1,
-        n_steps: int = 3,
+        gradient_steps: int = 4,
+        n_steps: int = 5,
         double: bool = True,
         priority_exponent: float = 0.0,
         importance_exponent: float = 0.4,
@@ -115,7 +115,7 @@ class DQN(LanguageAgent, SB3DQN):
         margin: float = 0.8,
         demonstration_bonus: float = 1.0,
         target_update_interval: int = 1_000,
-        exploration_fraction: float = 0.5,
+        exploration_fraction: float = 0.3,
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
         exploration: Exploration | None = None,
@@ -322,11 +322,11 @@ class DQN(LanguageAgent, SB3DQN):
         """
         if not self.replay_buffer.kept:
             raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
-        if getattr(self, "_logger", None) is None:  # SB3 makes one when a training begins
-            self._logger = Logger(folder=None, output_formats=[])
-        assert isinstance(self.train_freq, TrainFreq)
+        if not self._custom_logger and self.num_timesteps == 0:
+            self._logger = Logger(folder=None, output_formats=[])  # `learn` makes the real one
+        train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
         steps = max(self.target_update_interval // self.n_envs, 1)
-        interval = max(steps * self.gradient_steps // self.train_freq.frequency, 1)
+        interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
         for done in range(0, updates, interval):
             self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
             polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)

@@ -9,10 +9,14 @@ from typing import Any
 from heed.agents import AGENTS, PPO
 from heed.agents.exploration import STRATEGIES, Exploration
 from heed.agents.schedules import SCHEDULES
+from heed.envs.contract import ContractError, fulfilled_instructions_of
+from heed.envs.make import make_env
 from heed.scripts.train_options import LANGUAGE_AGENTS, POLICY_GRADIENTS, VALUE_LEARNERS, TrainConfig
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
+DEFAULT_HINDSIGHT = 4
+"""Instructions that DQN relabels an episode with, where the environment tells which it fulfilled."""
 MODEL_OPTIONS = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
 
 
@@ -29,7 +33,8 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         assert config.n_envs is not None
         arguments["batch_size"] = _batch_size(config.n_envs)
     if config.agent == "dqn":
-        arguments |= {name: getattr(config, name) for name in ("priority_exponent", "hindsight", "margin_coef")}
+        arguments |= {name: getattr(config, name) for name in ("priority_exponent", "margin_coef")}
+        arguments["hindsight"] = _default_hindsight(config.env) if config.hindsight is None else config.hindsight
     if config.agent in VALUE_LEARNERS:
         arguments["exploration"] = _exploration(config)
     given = {name: value for name, value in arguments.items() if value is not None}
@@ -64,6 +69,18 @@ def _ent_coef(config: TrainConfig) -> Any:
     if config.ent_coef_end is None:
         return start
     return SCHEDULES["linear"](_default(config, "ent_coef") if start is None else start, config.ent_coef_end)
+
+
+def _default_hindsight(env_id: str) -> int:
+    """Return how many instructions an episode is relabelled with: none where the environment does not tell."""
+    env = make_env(env_id)
+    try:
+        fulfilled_instructions_of(env)
+    except ContractError:
+        return 0
+    finally:
+        env.close()
+    return DEFAULT_HINDSIGHT
 
 
 def _exploration(config: TrainConfig) -> Exploration:

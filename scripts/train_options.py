@@ -21,7 +21,7 @@ VALUE_LEARNERS = ("dqn", "q-learning")
 LANGUAGE_AGENTS = (*POLICY_GRADIENTS, "dqn")
 ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
 
-DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 40_000, "q-learning": 100_000}
+DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 24_000, "q-learning": 100_000}
 DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
 DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16, "q-learning": 1}
@@ -76,7 +76,7 @@ class RunOptions:
     agent: Literal["ppo", "a2c", "reinforce", "grpo", "dqn", "q-learning"] = "ppo"
     """Algorithm; q-learning has a table instead of a language model, for environments of few states."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000, 40000 for dqn, 100000 for q-learning); 0 only clones
+    """Environment steps to train for (default: 150000, 24000 for dqn, 100000 for q-learning); 0 only clones
     --demonstrations."""
     n_envs: int | None = None
     """Environments side by side (default: 32, 16 for dqn, 1 for q-learning)."""
@@ -206,8 +206,8 @@ class DeepQOptions:
     priority_exponent: float | None = None
     """Draw dqn's transitions by their TD errors to this power: prioritized replay (default: the agent's; 0 evenly)."""
     hindsight: int | None = None
-    """With how many of the other instructions that it fulfilled dqn learns from an episode again (default: the
-    agent's; 0 for none). The environment must tell what was fulfilled, as BabyAI's levels do."""
+    """With how many of the other instructions that it fulfilled dqn learns from an episode again (default: 4 where the
+    environment tells what was fulfilled, as BabyAI's levels do, else 0)."""
     margin_coef: float | None = None
     """Weight of dqn's large-margin loss on --demonstrations, which stay in its replay buffer (default: 0)."""
     pretraining_updates: int = 0

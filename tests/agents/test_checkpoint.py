@@ -19,7 +19,7 @@ from heed.envs.make import make
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
     PPO: {"n_steps": 8, "batch_size": 16, "n_epochs": 2},
-    DQN: {"learning_starts": 16, "buffer_size": 200, "batch_size": 16},
+    DQN: {"learning_starts": 16, "buffer_size": 200, "batch_size": 16, "gradient_steps": 1},
 }
 AGENTS = [PPO, DQN]
 

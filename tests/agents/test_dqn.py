@@ -23,7 +23,14 @@ WORDS: Any = {"instruction": ["go to the red ball"] * 2, "observation": ["red ba
 
 
 def make_agent(**arguments: Any) -> DQN:
-    options: dict[str, Any] = {"learning_starts": 8, "buffer_size": 200, "batch_size": 8, "n_steps": 1, "seed": 0}
+    options: dict[str, Any] = {
+        "learning_starts": 8,
+        "buffer_size": 200,
+        "batch_size": 8,
+        "n_steps": 1,
+        "seed": 0,
+        "gradient_steps": 1,
+    }
     return DQN(env=make(LEVEL, n_envs=2, seed=0), **{**options, **arguments})
 
 

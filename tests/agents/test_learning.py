@@ -21,6 +21,7 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
         "buffer_size": 2000,
         "batch_size": 64,
         "target_update_interval": 64,
+        "gradient_steps": 1,
         "learning_rate": 1e-3,
     },
 }

@@ -35,7 +35,13 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> str:
 def make_agent(kind: type[PPO | DQN], **policy_kwargs: Any) -> PPO | DQN:
     options: dict[type[PPO | DQN], dict[str, Any]] = {
         PPO: {"n_steps": 16, "batch_size": 32, "n_epochs": 2},
-        DQN: {"learning_starts": 32, "buffer_size": 256, "batch_size": 32, "target_update_interval": 32},
+        DQN: {
+            "learning_starts": 32,
+            "buffer_size": 256,
+            "batch_size": 32,
+            "target_update_interval": 32,
+            "gradient_steps": 1,
+        },
     }
     policy_kwargs = {"max_prompt_tokens": 64, **policy_kwargs}
     return kind(env=make_buttons(4), seed=0, policy_kwargs=policy_kwargs, **options[kind])
