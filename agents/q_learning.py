@@ -175,16 +175,18 @@ class QLearning(LanguageAgent):
 
     def _update(self, row: int, action: int, reward: float, following: State | None, alpha: float, heads: Any) -> None:
         """Move one entry of the table, and of the strategy's `heads`, towards its target; None ends the episode."""
-        target, targets = reward, np.full(len(self.table.heads), reward)
-        if following is not None:
-            next_row = self.table.row(following)
-            target += self.gamma * float(self.table.values[next_row].max())
-            next_values = self.table.heads[:, next_row]
+        next_row = None if following is None else self.table.row(following)
+        values = self.table.values
+        target = reward if next_row is None else reward + self.gamma * max(values[next_row].tolist())
+        values[row, action] += alpha * (target - values[row, action])
+        if not self.exploration.heads:
+            return
+        own = self.table.heads
+        targets = np.full(len(own), reward)
+        if next_row is not None:
             bonus = self.exploration.bonus([next_row], self.exploration_rate)
-            targets += self.gamma * (next_values if bonus is None else next_values + bonus).max(axis=1, initial=-np.inf)
-        self.table.values[row, action] += alpha * (target - self.table.values[row, action])
-        own = self.table.heads[heads, row, action]
-        self.table.heads[heads, row, action] = own + alpha * (targets[heads] - own)
+            targets += self.gamma * (own[:, next_row] if bonus is None else own[:, next_row] + bonus).max(axis=1)
+        own[heads, row, action] += alpha * (targets[heads] - own[heads, row, action])
 
     def _log(self) -> None:
         assert self.ep_info_buffer is not None

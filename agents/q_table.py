@@ -67,6 +67,8 @@ class QTable:
 
     def look_up(self, rows: Sequence[int]) -> tuple[Array, Array]:
         """Return the agent's values, (B, A), and the strategy's, (H, B, A); of row -1 what new states begin with."""
+        if min(rows) >= 0:
+            return self._values[rows], self._heads[:, rows]
         known = np.array(rows) >= 0
         values = np.full((len(rows), self._values.shape[1]), self.initial_value)
         heads = np.full((len(self._heads), *values.shape), self.initial_value)

@@ -137,7 +137,9 @@ def greedy_probabilities(values: Values) -> npt.NDArray[np.float64]:
 def greedy_actions(values: Values, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return a best action, (B,), for each row of values (B, A); nothing is drawn where there is only one."""
     actions: npt.NDArray[np.int64] = values.argmax(axis=1)
-    best = values == values.max(axis=1, keepdims=True)
-    for row in np.flatnonzero(best.sum(axis=1) > 1):
-        actions[row] = generator.choice(np.flatnonzero(best[row]))
+    for row, entries in enumerate(values.tolist()):  # lists: rows are short, and arrays slow to take up
+        best = max(entries)
+        equals = [index for index, value in enumerate(entries) if value == best]
+        if len(equals) > 1:
+            actions[row] = equals[int(generator.integers(len(equals)))]
     return actions
