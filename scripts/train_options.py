@@ -26,7 +26,7 @@ DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), **dict.fromkeys(VALUE_
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
 DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16, "q-learning": 1}
 DEFAULT_GROUP_SIZE = 8
-DEFAULT_INTRINSIC = {"count": 0.05, "rnd": 0.05}
+DEFAULT_INTRINSIC = {"count": 0.05, "rnd": 1.0}
 """Coefficients of the bonuses, where success gives 1 at most."""
 VALUE_WARMUP = 4096
 """Steps after cloning in which only the value function learns."""
@@ -97,7 +97,7 @@ class RunOptions:
     intrinsic: Literal["count", "rnd"] | None = None
     """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
     intrinsic_coef: float | None = None
-    """Weight of that reward beside the environment's (default: 0.05)."""
+    """Weight of that reward beside the environment's (default: 0.05 for count, 1 for rnd)."""
     processes: int = 1
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
     device: str = "auto"
