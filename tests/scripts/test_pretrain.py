@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -79,7 +79,7 @@ def test_what_is_carried_is_to_be_put_next_to_the_second_thing() -> None:
 def test_sides_are_of_where_the_episode_began(start: str, sides: dict[str, str]) -> None:
     generator = random.Random(0)
     observation = f"red ball 2 left 3 ahead; red ball 3 ahead; wall 4 ahead; start {start}"
-    found = {}
+    found: dict[str, str] = {}
     for _ in range(2000):
         question = corpus.ask(observation, generator)
         for side in corpus.SIDES:
@@ -179,7 +179,7 @@ def test_scenes_are_different_and_the_same_for_the_same_seed() -> None:
 def test_what_the_agent_did_is_not_learnt() -> None:
     tokenizer = load_language_model("heed-tiny").tokenizer
     text = f" {SCENE.transcript(2)}\n where is the red ball\n 2 left 3 ahead\n"
-    (tokens, labels) = next(pretrain._batches(tokenizer, iter([text, " wall 3 ahead\n"]), 2))
+    (tokens, labels) = next(pretrain._batches(cast(Any, tokenizer), iter([text, " wall 3 ahead\n"]), 2))
     left_out = [tokenizer.decode([token]) for token in tokens[1][labels[1] == pretrain.IGNORED]]
     assert left_out == [" turn left", " go forward"]
     kept = labels[0] != pretrain.IGNORED
