@@ -22,7 +22,7 @@ LANGUAGE_AGENTS = (*POLICY_GRADIENTS, "dqn")
 ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
 
 DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 24_000, "q-learning": 100_000}
-DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 0.995), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
+DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 1.0), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
 """DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
 DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 16, "q-learning": 1}
 DEFAULT_GROUP_SIZE = 8
@@ -103,7 +103,7 @@ class RunOptions:
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
     stop_at_success: float | None = None
-    """Stop early when this share of the last 500 episodes succeeded (default: 0.995; dqn goes to the end)."""
+    """Stop early when this share of the last 500 episodes succeeded (default: 1, all of them; dqn goes to the end)."""
     save_every: int = 10_000
     """Steps between checkpoints."""
     keep_checkpoints: int = 2
