@@ -42,8 +42,8 @@ class ValueEnsemble(nn.Module):
         prior_scale: float,
         seed: int,
         width: int = 64,
-        learning_rate: float = 1e-3,
-        target_rate: float = 0.02,
+        learning_rate: float = 3e-3,
+        target_rate: float = 0.05,
     ):
         super().__init__()
         generator = torch.Generator().manual_seed(seed)

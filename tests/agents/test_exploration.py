@@ -1,0 +1,314 @@
+"""Ways to choose actions: probabilities and bounds by hand, and Deep Sea, which chance does not solve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from heed.agents import DQN, QLearning, load
+from heed.agents.exploration import (
+    STRATEGIES,
+    UCB,
+    Boltzmann,
+    EpsilonGreedy,
+    Exploration,
+    Schedule,
+    Thompson,
+    exploration_from_json,
+)
+from heed.agents.exploration.counts import Counts, fingerprint
+from heed.agents.exploration.ensemble import ValueEnsemble
+from heed.agents.exploration.features import TextFeatures, word_ids
+from heed.agents.exploration.strategy import greedy_actions, greedy_probabilities
+from heed.envs import make
+from heed.scripts import train as train_module
+from tests.one_hot import OneHotPolicy
+
+RNG = np.random.default_rng
+
+
+def started(strategy: Any, *, n_actions: int = 3, n_envs: int = 1) -> Any:
+    strategy.begin(n_actions=n_actions, n_envs=n_envs, generator=RNG(0))
+    return strategy
+
+
+# -- schedules and choices, by hand --------------------------------------------------------------------------------
+
+
+def test_schedules_go_from_start_to_end_and_stay() -> None:
+    linear = Schedule(start=1.0, end=0.2, fraction=0.5)
+    assert [linear(left) for left in (1.0, 0.75, 0.5, 0.0)] == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    exponential = Schedule(start=1.0, end=0.01, fraction=1.0, shape="exponential")
+    assert [exponential(left) for left in (1.0, 0.5, 0.0)] == pytest.approx([1.0, 0.1, 0.01])
+    assert Schedule.constant(0.3)(0.123) == 0.3
+
+
+@pytest.mark.parametrize(
+    ("make_it", "sentence"),
+    [
+        (lambda: Schedule(start=-1.0, end=0.0), "must not be negative"),
+        (lambda: Schedule(start=1.0, end=0.0, fraction=0.0), "fraction between 0 and 1"),
+        (lambda: Schedule(start=1.0, end=0.0, shape="exponential"), "never reaches 0"),
+        (lambda: EpsilonGreedy(schedule=Schedule.constant(1.1)), "Epsilon is a probability"),
+        (lambda: UCB(power=0.0), "positive power"),
+        (lambda: Thompson(heads=0), "at least one head"),
+        (lambda: Thompson(mask_probability=0.0), "above 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(make_it: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        make_it()
+
+
+def test_epsilon_greedy_shares_epsilon_among_all_and_the_rest_among_the_best() -> None:
+    values = np.array([[[1.0, 3.0, 2.0], [5.0, 5.0, 0.0]]])
+    probabilities = EpsilonGreedy().probabilities(values, [], 0.3)
+    np.testing.assert_allclose(probabilities, [[0.1, 0.8, 0.1], [0.45, 0.45, 0.1]])
+    drawn = EpsilonGreedy().sample(values.repeat(20_000, axis=1), [], 0.3, RNG(1)).reshape(2, 20_000)
+    for actions, expected in zip(drawn, probabilities, strict=True):
+        np.testing.assert_allclose(np.bincount(actions, minlength=3) / 20_000, expected, atol=0.01)
+
+
+def test_boltzmann_is_the_softmax_of_values_over_the_temperature() -> None:
+    values = np.array([[[0.0, np.log(2.0), np.log(5.0)]]])
+    np.testing.assert_allclose(Boltzmann().probabilities(values, [], 1.0), [[1 / 8, 2 / 8, 5 / 8]])
+    # At half the temperature the odds are squared.
+    np.testing.assert_allclose(Boltzmann().probabilities(values, [], 0.5), [[1 / 30, 4 / 30, 25 / 30]])
+    np.testing.assert_allclose(Boltzmann().probabilities(values, [], 0.0), [[0.0, 0.0, 1.0]])
+    np.testing.assert_allclose(Boltzmann().probabilities(values * 1e6, [], 1.0), [[0.0, 0.0, 1.0]])  # no overflow
+
+
+def test_ucb_takes_the_highest_bound() -> None:
+    ucb = started(UCB(power=0.5))
+    for action, times in enumerate((0, 3, 8)):
+        ucb.acted([7] * times, [action] * times)
+    # c / sqrt(n + 1) is 2/1, 2/2, 2/3.
+    np.testing.assert_allclose(ucb.bonus([7], 2.0), [[2.0, 1.0, 2 / 3]])
+    values = np.array([[[0.0, 1.5, 1.5]]])
+    np.testing.assert_allclose(ucb.probabilities(values, [7], 2.0), [[0.0, 1.0, 0.0]])  # 2, 2.5, 2.17
+    np.testing.assert_allclose(ucb.probabilities(values, [7], 0.0), [[0.0, 0.5, 0.5]])  # without bonus the wrong way
+    np.testing.assert_allclose(ucb.probabilities(values, [8], 2.0), [[0.0, 0.5, 0.5]])  # another state, no counts
+    np.testing.assert_allclose(started(UCB()).bonus([7], 2.0), [[2.0] * 3])  # each begins without counts
+
+
+def test_thompson_follows_one_value_function_through_an_episode() -> None:
+    thompson = started(Thompson(heads=3), n_envs=4)
+    values = np.zeros((3, 4, 3))
+    for head in range(3):
+        values[head, :, head] = 1.0  # each prefers the action of its own number
+    followed = thompson.act(values, [], 0.0, RNG(0))
+    for _ in range(5):
+        thompson.ended(np.array([False, True, False, False]), RNG(3))
+        now = thompson.act(values, [], 0.0, RNG(0))
+        assert now[[0, 2, 3]].tolist() == followed[[0, 2, 3]].tolist()
+    changed = set()
+    generator = RNG(5)
+    for _ in range(20):
+        thompson.ended(np.array([True, False, False, False]), generator)
+        changed.add(int(thompson.act(values, [], 0.0, RNG(0))[0]))
+    assert changed == {0, 1, 2}
+    np.testing.assert_allclose(thompson.probabilities(values, [], 0.0), np.full((4, 3), 1 / 3))
+    np.testing.assert_allclose(thompson.probabilities(values[:2].repeat(2, 0), [], 0.4)[0], [13 / 30, 13 / 30, 4 / 30])
+
+
+def test_bootstrap_masks_choose_who_learns() -> None:
+    thompson = Thompson(heads=4, mask_probability=0.25)
+    masks = thompson.masks(10_000, RNG(0))
+    assert masks is not None
+    assert masks.shape == (4, 10_000)
+    np.testing.assert_allclose(masks.mean(axis=1), 0.25, atol=0.02)
+    assert np.corrcoef(masks)[0, 1] == pytest.approx(0.0, abs=0.05)
+    assert Thompson(heads=4).masks(5, RNG(0)) is None
+
+    agent = QLearning(make("FrozenLake-v1", seed=0), exploration=Thompson(heads=3, prior_scale=1.0), seed=0)
+    row = agent.table.row(("i", "o"))
+    before = agent.table.heads[:, row, 2].copy()
+    assert len(set(before)) == 3  # the priors differ
+    agent._update(row, 2, 1.0, None, 0.5, np.array([True, False, True]))
+    expected = [(before[0] + 1) / 2, before[1], (before[2] + 1) / 2]
+    np.testing.assert_allclose(agent.table.heads[:, row, 2], expected)
+    assert agent.table.values[row, 2] == 0.5
+
+
+def test_ties_are_broken_by_the_generator_and_nothing_is_drawn_without_one() -> None:
+    values = np.array([[1.0, 1.0, 0.0]] * 1000)
+    assert np.bincount(greedy_actions(values, RNG(0))).tolist() == pytest.approx([500, 500], abs=60)
+    generator = RNG(0)
+    assert greedy_actions(np.array([[1.0, 2.0, 0.0]]), generator).tolist() == [1]
+    assert generator.random() == RNG(0).random()
+    np.testing.assert_allclose(greedy_probabilities(np.array([[1.0, 1.0, 0.0]])), [[0.5, 0.5, 0.0]])
+
+
+def test_counts_count_and_come_back() -> None:
+    counts = Counts(2)
+    states = [fingerprint(str(number).encode()) for number in range(100)]
+    assert len(set(states)) == 100
+    counts.add(states, [number % 2 for number in range(100)])
+    counts.add(states[:1], [0])
+    assert counts.of([states[0], states[1], fingerprint(b"other")]).tolist() == [[2, 0], [0, 1], [0, 0]]
+    copy = Counts(2)
+    copy.set_state(counts.get_state())
+    copy.add(states[:1], [1])
+    assert copy.of(states[:2]).tolist() == [[2, 1], [0, 1]]
+    assert len(copy) == 100
+
+
+def test_features_are_whitened_and_know_the_order_of_words() -> None:
+    features = TextFeatures(width=64, generator=torch.Generator().manual_seed(0))
+    texts = [f"row {row}; column {column}" for row in range(6) for column in range(6)]
+    encoded = features(word_ids(texts), observe=True)
+    torch.testing.assert_close(encoded.mean(dim=0), torch.zeros(64), atol=0.05, rtol=0.0)
+    torch.testing.assert_close(encoded.std(dim=0), torch.ones(64), atol=0.1, rtol=0.0)
+    distances = torch.cdist(encoded, encoded) + 1e9 * torch.eye(36)
+    assert distances.min() > 1.0  # all differ, "row 2; column 3" and "row 3; column 2" among them
+    # Padding changes nothing, nor do the texts that stand beside.
+    torch.testing.assert_close(features(word_ids([texts[3], "a much longer text than the other one"]))[0], encoded[3])
+    in_parts = TextFeatures(width=64, generator=torch.Generator().manual_seed(0))
+    for part in range(0, 36, 9):
+        in_parts(word_ids(texts[part : part + 9]), observe=True)
+    torch.testing.assert_close(in_parts(word_ids(texts)), encoded)
+
+
+def test_the_ensemble_learns_the_hand_worked_target_and_keeps_its_priors_apart() -> None:
+    ensemble = ValueEnsemble(heads=2, n_actions=2, prior_scale=1.0, seed=0, learning_rate=1e-2)
+    prompts = torch.tensor([[3, 4, 5, -1], [3, 4, 6, -1], [3, 9, 9, 9]])
+    ensemble(prompts, observe=True)
+    before = ensemble(prompts)
+    assert (before[0] - before[1]).abs().min() > 1e-4
+    rewards, actions = torch.tensor([[1.0], [0.5]]), torch.tensor([[0], [1]])
+    bonus = torch.tensor([[0.0, 0.0], [2.0, 1.0]])
+    next_prompts, discounts = prompts[[2, 2]], torch.tensor([[0.0], [0.5]])
+    with torch.no_grad():
+        best = (ensemble(prompts[2:]) + bonus[1]).amax(dim=2)[:, 0]
+    ensemble.target_rate = 0.0  # the target stands still, so what is learned towards is known
+    masks = torch.tensor([[True, True], [False, True]])
+    for _ in range(400):
+        ensemble.update(prompts[:2], actions, rewards, next_prompts, discounts, bonus, masks)
+    after = ensemble(prompts).detach()
+    # The episode is over after the first; the second is worth 0.5 + 0.5 (Q + bonus) of the best action there.
+    assert float(after[0, 0, 0]) == pytest.approx(1.0, abs=0.02)
+    torch.testing.assert_close(after[:, 1, 1], 0.5 + 0.5 * best, atol=0.02, rtol=0.0)
+    assert abs(float(after[1, 0, 0]) - 1.0) > 0.02  # the second head was not to learn it
+
+
+# -- what they are for ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ucb_and_thompson_find_what_epsilon_greedy_and_boltzmann_miss(seed: int) -> None:
+    """Of 1024 sequences of levers one leads to the treasure; 500 dives by chance find it four times in ten at most."""
+    found = {}
+    strategies = [EpsilonGreedy(), Boltzmann(schedule=Schedule(start=0.1, end=0.01)), UCB(), Thompson()]
+    for strategy in strategies:
+        env = make("Heed/DeepSea-v0", seed=seed, size=10)
+        agent = QLearning(env, exploration=strategy, gamma=0.99, stats_window_size=50, seed=seed)
+        agent.learn(5_000)
+        found[strategy.name] = float(np.mean(agent.ep_success_buffer or []))
+    assert found["ucb"] > 0.85
+    assert found["thompson"] > 0.85
+    assert found["epsilon-greedy"] < 0.1
+    assert found["boltzmann"] < 0.1
+
+
+def test_boltzmann_keeps_away_from_the_cliff_where_epsilon_greedy_falls() -> None:
+    returns = {}
+    for strategy in (EpsilonGreedy(schedule=Schedule.constant(0.1)), Boltzmann(schedule=Schedule.constant(0.5))):
+        agent = QLearning(make("CliffWalking-v1", seed=0), exploration=strategy, gamma=1.0, seed=0)
+        agent.learn(8_000)
+        returns[strategy.name] = np.mean([episode["r"] for episode in agent.ep_info_buffer or []])
+    assert returns["boltzmann"] > -20  # the shortest way takes 13 steps
+    assert returns["epsilon-greedy"] < -35
+
+
+def dqn(strategy: Exploration, *, seed: int = 0, size: int = 8, **options: Any) -> DQN:
+    arguments: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "learning_starts": 100,
+        "batch_size": 128,
+        "gradient_steps": 2,
+        "target_update_interval": 100,
+        "gamma": 0.99,
+        "stats_window_size": 50,
+        **options,
+    }
+    env = make("Heed/DeepSea-v0", n_envs=8, seed=seed, size=size)
+    return DQN(OneHotPolicy, env, exploration=strategy, seed=seed, **arguments)
+
+
+@pytest.mark.parametrize("strategy", [UCB(), Thompson()], ids=["ucb", "thompson"])
+def test_dqn_finds_with_them_what_it_misses_without(strategy: Exploration) -> None:
+    """Of 256 sequences one; chance would come upon it in some of the 400 dives, but not come back to it so soon."""
+    agent = dqn(strategy)
+    agent.learn(4_800)
+    without = dqn(EpsilonGreedy())
+    without.learn(4_800)
+    assert np.mean(agent.ep_success_buffer or []) > 0.7
+    assert np.mean(without.ep_success_buffer or []) < 0.3
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_a_deep_training_goes_on_from_a_checkpoint_exactly(name: str, tmp_path: Path) -> None:
+    def begin() -> DQN:
+        strategy = STRATEGIES[name]()
+        options: dict[str, Any] = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8, "n_steps": 2}
+        return DQN(env=make("FrozenLake-v1", n_envs=4, seed=1), exploration=strategy, seed=1, **options)
+
+    whole = begin()
+    whole.learn(48)
+    whole.save(tmp_path / "agent")
+    whole.learn(48, reset_num_timesteps=False)
+    resumed = load(tmp_path / "agent", env=make("FrozenLake-v1", n_envs=4, seed=1))
+    assert isinstance(resumed, DQN)
+    assert resumed.exploration.as_json() == whole.exploration.as_json()
+    resumed.learn(48, reset_num_timesteps=False)
+    for key, tensor in whole.policy.state_dict().items():
+        assert torch.equal(tensor, resumed.policy.state_dict()[key]), key
+    assert (whole.ensemble is None) == (name in ("epsilon-greedy", "boltzmann"))
+    if whole.ensemble is not None:
+        assert resumed.ensemble is not None
+        for key, tensor in whole.ensemble.get_state().items():
+            assert torch.equal(tensor, resumed.ensemble.get_state()[key]), key
+    words = {"instruction": ["go"] * 2, "observation": ["ice", "hole"]}
+    probabilities = whole.action_probabilities(words)
+    np.testing.assert_array_equal(probabilities, resumed.action_probabilities(words))
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert whole.predict(words)[0].shape == (2,)
+
+
+@pytest.mark.parametrize("name", list(STRATEGIES))
+def test_strategies_come_back_from_json_and_are_not_shared(name: str) -> None:
+    strategy = STRATEGIES[name](schedule=Schedule(start=0.5, end=0.25, fraction=0.75))
+    assert exploration_from_json(strategy.as_json()) == strategy
+    agents = [QLearning(make("FrozenLake-v1", seed=0), exploration=strategy, seed=seed) for seed in (0, 0, 1)]
+    for agent in agents:
+        agent.learn(200)
+        assert agent.exploration is not strategy
+    np.testing.assert_array_equal(agents[0].table.values, agents[1].table.values)
+    assert agents[0].table.values.shape != agents[2].table.values.shape or not np.array_equal(
+        agents[0].table.values, agents[2].table.values
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--exploration", "ucb"], "--exploration is an option of dqn and q-learning, not of ppo"),
+        (["--exploration-end", "0.1"], "--exploration-end is an option of dqn and q-learning, not of ppo"),
+        (["--agent", "dqn", "--exploration-end", "-0.1"], "--exploration-end is -0.1, but must not be negative"),
+        (["--agent", "dqn", "--exploration-start", "1.5"], "Epsilon is a probability"),
+        (["--intrinsic-coef", "1"], "--intrinsic-coef is the weight of --intrinsic"),
+        (["--intrinsic", "rnd", "--intrinsic-coef", "-1"], "--intrinsic-coef is -1.0, but must not be negative"),
+    ],
+)
+def test_options_that_do_not_go_together_are_told_before_anything_is_written(
+    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        train_module.main(["--env", "FrozenLake-v1", "--run-dir", str(folder), *arguments])
+    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
+    assert not folder.exists()
