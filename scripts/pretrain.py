@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.corpus import MOST_PAST, SEEN_PAIRS, Scene
 from heed.scripts.errors import ConfigurationError, as_sentence
 
 if TYPE_CHECKING:
     import torch
     from transformers import LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+    from heed.scripts.corpus import Scene
 
 PAD, END = "<pad>", "<eos>"
 IGNORED = -100
@@ -77,7 +78,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     from rich.progress import track
 
     from heed.policies.tiny import new_model
-    from heed.scripts.corpus import UNSEEN_PAIRS, collect_scenes, documents
+    from heed.scripts.corpus import MOST_PAST, UNSEEN_PAIRS, collect_scenes, documents
 
     began = time.monotonic()
     scenes = collect_scenes(per_level=config.per_level, seed=config.seed)
@@ -227,7 +228,7 @@ def grounding(
     """
     import torch
 
-    from heed.scripts.corpus import ABSENT, ask
+    from heed.scripts.corpus import ABSENT, SEEN_PAIRS, ask
 
     generator = random.Random(seed)
     end = tokenizer.encode("\n")[0]

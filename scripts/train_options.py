@@ -316,10 +316,8 @@ def _option(name: str) -> str:
 
 
 def _list(agents: tuple[str, ...]) -> str:
-    if agents == POLICY_GRADIENTS:
-        return "policy gradients"
-    *first, last = agents
-    return f"{', '.join(first)} and {last}" if first else last
+    names = {POLICY_GRADIENTS: "policy gradients", LANGUAGE_AGENTS: "language models"}
+    return names.get(agents) or " and ".join(agents)
 
 
 def _as_file_name(env_id: str) -> str:

@@ -230,6 +230,7 @@ def dqn(strategy: Exploration, *, seed: int = 0, size: int = 8, **options: Any) 
         "learning_starts": 100,
         "batch_size": 128,
         "gradient_steps": 2,
+        "n_steps": 1,
         "target_update_interval": 100,
         "gamma": 0.99,
         "stats_window_size": 50,
@@ -241,11 +242,11 @@ def dqn(strategy: Exploration, *, seed: int = 0, size: int = 8, **options: Any) 
 
 @pytest.mark.parametrize("strategy", [UCB(), Thompson()], ids=["ucb", "thompson"])
 def test_dqn_finds_with_them_what_it_misses_without(strategy: Exploration) -> None:
-    """Of 256 sequences one; chance would come upon it in some of the 400 dives, but not come back to it so soon."""
-    agent = dqn(strategy)
-    agent.learn(4_800)
-    without = dqn(EpsilonGreedy())
-    without.learn(4_800)
+    """Of 1024 sequences one; chance would come upon it in some of the 600 dives, but not come back to it so soon."""
+    agent = dqn(strategy, seed=1, size=10)
+    agent.learn(6_000)
+    without = dqn(EpsilonGreedy(), seed=1, size=10)
+    without.learn(6_000)
     assert np.mean(agent.ep_success_buffer or []) > 0.7
     assert np.mean(without.ep_success_buffer or []) < 0.3
 
@@ -298,10 +299,10 @@ def test_strategies_come_back_from_json_and_are_not_shared(name: str) -> None:
     [
         (["--exploration", "ucb"], "--exploration is an option of dqn and q-learning, not of ppo"),
         (["--exploration-end", "0.1"], "--exploration-end is an option of dqn and q-learning, not of ppo"),
-        (["--agent", "dqn", "--exploration-end", "-0.1"], "--exploration-end is -0.1, but must not be negative"),
+        (["--agent", "dqn", "--exploration-end", "-0.1"], "--exploration-end is -0.1, but must be at least 0"),
         (["--agent", "dqn", "--exploration-start", "1.5"], "Epsilon is a probability"),
         (["--intrinsic-coef", "1"], "--intrinsic-coef is the weight of --intrinsic"),
-        (["--intrinsic", "rnd", "--intrinsic-coef", "-1"], "--intrinsic-coef is -1.0, but must not be negative"),
+        (["--intrinsic", "rnd", "--intrinsic-coef", "-1"], "--intrinsic-coef is -1.0, but must be at least 0"),
     ],
 )
 def test_options_that_do_not_go_together_are_told_before_anything_is_written(

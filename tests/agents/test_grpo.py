@@ -76,7 +76,7 @@ def test_entropy_and_reference_are_part_of_the_loss() -> None:
     with torch.no_grad():
         network: Any = agent.policy.network
         for parameter in network.parameters():
-            parameter += 0.02 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+            parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
     samples, now = three_steps(agent, [1.0, -2.0, 0.5], [1.0, 1.0, 1.0])
     assert agent.reference is not None
     with torch.no_grad():

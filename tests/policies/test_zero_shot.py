@@ -32,7 +32,7 @@ def test_each_observation_has_the_scores_of_its_own_actions(tiny: LanguageModel,
         if normalization == "siblings":
             actions = close_prefixes(actions, tiny.tokenizer.eos_token_id)
         expected = naive_scores(tiny.model, prompts[row : row + 1], actions, normalization)[0]
-        np.testing.assert_allclose(scores[row], expected.detach().numpy(), atol=1e-5)
+        np.testing.assert_allclose(scores[row], expected.detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_shared_probabilities_are_a_distribution(tiny: LanguageModel) -> None:
