@@ -116,7 +116,7 @@ class QLearning(LanguageAgent):
 
     # -- training ------------------------------------------------------------------------------------------
 
-    def learn(  # type: ignore[override]
+    def learn(
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
@@ -154,7 +154,7 @@ class QLearning(LanguageAgent):
         self.exploration.acted(rows, actions)
         self._update_info_buffer(infos, dones)
         states = states_of(following)  # type: ignore[arg-type]
-        for index in np.flatnonzero(dones):
+        for index in map(int, np.flatnonzero(dones)):
             last = infos[index]["terminal_observation"]
             states[index] = (last["instruction"], last["observation"])
         alpha = float(self.lr_schedule(self._current_progress_remaining))

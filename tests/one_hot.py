@@ -39,8 +39,9 @@ class OneHotPolicy(PromptObservations, DQNPolicy):
 
     def __init__(self, *arguments: Any, model: Any = None, first: float = 0.0, **options: Any):
         # Online and target network must number prompts alike.
-        extractor = {"features_extractor_class": OneHotPrompts, "features_extractor_kwargs": {"numbers": {}}}
-        super().__init__(*arguments, net_arch=[], normalize_images=False, **extractor, **options)
+        options |= {"net_arch": [], "normalize_images": False}
+        options |= {"features_extractor_class": OneHotPrompts, "features_extractor_kwargs": {"numbers": {}}}
+        super().__init__(*arguments, **options)
         for network in (self.q_net, self.q_net_target):
             for parameter in network.parameters():
                 torch.nn.init.constant_(parameter, first if parameter.dim() == 2 else 0.0)

@@ -30,7 +30,8 @@ class EpsilonGreedy(Exploration):
 
     def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
         """Return (1 - epsilon) of the best action's share and epsilon / A, (B, A)."""
-        return (1 - rate) * greedy_probabilities(values[0]) + rate / values.shape[2]
+        shares: npt.NDArray[np.float64] = (1 - rate) * greedy_probabilities(values[0]) + rate / values.shape[2]
+        return shares
 
     def sample(
         self, values: Values, states: Sequence[int], rate: float, generator: np.random.Generator

@@ -64,8 +64,9 @@ class Thompson(Exploration):
 
     def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
         """Return the share of value functions that an action is best for, (B, A)."""
-        shares: npt.NDArray[np.float64] = greedy_probabilities(values).mean(axis=0)
-        return (1 - rate) * shares + rate / values.shape[2]
+        best = greedy_probabilities(values).mean(axis=0)
+        shares: npt.NDArray[np.float64] = (1 - rate) * best + rate / values.shape[2]
+        return shares
 
     def act(
         self, values: Values, states: Sequence[int], rate: float, generator: np.random.Generator

@@ -67,7 +67,8 @@ class UCB(Exploration):
 
     def bonus(self, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
         """Return c / (n + 1)^m of all actions, (B, A)."""
-        bonus: npt.NDArray[np.float64] = rate / (self._counts.of(states) + 1.0) ** self.power
+        counts = self._counts.of(states).astype(np.float64)
+        bonus: npt.NDArray[np.float64] = rate / np.power(counts + 1, self.power)
         return bonus
 
     def get_state(self) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ def test_the_first_phase_learns_what_was_demonstrated_and_the_target_follows() -
     agent.pretrain(120)
     assert agent._n_updates == 120
     assert agent.num_timesteps == 0
-    # Told to be right, the expert was in the middle twice, and did not do the same there: it is asked about on the left.
+    # Told to be right, the expert did not always do the same in the middle: that is asked about on the left.
     seen = ["you are middle", "you are middle", "you are left"]
     words = {"instruction": [f"be {place}" for place in PLACES], "observation": seen}
     assert agent.predict(words, deterministic=True)[0].tolist() == [0, 2, 1]
