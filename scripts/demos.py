@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,10 +45,7 @@ class DemosConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
-        for name, minimum in {"episodes": 1, "n_envs": 1, "seed": 0}.items():
-            if getattr(self, name) < minimum:
-                value = getattr(self, name)
-                raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
+        require_at_least(self, {"episodes": 1, "n_envs": 1, "seed": 0})
         if self.greedy and self.expert in (BOT, PERSON):
             raise ConfigurationError(f"--greedy is for trained agents, not for --expert {self.expert}.")
 

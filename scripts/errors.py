@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 STATUS = 2
 """The exit status of a command that was given what it cannot use."""
@@ -25,6 +25,22 @@ KNOWN_ERRORS = {
 
 class ConfigurationError(ValueError):
     """Options of a command do not go together. The message says which, and what to do."""
+
+
+def require_at_least(config: object, least: Mapping[str, float]) -> None:
+    """Refuse options that are smaller than they may be.
+
+    Args:
+        config: a command's configuration.
+        least: the least value of each of these options.
+
+    Raises:
+        ConfigurationError: naming the option and its bound.
+    """
+    for name, minimum in least.items():
+        value = getattr(config, name)
+        if value < minimum:
+            raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {minimum}.")
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
     import torch
@@ -58,11 +58,7 @@ class PretrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
-        for name in ("steps", "batch_size", "questions", "per_level", "held_out"):
-            if getattr(self, name) < 1:
-                raise ConfigurationError(
-                    f"--{name.replace('_', '-')} is {getattr(self, name)}, but must be at least 1."
-                )
+        require_at_least(self, dict.fromkeys(("steps", "batch_size", "questions", "per_level", "held_out"), 1))
 
 
 def pretrain(config: PretrainConfig) -> dict[str, float]:
