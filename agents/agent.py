@@ -138,6 +138,21 @@ class LanguageAgent(BaseAlgorithm):
     def _probabilities(self, prompts: Any) -> Tensor:
         """Return the probability of every action, (B, A), for prompts (B, L)."""
 
+    def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
+        """Return the numbers, (B, A), of which the agent's greedy action has the largest; arguments as above.
+
+        Raises:
+            TypeError: if the actions are not Discrete.
+        """
+        return self.action_probabilities(observations)
+
+    def forget_readings(self) -> None:
+        """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
+        for policy in self._policies():
+            for module in policy.modules():
+                if isinstance(module, LanguageNetwork):
+                    module.forget()
+
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
@@ -156,10 +171,7 @@ class LanguageAgent(BaseAlgorithm):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         write_checkpoint(Path(path), self._write)
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
-        for policy in self._policies():
-            for module in policy.modules():
-                if isinstance(module, LanguageNetwork):
-                    module.forget()
+        self.forget_readings()
 
     def _policies(self) -> list[torch.nn.Module]:
         """Return the policy, and what other policies the agent keeps."""

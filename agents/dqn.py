@@ -409,6 +409,13 @@ class DQN(LanguageAgent, SB3DQN):
         )
         self.logger.record("train/ensemble_loss", loss)
 
+    def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
+        """Return the values of the actions, (B, A)."""
+        self.policy.set_training_mode(False)
+        prompts, _ = self.policy.obs_to_tensor(observations)
+        with torch.no_grad():
+            return self.q_net(prompts).cpu().numpy()  # type: ignore[no-any-return]
+
     def _probabilities(self, prompts: Any) -> Tensor:
         values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
         return torch.from_numpy(self.exploration.probabilities(values, states, self.exploration_rate))
@@ -427,8 +434,9 @@ class DQN(LanguageAgent, SB3DQN):
         self._exploration.bit_generator.state = read_json(folder / "exploration.json")
         if self._hindsight is not None and (folder / "hindsight.json").is_file():
             self._hindsight.set_state(read_json(folder / "hindsight.json"))
-        # A strategy that takes the place of another begins anew.
-        if saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"]):
+        # A strategy that takes the place of another begins anew; a checkpoint of an earlier version holds none.
+        same = saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"])
+        if same and (folder / "exploration.safetensors").is_file():
             tensors = read_tensors(folder / "exploration.safetensors")
             own = {k.removeprefix("ensemble."): t for k, t in tensors.items() if k.startswith("ensemble.")}
             self.exploration.set_state({k: t for k, t in tensors.items() if not k.startswith("ensemble.")})

@@ -233,6 +233,13 @@ class QLearning(LanguageAgent):
         values = self._values_to_explore(*self.table.look_up(rows))
         return self.exploration.probabilities(values, rows, self.exploration_rate)
 
+    def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
+        """Return the values of the actions, (B, A)."""
+        return self.q_values(observations)
+
+    def forget_readings(self) -> None:
+        """Do nothing: a table reads nothing into a memory."""
+
     def _probabilities(self, prompts: Any) -> Tensor:
         raise TypeError("A table reads words, not prompts: use action_probabilities.")
 

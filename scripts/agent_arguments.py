@@ -7,7 +7,7 @@ from inspect import signature
 from typing import Any
 
 from heed.agents import AGENTS, PPO
-from heed.agents.exploration import STRATEGIES, Exploration
+from heed.agents.exploration import STRATEGIES, EpsilonGreedy, Exploration
 from heed.agents.schedules import SCHEDULES
 from heed.envs.contract import ContractError, fulfilled_instructions_of
 from heed.envs.make import make_env
@@ -90,7 +90,9 @@ def _exploration(config: TrainConfig) -> Exploration:
     ends = {name: value for name, value in given.items() if value is not None}
     if ends:
         shape = "linear" if 0 in ends.values() else strategy.schedule.shape
-        strategy = type(strategy)(schedule=dataclasses.replace(strategy.schedule, **ends, shape=shape))
+        strategy = dataclasses.replace(strategy, schedule=dataclasses.replace(strategy.schedule, **ends, shape=shape))
+    if config.exploration_temperature is not None and isinstance(strategy, EpsilonGreedy):
+        strategy = dataclasses.replace(strategy, temperature=config.exploration_temperature)
     return strategy
 
 

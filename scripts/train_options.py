@@ -219,7 +219,11 @@ class ExplorationOptions:
     """Of agents that learn values, and choose by them."""
 
     _agents: ClassVar[tuple[str, ...]] = VALUE_LEARNERS
-    _least: ClassVar[dict[str, float]] = {"exploration_start": 0, "exploration_end": 0}
+    _least: ClassVar[dict[str, float]] = {
+        "exploration_start": 0,
+        "exploration_end": 0,
+        "exploration_temperature": 0,
+    }
     _positive: ClassVar[tuple[str, ...]] = ()
 
     exploration: Literal["epsilon-greedy", "boltzmann", "ucb", "thompson"] = "epsilon-greedy"
@@ -228,6 +232,9 @@ class ExplorationOptions:
     """Its number at the start: epsilon, the temperature, or the weight of ucb's bonus (default: the strategy's)."""
     exploration_end: float | None = None
     """The same from half of the training on."""
+    exploration_temperature: float | None = None
+    """Of epsilon-greedy: let the best actions share by the softmax of their values at this temperature, where a single
+    best one would walk in circles (default: 0, the best one alone; 0.02 suits returns of up to 1)."""
 
 
 _GROUPS: tuple[Any, ...] = (
@@ -258,6 +265,10 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
         for name in ("margin_coef", "pretraining_updates"):
             if getattr(self, name) and self.demonstrations is None:
                 raise ConfigurationError(f"{_option(name)} needs --demonstrations to learn from.")
+        if self.exploration_temperature is not None and self.exploration != "epsilon-greedy":
+            raise ConfigurationError(
+                f"--exploration-temperature is an option of epsilon-greedy exploration, not of {self.exploration}."
+            )
         if self.intrinsic_coef is not None and self.intrinsic is None:
             raise ConfigurationError("--intrinsic-coef is the weight of --intrinsic, which is not given.")
 

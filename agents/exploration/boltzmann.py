@@ -14,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from heed.agents.exploration.strategy import Exploration, Schedule, Values, greedy_probabilities
+from heed.agents.exploration.strategy import Exploration, Schedule, Values, softmax
 
 
 @dataclass(kw_only=True)
@@ -26,9 +26,4 @@ class Boltzmann(Exploration):
 
     def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
         """Return exp(Q / temperature) over its sum, (B, A)."""
-        if rate == 0:
-            return greedy_probabilities(values[0])
-        logits = values[0].astype(np.float64) / rate
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
-        return shares
+        return softmax(values[0], rate)

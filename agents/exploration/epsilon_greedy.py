@@ -1,4 +1,9 @@
-"""Epsilon-greedy: the best action, but with probability epsilon any (Sutton and Barto, section 2.2)."""
+"""Epsilon-greedy: the best action, but with probability epsilon any (Sutton and Barto, section 2.2).
+
+With a temperature, the best actions share by the softmax of their values instead. A policy that cannot tell all states
+apart may otherwise walk in a circle for ever, where actions of nearly the same value would lead out of it; and
+epsilon, which takes bad actions as often as good ones, leads out of it seldom.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from heed.agents.exploration.strategy import Exploration, Schedule, Values, greedy_actions, greedy_probabilities
+from heed.agents.exploration.strategy import Exploration, Schedule, Values, greedy_actions, softmax
 
 
 @dataclass(kw_only=True)
@@ -18,25 +23,32 @@ class EpsilonGreedy(Exploration):
 
     name: ClassVar[str] = "epsilon-greedy"
     schedule: Schedule = Schedule(start=1.0, end=0.05)  # noqa: RUF009 - frozen
+    temperature: float = 0.0
+    """Of the softmax, in the unit of the values; at 0 the best action alone is taken."""
 
     def __post_init__(self) -> None:
-        """Refuse an epsilon that is no probability.
+        """Refuse an epsilon that is no probability, and a negative temperature.
 
         Raises:
-            ValueError: if it exceeds 1.
+            ValueError: if epsilon exceeds 1, or the temperature is negative.
         """
+        if self.temperature < 0:
+            raise ValueError(f"temperature is {self.temperature}, but must not be negative.")
         if max(self.schedule.start, self.schedule.end) > 1:
             raise ValueError(f"Epsilon is a probability, but the schedule is {self.schedule}.")
 
     def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
-        """Return (1 - epsilon) of the best action's share and epsilon / A, (B, A)."""
-        shares: npt.NDArray[np.float64] = (1 - rate) * greedy_probabilities(values[0]) + rate / values.shape[2]
+        """Return (1 - epsilon) of the best action's share, or of the softmax, and epsilon / A, (B, A)."""
+        best = softmax(values[0], self.temperature)
+        shares: npt.NDArray[np.float64] = (1 - rate) * best + rate / values.shape[2]
         return shares
 
     def sample(
         self, values: Values, states: Sequence[int], rate: float, generator: np.random.Generator
     ) -> npt.NDArray[np.int64]:
         """Draw an action, (B,), for each state."""
+        if self.temperature:
+            return super().sample(values, states, rate, generator)
         return explore(greedy_actions(values[0], generator), values.shape[2], rate, generator)
 
 

@@ -134,6 +134,16 @@ def greedy_probabilities(values: Values) -> npt.NDArray[np.float64]:
     return shares
 
 
+def softmax(values: Values, temperature: float) -> npt.NDArray[np.float64]:
+    """Return exp(Q / temperature) over its sum, (B, A), of values (B, A); at 0 the best actions' shares."""
+    if temperature == 0:
+        return greedy_probabilities(values)
+    logits = values.astype(np.float64) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares: npt.NDArray[np.float64] = weights / weights.sum(axis=1, keepdims=True)
+    return shares
+
+
 def greedy_actions(values: Values, generator: np.random.Generator) -> npt.NDArray[np.int64]:
     """Return a best action, (B,), for each row of values (B, A); nothing is drawn where there is only one."""
     actions: npt.NDArray[np.int64] = values.argmax(axis=1)

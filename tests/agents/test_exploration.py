@@ -54,6 +54,7 @@ def test_schedules_go_from_start_to_end_and_stay() -> None:
         (lambda: Schedule(start=1.0, end=0.0, fraction=0.0), "fraction between 0 and 1"),
         (lambda: Schedule(start=1.0, end=0.0, shape="exponential"), "never reaches 0"),
         (lambda: EpsilonGreedy(schedule=Schedule.constant(1.1)), "Epsilon is a probability"),
+        (lambda: EpsilonGreedy(temperature=-0.1), "temperature is -0.1"),
         (lambda: UCB(power=0.0), "positive power"),
         (lambda: Thompson(heads=0), "at least one head"),
         (lambda: Thompson(mask_probability=0.0), "above 0"),
@@ -71,6 +72,14 @@ def test_epsilon_greedy_shares_epsilon_among_all_and_the_rest_among_the_best() -
     drawn = EpsilonGreedy().sample(values.repeat(20_000, axis=1), [], 0.3, RNG(1)).reshape(2, 20_000)
     for actions, expected in zip(drawn, probabilities, strict=True):
         np.testing.assert_allclose(np.bincount(actions, minlength=3) / 20_000, expected, atol=0.01)
+
+
+def test_epsilon_greedy_with_a_temperature_shares_the_rest_by_the_softmax() -> None:
+    values = np.array([[[0.0, np.log(2.0) / 10, np.log(5.0) / 10]]])
+    probabilities = EpsilonGreedy(temperature=0.1).probabilities(values, [], 0.3)
+    np.testing.assert_allclose(probabilities, [[0.1 + 0.7 / 8, 0.1 + 1.4 / 8, 0.1 + 3.5 / 8]])
+    drawn = EpsilonGreedy(temperature=0.1).sample(values.repeat(20_000, axis=1), [], 0.3, RNG(1))
+    np.testing.assert_allclose(np.bincount(drawn, minlength=3) / 20_000, probabilities[0], atol=0.01)
 
 
 def test_boltzmann_is_the_softmax_of_values_over_the_temperature() -> None:
