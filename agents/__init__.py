@@ -9,6 +9,7 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError
 from heed.agents.dagger import dagger
 from heed.agents.dqn import DQN
+from heed.agents.evaluation import Evaluation, evaluate
 from heed.agents.grpo import GRPO
 from heed.agents.imitation import Cloning, clone
 from heed.agents.loading import AGENTS, load
@@ -25,9 +26,11 @@ __all__ = [
     "REINFORCE",
     "CheckpointError",
     "Cloning",
+    "Evaluation",
     "LanguageAgent",
     "QLearning",
     "clone",
     "dagger",
+    "evaluate",
     "load",
 ]

@@ -9,8 +9,9 @@ import sys
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
     "demos": ("heed.scripts.demos", "record demonstrations: a bot's, a trained agent's or your own"),
-    "evaluate": ("heed.scripts.evaluate", "evaluate a trained agent and write its report"),
-    "compare": ("heed.scripts.compare.command", "compare trainings: a table, and a picture of their curves"),
+    "evaluate": ("heed.scripts.evaluate.command", "find out whether a trained agent does what it is told, and write its report"),
+    "compare": ("heed.scripts.compare.command", "compare trainings on the same episodes: tables, differences, curves"),
+    "ablate": ("heed.scripts.ablate.command", "train variants with several seeds, and hold them against each other"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
     "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
     "check-env": ("heed.scripts.check_env", "check whether an environment speaks the language contract"),

@@ -139,8 +139,7 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         env.close()
         return demonstrate(factory, seeds, n_envs=1)
     from heed.agents import load
-    from heed.agents.evaluation import greedy, sampled
-    from heed.scripts.evaluate import require_same_actions
+    from heed.agents.evaluation import greedy, require_same_actions, sampled
     from heed.scripts.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))
@@ -148,7 +147,9 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         raise ConfigurationError(f"--expert is bot, person, or a run folder, but {config.expert} holds no run.")
     history = run.read_config().get("history", 0)
     agent = load(run.latest_checkpoint())
-    require_same_actions(agent, config.env)
+    env = factory()
+    require_same_actions(agent, env)
+    env.close()
     choose = greedy(agent) if config.greedy else sampled(agent)
     return demonstrate(factory, seeds, choose, history=history, n_envs=config.n_envs)
 

@@ -13,6 +13,9 @@ STATUS = 2
 # imported already.
 KNOWN_ERRORS = {
     "heed.agents.checkpoint": ("CheckpointError",),
+    "heed.agents.evaluation.episode": ("EpisodesError",),
+    "heed.agents.evaluation.evaluation": ("OtherActionsError",),
+    "heed.envs.axes": ("AxisDoesNotApplyError", "AxisError"),
     "heed.envs.contract": ("ContractError", "ExpertError"),
     "heed.envs.demonstrations": ("DemonstrationError",),
     "heed.envs.make": ("UnknownEnvironmentError",),

@@ -7,7 +7,7 @@ curve.jsonl     one line per logging: steps, success rate, return, losses
 times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
 tensorboard/    the same for TensorBoard
 checkpoints/    step-000012288/ ...: the last few
-evaluation.json, report.html, *.gif
+evaluation.json, axes.csv, episodes.csv, report.html, *.gif
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ class RunFolder:
         self.curve = path / "curve.jsonl"
         self.times = path / "times.jsonl"
         self.evaluation = path / "evaluation.json"
+        self.episodes = path / "episodes.csv"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
 

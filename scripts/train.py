@@ -39,7 +39,7 @@ def train(config: TrainConfig) -> None:
     from rich.console import Console
 
     from heed.scripts.cloning import learn_from_demonstrations, read_for
-    from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+    from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
     from heed.scripts.progress import Checkpointing, LogIntrinsicReward, ProgressBar, StopOnSignal, StopWhenSolved
     from heed.scripts.run_folder import RunFolder
     from heed.scripts.training_time import TrainingTime

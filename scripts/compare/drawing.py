@@ -1,4 +1,4 @@
-"""The learning curves of a comparison in one picture."""
+"""The pictures of a comparison: learning curves, and the performance profile."""
 
 from __future__ import annotations
 
@@ -31,6 +31,35 @@ def draw_curves(numbers: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
+def draw_profile(numbers: dict[str, Any], path: Path) -> bool:
+    """Draw which share of the episodes had more than a return, after Agarwal et al. 2021 (arXiv 2108.13264, section 4.2).
+
+    Args:
+        numbers: of `numbers_of`.
+        path: the PNG file.
+
+    Returns:
+        Whether there was anything to draw: whether the groups' runs have played the same episodes, and kept them.
+    """
+    profile = numbers["profile"]
+    if profile is None:
+        return False
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    axes = figure.subplots()
+    for number, group in enumerate(profile["groups"]):
+        color = f"C{number % 10}"
+        axes.plot(profile["returns"], group["share"], color=color, linewidth=1.6, label=group["label"])
+        axes.fill_between(profile["returns"], group["low"], group["high"], color=color, alpha=0.18, linewidth=0)
+    axes.set_title("share of held-out episodes with a return above", loc="left", fontsize=9)
+    axes.set_xlabel("return", fontsize=9)
+    axes.set_ylim(0, 1.02)
+    _calm(axes)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=100, metadata={"Software": None})
+    return True
+
+
 def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
     for number, group in enumerate(groups):
         curve = group[key]
@@ -49,6 +78,10 @@ def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
     axes.set_xlim(left=0)
     axes.ticklabel_format(axis="x", style="plain")
     axes.locator_params(axis="x", nbins=5)
+    _calm(axes)
+
+
+def _calm(axes: Axes) -> None:
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", alpha=0.3)
     for side in ("top", "right"):

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from heed.agents.checkpoint import read_json
+from heed.agents.evaluation import Episode, read_episodes
 from heed.scripts.compare.options import NOT_OF_THE_TRAINING, command_of, complete, given_options
 from heed.scripts.errors import ConfigurationError
+from heed.scripts.report.data import Evaluation
+from heed.scripts.report.earlier import as_evaluation
 from heed.scripts.run_folder import RunFolder
 
 CURVE_KEY = "rollout/success_rate"
@@ -24,7 +27,9 @@ class Run:
 
     folder: Path
     config: dict[str, Any]
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
+    episodes: tuple[Episode, ...]
+    """Of the evaluation; none of one by an earlier version."""
     curve: list[tuple[float, float]]
     """(steps, success rate) as the training logged them."""
     times: list[dict[str, float]]
@@ -35,14 +40,15 @@ class Run:
 
         Raises:
             RunFolderError: if no run is there.
-            CheckpointError: if a file of it is damaged.
+            CheckpointError, EpisodesError: if a file of it is damaged.
         """
         run = RunFolder(folder)
         curve = [(point["steps"], point[CURVE_KEY]) for point in run.read_curve() if CURVE_KEY in point]
         return cls(
             folder=folder,
             config=complete(run.read_config()),
-            evaluation=read_json(run.evaluation),
+            evaluation=as_evaluation(read_json(run.evaluation)),
+            episodes=tuple(read_episodes(run.episodes)) if run.episodes.is_file() else (),
             curve=curve,
             times=run.read_times(),
         )
@@ -83,12 +89,13 @@ class Group:
         return command_of(self.runs[0].config, seeds=[run.seed for run in self.runs])
 
 
-def needs_evaluation(folder: Path, episodes: int | None) -> str | None:
+def needs_evaluation(folder: Path, episodes: int | None, suite: str | None = None) -> str | None:
     """Say why a run must be evaluated before it is compared; None where it need not.
 
     Args:
         folder: the run's.
         episodes: as many as it is to be evaluated on, or None for any number.
+        suite: the name of the suite that it is to be evaluated on, or None for any.
 
     Raises:
         RunFolderError: if no run is there, or it has no checkpoint.
@@ -99,9 +106,12 @@ def needs_evaluation(folder: Path, episodes: int | None) -> str | None:
     newest = run.latest_checkpoint()
     if not run.evaluation.is_file():
         return "is not evaluated yet"
-    evaluation = read_json(run.evaluation)
-    if evaluation["env"] != config["env"]:
-        return f"is evaluated on {evaluation['env']}, but was trained on {config['env']}"
+    evaluation = as_evaluation(read_json(run.evaluation))
+    environments = [environment["env"] for environment in evaluation["environments"]]
+    if suite is not None and evaluation.get("suite") != suite:
+        return f"is evaluated on another suite than {suite}"
+    if suite is None and config["env"] not in environments:
+        return f"is evaluated on {', '.join(environments)}, but was trained on {config['env']}"
     if run.checkpoint_path(evaluation["trained_steps"]) != newest:
         return "has trained on since it was evaluated"
     if episodes is not None and evaluation["episodes"] != episodes:
@@ -109,8 +119,12 @@ def needs_evaluation(folder: Path, episodes: int | None) -> str | None:
     return None
 
 
-def grouped(runs: Sequence[Run]) -> list[Group]:
+def grouped(runs: Sequence[Run], names: Mapping[Path, str] | None = None) -> list[Group]:
     """Put runs that differ in nothing but their seed together, in the order in which they were given.
+
+    Args:
+        runs: to be put together.
+        names: of the groups by a run's folder; where they are given, they say what is put together.
 
     Raises:
         ConfigurationError: if two runs of a group have the same seed, or their evaluations are of different episodes.
@@ -123,7 +137,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
         )
     members: dict[str, list[Run]] = {}
     for run in runs:
-        members.setdefault(_key(run.config), []).append(run)
+        members.setdefault(names[run.folder] if names else _key(run.config), []).append(run)
     for group in members.values():
         group.sort(key=lambda run: run.seed)
         for one, other in itertools.pairwise(group):
@@ -131,7 +145,7 @@ def grouped(runs: Sequence[Run]) -> list[Group]:
                 raise ConfigurationError(
                     f"{one.folder} and {other.folder} are the same training with the same seed: leave one of them out."
                 )
-    labels = _labels([group[0].config for group in members.values()])
+    labels = list(members) if names else _labels([group[0].config for group in members.values()])
     return [Group(label=label, runs=group) for label, group in zip(labels, members.values(), strict=True)]
 
 

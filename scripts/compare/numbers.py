@@ -8,9 +8,23 @@ from typing import Any
 import numpy as np
 
 from heed.scripts.compare.groups import Group, Run
+from heed.scripts.compare.statistics import differences, profile, statistics_of
+from heed.scripts.report.data import (
+    BLANK,
+    GREEDY,
+    RANDOM,
+    SAMPLED,
+    SWAPPED,
+    TRUE,
+    EnvironmentData,
+    LevelData,
+    cell_of,
+)
 
 FIGURES = ("sampled", "greedy", "random", "blank", "swapped")
 """Success rates on held-out episodes: the agent's, the random policy's, and with a changed instruction."""
+CELLS = ((TRUE, SAMPLED), (TRUE, GREEDY), (TRUE, RANDOM), (BLANK, SAMPLED), (SWAPPED, SAMPLED))
+"""Axis and player of each of them."""
 POINTS = 100
 """Points of a learning curve."""
 
@@ -24,7 +38,9 @@ def numbers_of(groups: Sequence[Group]) -> dict[str, Any]:
     return {
         "episodes": evaluation["episodes"],
         "evaluation_seed": evaluation["seed"],
-        "groups": [_numbers_of_group(group) for group in groups],
+        "groups": [{**_numbers_of_group(group), **statistics_of(group)} for group in groups],
+        "differences": differences(groups),
+        "profile": profile(groups),
     }
 
 
@@ -46,38 +62,54 @@ def _numbers_of_group(group: Group) -> dict[str, Any]:
 
 
 def _numbers_of_run(run: Run) -> dict[str, Any]:
-    evaluation = run.evaluation
-    shown, intervals = evaluation["instruction"], evaluation["instruction_ci95"]
+    figures = figures_of(run)
     return {
         "seed": run.seed,
         "run_dir": str(run.folder),
-        **{name: evaluation[name]["success_rate"] for name in ("sampled", "greedy", "random")},
-        **{name: shown[name] for name in ("blank", "swapped")},
-        "ci95": {
-            **{name: evaluation[name]["ci95"] for name in ("sampled", "greedy", "random")},
-            **{name: intervals[name] for name in ("blank", "swapped")},
-        },
+        **{name: figure and figure["value"] for name, figure in figures.items()},
+        "ci95": {name: figure and figure["ci95"] for name, figure in figures.items()},
         "steps": run.steps,
         "seconds": run.seconds,
     }
 
 
+def figures_of(run: Run) -> dict[str, Any]:
+    """Return success in the environment of the training, by the names of `FIGURES`; None where it is not known."""
+    environment = main_environment(run)
+    return {
+        name: cell_of(environment, axis, player).get("success")
+        for name, (axis, player) in zip(FIGURES, CELLS, strict=True)
+    }
+
+
+def main_environment(run: Run) -> EnvironmentData:
+    """Return the evaluation in the environment of the training, or where it was not played, in the first."""
+    environments = run.evaluation["environments"]
+    return next((one for one in environments if one["env"] == run.config["env"]), environments[0])
+
+
 def _means_by_level(group: Group) -> list[dict[str, Any]]:
     """Return the means of success over the runs for each level of a mixture, and of one level nothing."""
-    rows: dict[str, list[dict[str, Any]]] = {}
+    rows: dict[str, list[LevelData]] = {}
     for run in group.runs:
-        for row in run.evaluation.get("levels", []):  # an evaluation by an earlier version has none
+        for row in main_environment(run).get("levels", []):
             rows.setdefault(row["level"], []).append(row)
     return [
         {
             "level": level,
-            "episodes": members[0]["episodes"],
+            "episodes": max(cell["episodes"] for players in members[0]["axes"].values() for cell in players.values()),
             **{
-                name: _mean([row[name]["success_rate"] if name in row else None for row in members]) for name in FIGURES
+                name: _mean([_success(row, axis, player) for row in members])
+                for name, (axis, player) in zip(FIGURES, CELLS, strict=True)
             },
         }
         for level, members in rows.items()
     ]
+
+
+def _success(row: LevelData, axis: str, player: str) -> float | None:
+    figure = row["axes"].get(axis, {}).get(player, {}).get("success")
+    return None if figure is None else figure["value"]
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

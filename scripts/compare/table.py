@@ -31,6 +31,9 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
         for group, row in by_level:
             label = group["label"] if row is group["levels"][0] else ""
             lines.append(_row([label, row["level"], str(row["episodes"]), *_rates(row)]))
+    lines += _differences(numbers["differences"])
+    for missing in numbers["missing"]:
+        lines += ["", f"Missing: {missing['run']}. {missing['reason']}"]
     commands = [group["command"] for group in numbers["groups"]]
     return "\n".join(
         [
@@ -46,6 +49,35 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
             "",
         ]
     )
+
+
+def _differences(differences: list[dict[str, Any]]) -> list[str]:
+    if not differences:
+        return []
+    first = differences[0]["other"]
+    heading = ["", "axis", f"difference to {first}", "probability of improvement"]
+    lines = ["", "On the same episodes, with 95 % intervals over episodes and training seeds:", "", _row(heading)]
+    lines.append("|---" * 2 + "|---:" * 2 + "|")
+    label = ""
+    for one in differences:
+        lines.append(
+            _row(
+                [
+                    one["one"] if one["one"] != label else "",
+                    one["axis"],
+                    _with_interval(one["difference"], signed=True),
+                    _with_interval(one["better"]),
+                ]
+            )
+        )
+        label = one["one"]
+    return lines
+
+
+def _with_interval(figure: dict[str, Any], *, signed: bool = False) -> str:
+    form = "{:+.3f}" if signed else "{:.3f}"
+    low, high = (form.format(end) for end in figure["ci95"])
+    return f"{form.format(figure['value'])} ({low} to {high})"
 
 
 def _figures(row: dict[str, Any]) -> list[str]:

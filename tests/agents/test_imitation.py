@@ -15,7 +15,7 @@ from torch import Tensor
 from heed.agents import DQN, PPO, REINFORCE, load
 from heed.agents import imitation as imitation_module
 from heed.agents.dagger import dagger
-from heed.agents.evaluation import Summary, greedy, held_out_seeds, run_episodes, uniform
+from heed.agents.evaluation import greedy, held_out_seeds, run_episodes, success_rate, uniform
 from heed.agents.imitation import Cloning, Epoch, Examples, clone, split_by_seed
 from heed.envs import make, make_env
 from heed.envs.demonstrate import demonstrate
@@ -136,9 +136,9 @@ def test_a_few_demonstrations_of_the_bot_beat_chance_by_far(
     agent.save(tmp_path / "clone")
     loaded = load(tmp_path / "clone")
     seeds = held_out_seeds(0, 60)
-    chance = Summary.of(run_episodes(make_level, uniform(agent.action_space), seeds)).success_rate
+    chance = success_rate(run_episodes(make_level, uniform(agent.action_space), seeds))
     assert chance < 0.5
-    assert Summary.of(run_episodes(make_level, greedy(loaded), seeds)).success_rate >= 0.8
+    assert success_rate(run_episodes(make_level, greedy(loaded), seeds)) >= 0.8
 
 
 def test_the_value_function_learns_the_returns() -> None:

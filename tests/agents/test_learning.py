@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
 
 from heed.agents import DQN, PPO, load
-from heed.agents.evaluation import Summary, greedy, run_episodes, sampled
+from heed.agents.evaluation import greedy, run_episodes, sampled, success_rate
 from tests.buttons import Buttons, make_buttons
 
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -43,9 +43,9 @@ def test_an_agent_learns_to_heed_its_instruction(
     agent = kind(env=make_buttons(16), seed=0, policy_kwargs={"head": head}, **{**OPTIONS[kind], **options})
     agent.learn(steps)
     seeds = list(range(200))
-    assert Summary.of(run_episodes(Buttons, greedy(agent), seeds)).success_rate == 1.0
+    assert success_rate(run_episodes(Buttons, greedy(agent), seeds)) == 1.0
     # Guessing succeeds one time in three; the last epsilon of DQN costs two thirds of 0.05.
-    assert Summary.of(run_episodes(Buttons, sampled(agent), seeds)).success_rate > 0.85
+    assert success_rate(run_episodes(Buttons, sampled(agent), seeds)) > 0.85
     words = {"instruction": ["press the blue button"], "observation": ["three buttons"]}
     assert agent.action_probabilities(words)[0].argmax() == 2
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.logger import configure
 from torch import Tensor
 
 from heed.agents import A2C, PPO, REINFORCE, load
-from heed.agents.evaluation import Summary, greedy, run_episodes
+from heed.agents.evaluation import greedy, run_episodes, success_rate
 from heed.envs.make import make
 from tests.buttons import Buttons, make_buttons
 
@@ -73,7 +73,7 @@ def test_the_return_of_reinforce_is_discounted_to_the_end_of_the_episode() -> No
 def test_they_learn_to_heed_an_instruction(kind: Any) -> None:
     agent = kind(env=make_buttons(16), seed=0, n_steps=8, learning_rate=1e-3)
     agent.learn(8192)
-    assert Summary.of(run_episodes(Buttons, greedy(agent), list(range(100)))).success_rate == 1.0
+    assert success_rate(run_episodes(Buttons, greedy(agent), list(range(100)))) == 1.0
 
 
 @pytest.mark.parametrize("head", ["score", "linear"])

@@ -1,106 +1,27 @@
-"""`heed evaluate`: the figures are those of episodes counted by hand, and the files are there."""
+"""`heed evaluate`: the figures are those of the episodes, the files are there, and what cannot be is told at once."""
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import pytest
 from PIL import Image
 
-from heed.agents import PPO, evaluation
-from heed.agents.evaluation import held_out_seeds
-from heed.envs.make import make, make_env
-from heed.scripts import evaluate as evaluate_module
-from heed.scripts.evaluate import EvaluateConfig, evaluate_agent, evaluate_run
+from heed.agents import PPO
+from heed.agents.evaluation import read_episodes
+from heed.envs.make import make
+from heed.scripts.evaluate import command as evaluate_module
+from heed.scripts.evaluate.command import EvaluateConfig, command_of, evaluate_run, suite_of
+from heed.scripts.evaluate.numbers import numbers_of
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train_options import TrainConfig
 
 LEVEL = "BabyAI-GoToLocal-v0"
-
-
-class Listener:
-    """Stands in for an agent: turns left unless it is told to go to something, then goes forward."""
-
-    def __init__(self, action_space: gymnasium.Space[Any]):
-        self.action_space = action_space
-        self.seen: list[str] = []
-
-    def action_probabilities(self, words: dict[str, list[str]]) -> Any:
-        self.seen += words["observation"]
-        rows = np.zeros((len(words["instruction"]), 7))
-        for row, instruction in zip(rows, words["instruction"], strict=True):
-            row[2 if instruction.startswith("go to") else 0] = 1.0
-        return rows
-
-    def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
-        return self.action_probabilities(words).argmax(axis=1), None
-
-
-def test_the_figures_are_those_of_episodes_counted_by_hand() -> None:
-    env = make("BabyAI-GoToLocal-v0", n_envs=1, seed=0)
-    listener: Any = Listener(env.action_space)
-    result = evaluate_agent(listener, LEVEL, episodes=12, seed=5, n_envs=4)
-    outcomes, lengths = [], []
-    for seed in held_out_seeds(5, 12):
-        one = make_env(LEVEL)
-        one.reset(seed=seed)
-        info: dict[str, Any] = {}
-        over, length = False, 0
-        while not over:
-            _, _, terminated, truncated, info = one.step(2)
-            over, length = terminated or truncated, length + 1
-        outcomes.append(info["is_success"])
-        lengths.append(length)
-    assert result["sampled"]["success_rate"] == np.mean(outcomes)
-    assert result["sampled"]["mean_length"] == np.mean(lengths)
-    assert result["sampled"] == result["greedy"]
-    assert result["instruction"]["true"] == result["sampled"]["success_rate"]
-    assert set(result["instruction"]) == {"true", "blank", "swapped"}
-    assert sum(row["episodes"] for row in result["templates"]) == 12
-    assert [row["template"] for row in result["templates"]] == ["go to"]
-    low, high = result["random"]["ci95"]
-    assert 0 <= low <= result["random"]["success_rate"] <= high <= 1
-
-
-def test_of_a_mixture_success_is_told_for_each_level() -> None:
-    mixture, alone = "BabyAI-GoToObjS4-v0+BabyAI-GoToRedBallNoDists-v0", "BabyAI-GoToRedBallNoDists-v0"
-    listener: Any = Listener(make_env(mixture).action_space)
-    result = evaluate_agent(listener, mixture, episodes=30, seed=5, n_envs=8)
-    by_level = {row["level"]: row for row in result["levels"]}
-    assert sum(row["episodes"] for row in by_level.values()) == 30
-    seeds = [seed for seed in held_out_seeds(5, 30) if make_env(mixture).reset(seed=seed)[1]["level"] == alone]
-    members = evaluation.run_episodes(lambda: make_env(alone), evaluation.greedy(listener), seeds)
-    row = by_level[alone]
-    assert row["episodes"] == len(seeds)
-    assert row["sampled"] == row["greedy"]
-    assert row["sampled"]["success_rate"] == np.mean([episode.success for episode in members])
-    assert set(row) == {"level", "episodes", "sampled", "greedy", "random", "blank", "swapped"}
-    means = [row["episodes"] * row["random"]["success_rate"] for row in by_level.values()]
-    assert sum(means) / 30 == pytest.approx(result["random"]["success_rate"])
-    assert evaluate_agent(listener, LEVEL, episodes=2, seed=5)["levels"] == []
-
-
-def test_a_history_is_shown_and_changes_nothing_else() -> None:
-    action_space = make_env(LEVEL).action_space
-    with_history: Any = Listener(action_space)
-    without: Any = Listener(action_space)
-    result = evaluate_agent(with_history, LEVEL, episodes=3, seed=5, history=2)
-    assert result == evaluate_agent(without, LEVEL, episodes=3, seed=5)  # a listener does not look
-    assert {text.count("\n> ") for text in with_history.seen} == {0, 1, 2, 3}
-    assert {text.count("\n> ") for text in without.seen} == {0}
-    assert all(text.endswith(end) for text, end in zip(with_history.seen, without.seen, strict=True))
-
-
-def test_a_level_with_one_instruction_has_nothing_to_swap() -> None:
-    listener: Any = Listener(make("BabyAI-GoToRedBallNoDists-v0", n_envs=1).action_space)
-    result = evaluate_agent(listener, "BabyAI-GoToRedBallNoDists-v0", episodes=3, seed=0)
-    assert result["instruction"]["swapped"] is None
-    assert result["instruction_ci95"]["swapped"] is None
 
 
 @pytest.fixture(scope="module")
@@ -114,30 +35,147 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return folder
 
 
-def test_a_run_gets_its_files(run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report = evaluate_run(EvaluateConfig(run_dir=run.path, episodes=4, out=tmp_path / "results"))
-    assert report == tmp_path / "results" / "report.html"
-    evaluation = json.loads((tmp_path / "results" / "evaluation.json").read_text())
-    assert {"env", "episodes", "sampled", "greedy", "random", "instruction"} <= set(evaluation)
-    for name in ("sampled", "greedy", "random"):
-        assert {"success_rate", "ci95", "mean_length"} <= set(evaluation[name])
-    assert evaluation["episodes"] == 4
+@pytest.fixture(scope="module")
+def results(run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "here"
+    assert evaluate_run(EvaluateConfig(run_dir=run.path, episodes=4, out=out)) == out / "report.html"
+    return out
+
+
+def read(path: Path) -> Any:
+    return json.loads((path / "evaluation.json").read_text())
+
+
+def test_a_run_gets_its_files(results: Path) -> None:
+    evaluation = read(results)
+    assert (evaluation["suite"], evaluation["episodes"], evaluation["seed"]) == ("instructions", 4, 0)
     assert evaluation["trained_steps"] == 16  # not the 64 of the configuration
+    (environment,) = evaluation["environments"]
+    assert environment["env"] == LEVEL
+    assert [axis["axis"] for axis in environment["axes"]] == ["true", "blank", "swapped"]
+    players = {axis["axis"]: list(axis["players"]) for axis in environment["axes"]}
+    assert players == {
+        "true": ["sampled", "greedy", "random", "expert"],
+        "blank": ["sampled", "greedy"],
+        "swapped": ["sampled", "greedy"],
+    }
+    assert "shown_success" in environment["axes"][2]["players"]["sampled"]
     for number in (1, 2):
-        with Image.open(tmp_path / "results" / f"episode-{number}.gif") as gif:
+        with Image.open(results / f"episode-{number}.gif") as gif:
             assert getattr(gif, "n_frames", 1) > 2
-    assert "report.html" in capsys.readouterr().out.replace("\n", "")
-    again = tmp_path / "again"
-    evaluate_run(EvaluateConfig(run_dir=run.path, episodes=4, out=again, n_envs=1))
-    assert json.loads((again / "evaluation.json").read_text()) == evaluation
+
+
+def test_the_figures_are_means_of_the_episodes(results: Path) -> None:
+    episodes = read_episodes(results / "episodes.csv")
+    assert len(episodes) == 4 * 8
+    for axis in read(results)["environments"][0]["axes"]:
+        for player, cell in axis["players"].items():
+            members = [one for one in episodes if (one.axis, one.player) == (axis["axis"], player)]
+            assert cell["success"]["value"] == np.mean([one.success for one in members])
+            assert cell["length"]["value"] == np.mean([one.length for one in members])
+            assert cell["activity"]["value"] == pytest.approx(np.mean([one.activity for one in members]))
+            low, high = cell["success"]["ci95"]
+            assert 0 <= low <= cell["success"]["value"] <= high <= 1
+            assert high - low > 0.2  # four episodes tell little, also where all ended alike
+    with (results / "axes.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 8
+    assert {row["episodes"] for row in rows} == {"4"}
+    first = read(results)["environments"][0]["axes"][0]["players"]["sampled"]
+    assert float(rows[0]["length_low"]) == first["length"]["ci95"][0]
+    assert rows[0]["shown_success"] == ""
+
+
+def test_the_same_numbers_come_out_however_many_play_side_by_side(run: RunFolder, results: Path, tmp_path: Path) -> None:
+    evaluate_run(EvaluateConfig(run_dir=run.path, episodes=4, out=tmp_path, n_envs=3, viewed=0))
+    ours, theirs = read(tmp_path), read(results)
+    for one in (ours, theirs):
+        del one["command"]
+    assert ours == theirs
+    assert (tmp_path / "episodes.csv").read_bytes() == (results / "episodes.csv").read_bytes()
+
+
+def test_of_a_mixture_success_is_told_for_each_level(run: RunFolder, tmp_path: Path) -> None:
+    mixture = "BabyAI-GoToObjS4-v0+BabyAI-GoToRedBallNoDists-v0"
+    evaluate_run(EvaluateConfig(run_dir=run.path, env=mixture, episodes=9, out=tmp_path, viewed=0))
+    episodes = read_episodes(tmp_path / "episodes.csv")
+    levels = read(tmp_path)["environments"][0]["levels"]
+    assert [row["level"] for row in levels] == mixture.split("+")
+    for row in levels:
+        for axis, players in row["axes"].items():
+            for player, cell in players.items():
+                members = [one for one in episodes if (one.level, one.axis, one.player) == (row["level"], axis, player)]
+                assert cell["episodes"] == len(members)
+                assert cell["success"]["value"] == np.mean([one.success for one in members])
+
+
+def test_a_suite_of_several_environments_has_a_mean_and_says_what_is_missing(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "suite.yaml"
+    path.write_text(
+        f"name: mine\nenvironments: [{LEVEL}, BabyAI-GoToObjS4-v0, NoSuchLevel-v0]\naxes: [true, blank, unseen-combinations]\n"
+        "episodes: 3\nseed: 1\n"
+    )
+    evaluate_run(EvaluateConfig(run_dir=run.path, suite=str(path), out=tmp_path / "out", viewed=1))
+    evaluation = read(tmp_path / "out")
+    assert (evaluation["suite"], evaluation["episodes"], evaluation["seed"]) == ("mine", 3, 1)
+    rates = [one["axes"][0]["players"]["random"]["success"]["value"] for one in evaluation["environments"]]
+    assert evaluation["mean"]["axes"][0]["players"]["random"]["success"]["value"] == pytest.approx(np.mean(rates))
+    told = {(one["env"], one["axis"]) for one in evaluation["missing"]}
+    assert ("NoSuchLevel-v0", "true") in told
+    assert (LEVEL, "unseen-combinations") in told
+    assert "Missing: NoSuchLevel-v0, true" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+    assert "NoSuchLevel-v0" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_several_runs_count_as_several(results: Path) -> None:
+    import dataclasses
+
+    from heed.agents.evaluation import Evaluation
+
+    episodes = read_episodes(results / "episodes.csv")
+    both = [dataclasses.replace(one, run=name) for name in ("a", "b") for one in episodes]
+    numbers: Any = numbers_of(Evaluation(suite="x", seed=0, episodes=tuple(both), missing=()), command="")
+    alone: Any = numbers_of(Evaluation(suite="x", seed=0, episodes=tuple(episodes), missing=()), command="")
+    ours, theirs = (one["environments"][0]["axes"][0]["players"]["sampled"] for one in (numbers, alone))
+    assert ours["episodes"] == theirs["episodes"] == 4
+    assert ours["success"]["value"] == theirs["success"]["value"]
+
+
+def test_phrases_that_were_held_out_are_an_axis_of_their_own() -> None:
+    config = EvaluateConfig(run_dir=Path("run"))
+    assert [one.label for one in suite_of(config, {"env": LEVEL}).axes] == ["true", "blank", "swapped"]
+    held_out = suite_of(config, {"env": LEVEL, "hold_out": ["purple key"]})
+    assert held_out.axes[-1].label == "unseen-combinations(phrases=purple key)"
+
+
+def test_the_command_is_told() -> None:
+    config = EvaluateConfig(run_dir=Path("a run"), suite="smoke", references=False, baseline=("a:b", "c:d"))
+    assert command_of(config) == "heed evaluate 'a run' --suite smoke --no-references --baseline a:b c:d"
+
+
+def test_baselines_stand_beside_the_agent(run: RunFolder, tmp_path: Path) -> None:
+    module = tmp_path / "mine.py"
+    module.write_text("def forward(observation):\n    return 'go forward'\n")
+    out = tmp_path / "out"
+    config = EvaluateConfig(
+        run_dir=run.path, episodes=2, out=out, baseline=(f"{module}:forward",), references=False, viewed=0
+    )
+    evaluate_run(config)
+    episodes = read_episodes(out / "episodes.csv")
+    assert {one.player for one in episodes} == {"sampled", "greedy", "forward"}
 
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (["--episodes", "0"], "--episodes is 0, but must be at least 1"),
+        (["--suite", "smok"], "Did you mean smoke"),
         (["--env", "BabyAI-GoToLokal-v0"], "Did you mean BabyAI-GoToLocal-v0"),
         (["--env", "CartPole-v1"], "evaluate it where it has the actions that it was trained with"),
+        (["--baseline", "no.such:thing"], "--baseline no.such:thing cannot be found"),
+        (["--zero-shot", "./no/such/model"], "--zero-shot ./no/such/model cannot be loaded"),
     ],
 )
 def test_what_cannot_be_is_told_in_a_sentence(
@@ -156,7 +194,7 @@ def test_a_file_in_place_of_the_folder_is_told_before_anything_is_played(
     def played(*_: Any, **__: Any) -> None:
         raise AssertionError("episodes were played")
 
-    monkeypatch.setattr(evaluate_module, "evaluate_agent", played)
+    monkeypatch.setattr("heed.agents.evaluation.evaluate", played)
     (tmp_path / "file").write_text("kept")
     with pytest.raises(SystemExit):
         evaluate_module.main([str(run.path), "--out", str(tmp_path / "file")])

@@ -18,7 +18,7 @@ from heed.agents import evaluation, load
 from heed.scripts import recording
 from heed.scripts import train as train_module
 from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train import train
 from heed.scripts.train_options import TrainConfig
@@ -112,21 +112,21 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
         train_module.main(["--run-dir", str(stopped), "--resume", "--history", "3"])
     assert "was begun with --history 2" in capsys.readouterr().err
 
-    lengths: list[int] = []
-    run_episodes, record_episode = evaluation.run_episodes, recording.record_episode
+    told: list[int] = []
+    evaluate, record_episode = evaluation.evaluate, recording.record_episode
 
-    def run_and_note(make_env: Any, *arguments: Any, **options: Any) -> Any:
-        lengths.append(make_env().length)
-        return run_episodes(make_env, *arguments, **options)
+    def evaluate_and_note(*arguments: Any, **options: Any) -> Any:
+        told.append(options["history"])
+        return evaluate(*arguments, **options)
 
     def record_and_note(agent: Any, env: Any, **options: Any) -> Any:
-        lengths.append(env.length)
+        told.append(env.length)
         return record_episode(agent, env, **options)
 
-    monkeypatch.setattr(evaluation, "run_episodes", run_and_note)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate_and_note)
     monkeypatch.setattr(recording, "record_episode", record_and_note)
-    evaluate_run(EvaluateConfig(run_dir=whole, episodes=1, out=tmp_path / "results"))
-    assert lengths == [2] * 7  # sampled, greedy, random, blank and swapped, and two recordings
+    evaluate_run(EvaluateConfig(run_dir=whole, episodes=2, out=tmp_path / "results"))
+    assert told == [2] * 3  # what is played, and two recordings
     assert (tmp_path / "results" / "report.html").is_file()
 
 

@@ -1,0 +1,174 @@
+"""`evaluate(agent, suite)`: held-out episodes over the axes of a suite, as plain data."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+
+from heed.agents.agent import LanguageAgent
+from heed.agents.evaluation.baselines import baseline_player
+from heed.agents.evaluation.episode import Episode, Missing, held_out_seeds
+from heed.agents.evaluation.players import EXPERT, RANDOM, Player, expert_player, players_of, random_player
+from heed.agents.evaluation.playing import Cell, play
+from heed.envs.axes import Axis, AxisDoesNotApplyError, axis
+from heed.envs.contract import ContractError, action_texts_of, expert_of
+from heed.envs.make import UnknownEnvironmentError
+from heed.envs.suites import Suite
+
+TRUE = "true"
+"""The name of the axis on which nothing is changed."""
+
+
+class OtherActionsError(ValueError):
+    """An environment has other actions than the agent. The message names both."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Episodes, and what is missing of those that were to be played."""
+
+    suite: str
+    seed: int
+    """Of the episodes."""
+    episodes: tuple[Episode, ...]
+    missing: tuple[Missing, ...]
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return a plain dictionary for each episode, as `pandas.DataFrame` takes them."""
+        return [episode.as_record() for episode in self.episodes]
+
+    def __add__(self, other: Evaluation) -> Evaluation:
+        """Put the episodes of two evaluations together, of several runs for instance."""
+        return Evaluation(
+            suite=self.suite,
+            seed=self.seed,
+            episodes=self.episodes + other.episodes,
+            missing=self.missing + other.missing,
+        )
+
+
+def evaluate(
+    agent: Any,
+    suite: Suite,
+    *,
+    baselines: Mapping[str, Any] | None = None,
+    references: bool = True,
+    history: int = 0,
+    n_envs: int = 64,
+    run: str = "",
+    on_plan: Callable[[int], None] = lambda episodes: None,
+    on_episode: Callable[[Cell], None] = lambda cell: None,
+) -> Evaluation:
+    """Let an agent play the held-out episodes of a suite.
+
+    Args:
+        agent: an agent of `heed.agents`, which acts sampled and greedily; or anything that `baselines` may hold, which
+            plays under the name "agent".
+        suite: environments, axes and number of episodes.
+        baselines: others to play beside it, by name: an object with SB3's `predict`, a function from one language
+            observation to an action or an action's text, or a text-generation pipeline of `transformers`.
+        references: let chance and the environments' experts play too, wherever the world is another one.
+        history: as in `heed.envs.make_env`: the one that the agent was trained with.
+        n_envs: episodes side by side; agents of `heed.agents` play the same episodes whatever it is.
+        run: the name of the run that the agent comes from, where there are several.
+        on_plan: is told how many episodes there are going to be.
+        on_episode: is told of each that is over.
+
+    Raises:
+        TypeError: if something is to play that cannot.
+    """
+    seeds = held_out_seeds(suite.seed, suite.episodes)
+    cells: list[Cell] = []
+    missing: list[Missing] = []
+    for env_id, members in itertools.groupby(suite.cells(), key=lambda cell: cell[0]):
+        try:
+            env = axis(TRUE).make_env(env_id)
+        except (UnknownEnvironmentError, ContractError) as error:
+            reason = str(error)
+            missing += [_nothing(env_id, one.label, len(seeds), reason, run) for _, one in members]
+            continue
+        try:
+            players = _players(agent, baselines or {}, env)
+            has_expert = expert_of(env) is not None
+        except OtherActionsError as error:
+            missing += [_nothing(env_id, one.label, len(seeds), str(error), run) for _, one in members]
+            continue
+        finally:
+            env.close()
+        referees = [random_player(env.action_space)] if references else []
+        if references and has_expert:
+            referees.append(expert_player(env.action_space))
+        for _, one in members:
+            refused = _why_not(one, env_id)
+            if refused is not None:
+                missing.append(_nothing(env_id, one.label, len(seeds), refused, run))
+                continue
+            also = referees if one.label == TRUE or not one.same_world else []
+            if references and not has_expert and also:
+                missing.append(_no_expert(env_id, one.label, len(seeds), run))
+            cells += [Cell(env=env_id, axis=one, player=player) for player in [*players, *also]]
+    on_plan(len(cells) * len(seeds))
+    played = play(cells, seeds, history=history, n_envs=n_envs, run=run, on_episode=on_episode)
+    return Evaluation(
+        suite=suite.name,
+        seed=suite.seed,
+        episodes=tuple(played.episodes),
+        missing=(*missing, *played.missing),
+    )
+
+
+def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Player]:
+    """Return who plays an environment.
+
+    Raises:
+        OtherActionsError: if it has other actions than the agent.
+        TypeError: if something cannot play.
+    """
+    own = isinstance(agent, LanguageAgent)
+    if own:
+        require_same_actions(agent, env)
+    players = list(players_of(agent)) if own else [baseline_player("agent", agent, env)]
+    players += [baseline_player(name, baseline, env) for name, baseline in baselines.items()]
+    names = [player.name for player in players]
+    for name in {*names, RANDOM, EXPERT}:
+        if (*names, RANDOM, EXPERT).count(name) > 1:
+            raise TypeError(f"Two players are called {name!r}: give the baseline another name.")
+    return players
+
+
+def require_same_actions(agent: LanguageAgent, env: gymnasium.Env[Any, Any]) -> None:
+    """Refuse an environment that has other actions than the agent.
+
+    Raises:
+        OtherActionsError: in a sentence that names both.
+    """
+    theirs, ours = action_texts_of(env), getattr(agent.action_space, "texts", None)
+    if theirs == ours if ours is not None else env.action_space == agent.action_space:
+        return
+    name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+    raise OtherActionsError(
+        f"The agent's actions are {list(ours) if ours else agent.action_space}, but those of {name} are "
+        f"{list(theirs) if theirs else env.action_space}: evaluate it where it has the actions that it was trained with."
+    )
+
+
+def _why_not(one: Axis, env_id: str) -> str | None:
+    """Return why an axis cannot be played in an environment, or None if it can."""
+    try:
+        one.make_env(env_id).close()
+    except (AxisDoesNotApplyError, UnknownEnvironmentError, ContractError) as error:
+        return str(error)
+    return None
+
+
+def _nothing(env_id: str, name: str, episodes: int, reason: str, run: str) -> Missing:
+    return Missing(env=env_id, axis=name, player="", episodes=episodes, reason=reason, run=run)
+
+
+def _no_expert(env_id: str, name: str, episodes: int, run: str) -> Missing:
+    reason = "The environment has no expert (no method `expert_action`): there is no ceiling to stand beside."
+    return Missing(env=env_id, axis=name, player=EXPERT, episodes=episodes, reason=reason, run=run)

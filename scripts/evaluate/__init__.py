@@ -1,0 +1,1 @@
+"""`heed evaluate`: does a trained agent do what it is told?"""
