@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import torch
@@ -114,6 +115,20 @@ class LanguageNetwork(nn.Module):
         for memory in (self.memory, self.prefixes, None if self.frozen is None else self.frozen.memory):
             if memory is not None:
                 memory.forget()
+
+    @contextlib.contextmanager
+    def reading_anew(self) -> Iterator[None]:
+        """Within this, compute all that is read, with a gradient through what is frozen too.
+
+        Nothing of it is remembered, and what was remembered stays as it is.
+        """
+        kept = {name: getattr(self, name) for name in ("memory", "prefixes", "frozen", "is_frozen")}
+        self.memory, self.prefixes, self.frozen, self.is_frozen = None, None, None, False
+        try:
+            yield
+        finally:
+            for name, value in kept.items():
+                setattr(self, name, value)
 
     def forward(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
         """Read prompts.

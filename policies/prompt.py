@@ -67,7 +67,7 @@ class PromptEncoder:
         self._fast = _fast_tokenizer(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
-        if len(self._tokens(bare)) >= max_tokens:
+        if len(self.tokens(bare)) >= max_tokens:
             raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
         self.integer: type[np.signedinteger[Any]] = np.int16 if len(tokenizer) <= np.iinfo(np.int16).max else np.int32
         self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
@@ -118,12 +118,8 @@ class PromptEncoder:
                 "(this is said once). Raise max_prompt_tokens to keep it whole.",
                 stacklevel=4,
             )
-        low, high = 0, len(observation)  # the longest beginning that fits, by bisection
-        while low < high:
-            middle = (low + high + 1) // 2
-            fits = len(self._tokens(self._fill_in((instruction, observation[:middle])))) <= self.max_tokens
-            low, high = (middle, high) if fits else (low, middle - 1)
-        tokens = self._tokens(self._fill_in((instruction, observation[:low])))
+        seen = self.seen_of(instruction, observation)
+        tokens = self.tokens(self._fill_in((instruction, seen)))
         if len(tokens) > self.max_tokens:
             raise ValueError(
                 f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
@@ -131,7 +127,29 @@ class PromptEncoder:
             )
         return tokens
 
-    def _tokens(self, text: str) -> list[int]:
+    def seen_of(self, instruction: str, observation: str) -> str:
+        """Return the beginning of an observation that its prompt has room for: mostly all of it."""
+
+        def fits(length: int) -> bool:
+            return len(self.tokens(self._fill_in((instruction, observation[:length])))) <= self.max_tokens
+
+        low, high = 0, len(observation)
+        if fits(high):
+            return observation
+        while low < high:  # the longest beginning that fits, by bisection
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if fits(middle) else (low, middle - 1)
+        return observation[:low]
+
+    def offsets(self, text: str) -> list[tuple[int, int]] | None:
+        """Return which characters, (start, end), each token of a text stands for; None if the tokenizer cannot tell.
+
+        Tokens that stand for none, such as one that begins every text, have start = end.
+        """
+        return None if self._fast is None else [(start, end) for start, end in self._fast.encode(text).offsets]
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the token ids of a filled template, however many they are."""
         return self._tokens_of([text])[0]
 
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:

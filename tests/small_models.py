@@ -88,8 +88,10 @@ def build(family: str, *, attention: str = "sdpa", seed: int = 0) -> PreTrainedM
         model = BUILDERS[family](initializer_range=0.3, attn_implementation=attention)
     model.double()
     for module in model.modules():
-        if type(module).__name__ in ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm"):
+        if type(module).__name__ in ("LlamaRMSNorm", "MistralRMSNorm", "Qwen2RMSNorm", "Qwen3RMSNorm", "T5LayerNorm"):
             module.forward = partial(_norm_in_float64, module)
+        elif type(module).__name__ == "GemmaRMSNorm":
+            module.forward = partial(_gemma_norm_in_float64, module)
     model.train(False)
     return model
 
@@ -98,4 +100,11 @@ def _norm_in_float64(module: Any, hidden: torch.Tensor) -> torch.Tensor:
     """Normalise as the module does, but not in float32, which would hide mistakes of that size."""
     scale = torch.rsqrt(hidden.pow(2).mean(dim=-1, keepdim=True) + module.variance_epsilon)
     normed: torch.Tensor = module.weight * hidden * scale
+    return normed
+
+
+def _gemma_norm_in_float64(module: Any, hidden: torch.Tensor) -> torch.Tensor:
+    """The same for Gemma, whose weight is added to one."""
+    scale = torch.rsqrt(hidden.pow(2).mean(dim=-1, keepdim=True) + module.eps)
+    normed: torch.Tensor = (1 + module.weight) * hidden * scale
     return normed
