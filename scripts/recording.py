@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,18 @@ from typing import Any
 import gymnasium
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 from PIL import Image, ImageDraw, ImageFont
 
 from heed.agents.agent import LanguageAgent
-from heed.envs.contract import action_texts_of, success_of
-from heed.envs.history import History
 from heed.envs.make import make_env
+from heed.scripts.playing import (
+    PICTURE,
+    Moment,
+    Play,
+    describe_action,
+    newest_words,
+    picture_of,
+)
 
 MAX_BYTES = 300_000
 """A GIF larger than this loses every second frame, until it is not: two of them go into a report."""
@@ -34,7 +39,6 @@ MAX_FRAMES = 96
 STEP_MILLISECONDS = 250
 END_MILLISECONDS = 2500
 
-PICTURE = 256  # side of the square that the picture or the words stand in; MiniGrid draws at just this size
 PANEL = 216  # width of the action probabilities
 MARGIN = 14
 GAP = 16
@@ -83,21 +87,24 @@ class Recording:
         return path
 
 
-def make_recordable_env(env_id: str, *, history: int = 0) -> gymnasium.Env[Any, Any]:
+def make_recordable_env(
+    env_id: str, *, history: int = 0, make: Callable[..., gymnasium.Env[Any, Any]] = make_env
+) -> gymnasium.Env[Any, Any]:
     """Make a language environment that draws pictures, or if it cannot, one that does not.
 
     Args:
         env_id: as in `heed.envs.make.make_env`.
         history: as in `heed.envs.make.make_env`.
+        make: `heed.envs.make.make_env`, or what takes the same arguments: an axis's `make_env`.
 
     Raises:
         UnknownEnvironmentError, ContractError: as in `heed.envs.make.make_env`.
     """
-    env = make_env(env_id, history=history)
+    env = make(env_id, history=history)
     if "rgb_array" not in (env.metadata.get("render_modes") or ()):
         return env
     env.close()
-    return make_env(env_id, history=history, render_mode="rgb_array")
+    return make(env_id, history=history, render_mode="rgb_array")
 
 
 def record_episode(
@@ -105,8 +112,8 @@ def record_episode(
 ) -> Recording:
     """Play one episode with sampled actions and record it.
 
-    With `generator = np.random.default_rng(seed)` it is the episode that `heed.agents.evaluation.run_episodes`
-    plays for that seed with `sampled(agent)`.
+    With `generator = np.random.default_rng(seed)` it is the episode that the evaluation plays for that seed with
+    sampled actions.
 
     Args:
         agent: chooses the actions.
@@ -117,29 +124,19 @@ def record_episode(
     Returns:
         The recording: one frame for each step (fewer where the episode is long) and one that shows the end.
     """
-    observation, _ = env.reset(seed=seed)
-    instruction: str = observation["instruction"]
-    stage = _Stage(instruction, action_texts_of(env))
+    play = Play(agent, env, seed=seed, generator=generator)
+    stage = _Stage(play.instruction, play.action_texts)
     film = _Film()
-    steps, episode_return = 0, 0.0
-    while True:
-        probabilities, action = _choose(agent, observation, generator)
+    for moment in play:
         if film.wants_next():
-            view = _view(env, observation)
-            film.frames.append(stage.step(view, observation["instruction"], steps + 1, probabilities, action))
-        observation, reward, terminated, truncated, info = env.step(action)
-        steps += 1
-        episode_return += float(reward)
-        if terminated or truncated:
-            break
-    success = success_of(env, info)
-    end = stage.end(_view(env, observation), observation["instruction"], success, steps, episode_return)
+            film.frames.append(stage.step(_view(env, moment.observation), moment))
+    end = stage.end(_view(env, play.observation), play)
     return Recording(
         gif=encode_gif(film.frames, end),
-        instruction=instruction,
-        success=success,
-        steps=steps,
-        episode_return=episode_return,
+        instruction=play.instruction,
+        success=play.success,
+        steps=play.steps,
+        episode_return=play.episode_return,
         seed=seed,
     )
 
@@ -208,26 +205,20 @@ class _Stage:
         self._top = MARGIN + self._instruction_lines * LINE + 8
         self._size = (WIDTH, self._top + PICTURE + MARGIN)
 
-    def step(
-        self,
-        view: _FrameImage,
-        instruction: str,
-        number: int,
-        probabilities: npt.NDArray[Any] | None,
-        action: Any,
-    ) -> _FrameImage:
+    def step(self, view: _FrameImage, moment: Moment) -> _FrameImage:
         """Draw what the agent sees, and the action that it takes then."""
-        frame, draw = self._begin(view, instruction)
+        frame, draw = self._begin(view, moment.observation["instruction"])
+        probabilities, action = moment.probabilities, moment.action
         left = MARGIN + PICTURE + GAP
-        draw.text((left, self._top), f"step {number}", fill=FAINT_INK, font=_font(14))
+        draw.text((left, self._top), f"step {moment.number}", fill=FAINT_INK, font=_font(14))
         top = self._top + 26
         if probabilities is None:
-            for line in _wrap(_describe_action(action, self._action_texts), PANEL, 16, 8):
+            for line in _wrap(describe_action(action, self._action_texts), PANEL, 16, 8):
                 draw.text((left, top), line, fill=TAKEN, font=_font(16))
                 top += LINE
             return frame
         for index in _shown_actions(probabilities, int(action)):
-            text = self._action_texts[index] if self._action_texts else f"action {index}"
+            text = describe_action(index, self._action_texts)
             _draw_bar(draw, (left, top), text, float(probabilities[index]), taken=index == int(action))
             top += ROW
         hidden = len(probabilities) - MAX_ROWS
@@ -235,23 +226,23 @@ class _Stage:
             draw.text((left, top - 2), f"and {_count(hidden, 'other action')}", fill=FAINT_INK, font=_font(12))
         return frame
 
-    def end(self, view: _FrameImage, instruction: str, success: bool, steps: int, episode_return: float) -> _FrameImage:
+    def end(self, view: _FrameImage, play: Play) -> _FrameImage:
         """Draw how the episode ended."""
-        frame, draw = self._begin(view, instruction)
-        colour = SUCCESS if success else FAILURE
+        frame, draw = self._begin(view, play.observation["instruction"])
+        colour = SUCCESS if play.success else FAILURE
         corner = (MARGIN, self._top, MARGIN + PICTURE - 1, self._top + PICTURE - 1)
         draw.rectangle(corner, outline=colour, width=6)
         left, top = MARGIN + PICTURE + GAP, self._top + PICTURE // 2 - 56
         draw.rounded_rectangle((left, top, left + PANEL, top + 56), radius=10, fill=colour)
         draw.text(
             (left + PANEL / 2, top + 28),
-            "Success" if success else "Failure",
+            "Success" if play.success else "Failure",
             fill=BACKGROUND,
             font=_font(28),
             anchor="mm",
         )
-        draw.text((left, top + 72), f"after {_count(steps, 'step')}", fill=INK, font=_font(16))
-        draw.text((left, top + 96), f"return {episode_return:.2f}", fill=FAINT_INK, font=_font(16))
+        draw.text((left, top + 72), f"after {_count(play.steps, 'step')}", fill=INK, font=_font(16))
+        draw.text((left, top + 96), f"return {play.episode_return:.2f}", fill=FAINT_INK, font=_font(16))
         return frame
 
     def _begin(self, view: _FrameImage, instruction: str) -> tuple[_FrameImage, ImageDraw.ImageDraw]:
@@ -264,39 +255,9 @@ class _Stage:
         return frame, draw
 
 
-def _choose(
-    agent: LanguageAgent, observation: Any, generator: np.random.Generator
-) -> tuple[npt.NDArray[Any] | None, Any]:
-    """Return the probability of each action, (A,), where there is such a list, and the action to take."""
-    words = {key: [observation[key]] for key in ("instruction", "observation")}
-    if not isinstance(agent.action_space, spaces.Discrete):
-        return None, agent.predict(words, deterministic=False)[0][0]  # type: ignore[arg-type]
-    probabilities = agent.action_probabilities(words)[0]
-    # Drawn as `heed.agents.evaluation.sampled` draws it, which would ask the language model a second time.
-    cumulative = probabilities.cumsum()
-    return probabilities, int((generator.random() * cumulative[-1] >= cumulative).sum())
-
-
 def _view(env: gymnasium.Env[Any, Any], observation: Any) -> _FrameImage:
     # Of a history only its end, as a picture shows only what is there now; the past stands in the frames before.
-    words = env.newest_observation if isinstance(env, History) else observation["observation"]
-    return _picture(env) or _words_as_picture(words)
-
-
-def _picture(env: gymnasium.Env[Any, Any]) -> _FrameImage | None:
-    """Return what the environment draws, at our size, or None where it draws nothing."""
-    if env.render_mode != "rgb_array":
-        return None
-    try:
-        pixels = env.render()
-    except gymnasium.error.DependencyNotInstalled:
-        return None
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
-        return None
-    picture = Image.fromarray(pixels.astype(np.uint8))
-    scale = PICTURE / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
+    return picture_of(env) or _words_as_picture(newest_words(env, observation))
 
 
 def _words_as_picture(words: str) -> _FrameImage:
@@ -331,12 +292,6 @@ def _shown_actions(probabilities: npt.NDArray[Any], action: int) -> list[int]:
     likely = [int(index) for index in np.argsort(-probabilities, kind="stable")]
     shown = likely[:MAX_ROWS]
     return shown if action in shown else [*shown[:-1], action]
-
-
-def _describe_action(action: Any, action_texts: tuple[str, ...] | None) -> str:
-    if action_texts is not None:
-        return action_texts[int(action)]
-    return "action " + " ".join(f"{float(number):.2f}" for number in np.asarray(action).ravel())
 
 
 def _wrap(text: str, width: int, size: int, max_lines: int) -> list[str]:

@@ -1,0 +1,127 @@
+"""One episode, played step by step before the eyes of whoever wants to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from PIL import Image
+
+from heed.agents.agent import LanguageAgent
+from heed.agents.evaluation import sampled
+from heed.envs.contract import action_texts_of, success_of
+from heed.envs.history import History
+
+PICTURE = 256
+"""Side of the square that a picture fits into; MiniGrid draws at just this size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moment:
+    """A step that is about to be taken."""
+
+    number: int
+    """From 1."""
+    observation: dict[str, Any]
+    """What the agent sees."""
+    probabilities: npt.NDArray[Any] | None
+    """Of every action, (A,); None where actions have no list of probabilities."""
+    action: Any
+    """What the agent is going to do: of Discrete actions the number."""
+
+
+class Play:
+    """An episode with sampled actions. To go through it is to play it; afterwards it says how it ended.
+
+    With `generator = np.random.default_rng(seed)` it is the episode that the evaluation plays for that seed with
+    sampled actions.
+
+    Args:
+        agent: chooses the actions.
+        env: a language environment.
+        seed: of the episode.
+        generator: draws the actions.
+    """
+
+    def __init__(
+        self, agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
+    ):
+        self.env = env
+        self.action_texts = action_texts_of(env)
+        self.observation, info = env.reset(seed=seed)
+        """What the agent sees now."""
+        self.instruction: str = self.observation["instruction"]
+        """As the agent is told it at the beginning."""
+        self.true_instruction: str = info.get("instruction", self.instruction)
+        """The one by which success is judged, where the environment tells that it is another."""
+        self.rewards: list[float] = []
+        self.success = False
+        self.shown_success: bool | None = None
+        """Whether the instruction that was shown was fulfilled, where the environment tells."""
+        self._agent = agent
+        self._choose = sampled(agent)
+        self._generator = generator
+
+    @property
+    def steps(self) -> int:
+        """Steps that were taken."""
+        return len(self.rewards)
+
+    @property
+    def episode_return(self) -> float:
+        """The sum of the rewards."""
+        return sum(self.rewards)
+
+    def __iter__(self) -> Iterator[Moment]:
+        over = False
+        while not over:
+            words = {key: [self.observation[key]] for key in ("instruction", "observation")}
+            discrete = isinstance(self._agent.action_space, spaces.Discrete)
+            # The language model is not asked twice: it remembers what it has just read.
+            probabilities = self._agent.action_probabilities(words)[0] if discrete else None
+            action = self._choose(words, [self._generator])[0]
+            action = int(action) if discrete else action
+            yield Moment(
+                number=self.steps + 1, observation=self.observation, probabilities=probabilities, action=action
+            )
+            self.observation, reward, terminated, truncated, info = self.env.step(action)
+            self.rewards.append(float(reward))
+            over = terminated or truncated
+        self.success = success_of(self.env, info)
+        self.shown_success = info.get("shown_success")
+
+
+def picture_of(env: gymnasium.Env[Any, Any]) -> Image.Image | None:
+    """Return what the environment draws, its longer side `PICTURE` pixels, or None where it draws nothing."""
+    if env.render_mode != "rgb_array":
+        return None
+    try:
+        pixels = env.render()
+    except gymnasium.error.DependencyNotInstalled:
+        return None
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
+        return None
+    picture = Image.fromarray(pixels.astype(np.uint8))
+    scale = PICTURE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture.resize(size, Image.Resampling.NEAREST if scale >= 2 else Image.Resampling.LANCZOS)
+
+
+def newest_words(env: gymnasium.Env[Any, Any], observation: dict[str, Any]) -> str:
+    """Return what the agent perceives now: of a history its end."""
+    words: str = env.newest_observation if isinstance(env, History) else observation["observation"]
+    return words
+
+
+def describe_action(action: Any, action_texts: tuple[str, ...] | None) -> str:
+    """Return an action in words, or in numbers where it has no text."""
+    if action_texts is not None:
+        return action_texts[int(action)]
+    if np.ndim(action) == 0 and np.issubdtype(np.asarray(action).dtype, np.integer):
+        return f"action {int(action)}"
+    return "action " + " ".join(f"{float(number):.2f}" for number in np.asarray(action).ravel())
