@@ -32,7 +32,7 @@ RED_BALL = "BabyAI-GoToRedBallNoDists-v0"
 
 
 def suite(*axes: str, env: str = LEVEL, episodes: int = 60) -> Suite:
-    return Suite(name="test", environments=(env,), axes=axes, episodes=episodes)  # type: ignore[arg-type]
+    return Suite(name="test", environments=(env,), axes=tuple(axis(name) for name in axes), episodes=episodes)
 
 
 def successes(evaluation: Evaluation, axis_name: str, player: str) -> list[bool]:
@@ -171,7 +171,7 @@ def test_what_breaks_costs_its_episodes_and_is_told() -> None:
     plan = Suite(
         name="test",
         environments=("Crashing-v0", "Broken-v0", "NoSuchThing-v0", "Buttons-v0"),
-        axes=("true", "blank", "french"),  # type: ignore[arg-type]
+        axes=(axis("true"), axis("blank"), axis("french")),
         episodes=30,
     )
     evaluation = evaluate(press, plan, n_envs=4)
