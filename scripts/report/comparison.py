@@ -37,8 +37,8 @@ def write_comparison_page(out: Path, comparison: Mapping[str, Any]) -> Path:
 
     Args:
         out: an existing folder.
-        comparison: the content of `comparison.json`: a `heed.scripts.report.data.Comparison`. What it lacks the page
-            lacks as well.
+        comparison: the content of `comparison.json`: a `heed.scripts.report.data.ComparisonData`. What it lacks, the
+            page lacks as well.
 
     Returns:
         The page.

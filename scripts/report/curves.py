@@ -48,7 +48,7 @@ def group_curves(groups: Sequence[Mapping[str, Any]], key: str, name: str) -> Ma
     """Return the success of several groups of runs while they trained, mean and range; None where none is known.
 
     Args:
-        groups: `ComparedGroup`s.
+        groups: `GroupData`.
         key: "over_steps" or "over_seconds".
         name: of what runs along the x-axis.
     """

@@ -1,8 +1,8 @@
 """What the pages are made of: plain data, as JSON has it.
 
-`heed evaluate` writes an `Evaluation` into evaluation.json, `heed compare` a `Comparison` into comparison.json. What is
-no required key may be missing, and the pages then show less. An *axis* is what was changed; `TRUE` is the one on
-which nothing was.
+`heed evaluate` writes an `EvaluationData` into evaluation.json, `heed compare` a `ComparisonData` into comparison.json.
+What is no required key may be missing, and the pages then show less. An *axis* is what was changed; `TRUE` is the one
+on which nothing was.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class MissingData(TypedDict, total=False):
     run: str
 
 
-class Evaluation(TypedDict, total=False):
+class EvaluationData(TypedDict, total=False):
     """The content of evaluation.json, as far as the page shows it."""
 
     suite: str
@@ -130,7 +130,7 @@ class Evaluation(TypedDict, total=False):
     """What made it."""
 
 
-class ComparedGroup(TypedDict, total=False):
+class GroupData(TypedDict, total=False):
     """Runs that differ in nothing but their seed."""
 
     label: str
@@ -148,7 +148,7 @@ class ComparedGroup(TypedDict, total=False):
     over_seconds: dict[str, list[float]] | None
 
 
-class Difference(TypedDict, total=False):
+class DifferenceData(TypedDict, total=False):
     """Two groups on the same episodes: how much better is `one` than `other`? Both are labels of groups."""
 
     one: str
@@ -161,13 +161,13 @@ class Difference(TypedDict, total=False):
     """Probability of improvement: that a run of the one does better than a run of the other on an episode."""
 
 
-class Comparison(TypedDict, total=False):
+class ComparisonData(TypedDict, total=False):
     """The content of comparison.json, as far as the page shows it."""
 
     episodes: int
     evaluation_seed: int
-    groups: list[ComparedGroup]
-    differences: list[Difference]
+    groups: list[GroupData]
+    differences: list[DifferenceData]
     missing: list[MissingData]
     command: str
 

@@ -15,7 +15,7 @@ from heed.scripts.report.data import (
     AxisData,
     Cell,
     EnvironmentData,
-    Evaluation,
+    EvaluationData,
     LevelData,
     Players,
     TemplateData,
@@ -28,10 +28,10 @@ DESCRIPTIONS = {
 }
 
 
-def as_evaluation(evaluation: Mapping[str, Any]) -> Evaluation:
-    """Return an evaluation as `data.Evaluation` has it, whichever version wrote it."""
+def as_evaluation(evaluation: Mapping[str, Any]) -> EvaluationData:
+    """Return an evaluation as `data.EvaluationData` has it, whichever version wrote it."""
     if "environments" in evaluation or "env" not in evaluation:
-        return cast(Evaluation, evaluation)
+        return cast(EvaluationData, evaluation)
     players = {name: _cell(evaluation[name]) for name in (SAMPLED, GREEDY, RANDOM) if name in evaluation}
     axes = [AxisData(axis=TRUE, description=DESCRIPTIONS[TRUE], players=players)]
     for name in (BLANK, SWAPPED):
@@ -48,7 +48,7 @@ def as_evaluation(evaluation: Mapping[str, Any]) -> Evaluation:
         levels=[_level(row) for row in evaluation.get("levels", [])],
     )
     same = {key: evaluation[key] for key in ("episodes", "seed", "trained_steps", "command") if key in evaluation}
-    return cast(Evaluation, {**same, "environments": [environment]})
+    return cast(EvaluationData, {**same, "environments": [environment]})
 
 
 def _level(row: Mapping[str, Any]) -> LevelData:

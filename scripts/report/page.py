@@ -20,7 +20,7 @@ from heed.scripts.report.data import (
     AxisExample,
     Cell,
     EnvironmentData,
-    Evaluation,
+    EvaluationData,
     LevelData,
     cell_of,
     main_player,
@@ -49,7 +49,7 @@ def write_report(
 
     Args:
         out: an existing folder.
-        evaluation: the content of `evaluation.json`: a `heed.scripts.report.data.Evaluation`, or one of an earlier
+        evaluation: the content of `evaluation.json`: a `heed.scripts.report.data.EvaluationData`, or one of an earlier
             version.
         curve: the points of the training, each with `steps`.
         config: the configuration of the run, if it is known.
@@ -213,14 +213,14 @@ def _level_row(level: LevelData, columns: Sequence[tuple[str, str]], player: str
     )
 
 
-def _title(evaluation: Evaluation) -> str:
+def _title(evaluation: EvaluationData) -> str:
     environments = evaluation.get("environments", [])
     if len(environments) == 1:
         return environments[0]["env"]
     return evaluation.get("suite") or ", ".join(environment["env"] for environment in environments) or "Evaluation"
 
 
-def _about(evaluation: Evaluation, config: Mapping[str, Any] | None) -> list[str]:
+def _about(evaluation: EvaluationData, config: Mapping[str, Any] | None) -> list[str]:
     """Return sentences that say what was evaluated, and on how much."""
     told = []
     if config:
@@ -233,7 +233,7 @@ def _about(evaluation: Evaluation, config: Mapping[str, Any] | None) -> list[str
     return told
 
 
-def _command(evaluation: Evaluation, config: Mapping[str, Any] | None) -> str:
+def _command(evaluation: EvaluationData, config: Mapping[str, Any] | None) -> str:
     """Return the command line of an evaluation of one environment; "" where it is not known."""
     environments = evaluation.get("environments", [])
     if len(environments) != 1 or not {"episodes", "seed"} <= set(evaluation):

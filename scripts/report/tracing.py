@@ -36,8 +36,6 @@ class TracedStep:
     """What the environment drew before the step, a PNG, if it draws."""
     instruction: str
     observation: str
-    newest_observation: str
-    """The end of the observation, where that holds a history; else all of it."""
     action: Any
     action_text: str
     probabilities: npt.NDArray[np.float64] | None
@@ -71,6 +69,7 @@ class Trace:
     """Steps of the episode; where there are fewer in `steps`, those in between are left out."""
     end_picture: bytes | None
     end_observation: str
+    """What there was to see behind the last step; without a history."""
     success: bool
     shown_success: bool | None
     """Whether the instruction that was shown was fulfilled, where that is another one and the environment tells."""
@@ -107,7 +106,7 @@ def trace_episode(
     first: list[_Seen] = []
     last: deque[_Seen] = deque(maxlen=LAST_STEPS)
     for moment in play:
-        seen = _Seen(moment, newest_words(env, moment.observation), as_png(picture_of(env)))
+        seen = _Seen(moment, as_png(picture_of(env)))
         (first if len(first) < FIRST_STEPS else last).append(seen)
     policy = _language_policy(agent)
     has_value = isinstance(policy, LanguageQPolicy) or (policy is not None and getattr(agent, "has_critic", True))
@@ -156,7 +155,6 @@ class _Seen:
     """A moment of the episode, with what there was to see; what is told of it later costs nothing while it plays."""
 
     moment: Moment
-    newest_words: str
     picture: bytes | None
 
 
@@ -167,7 +165,6 @@ def _traced(seen: _Seen, play: Play, *, value: float | None, saliency: Saliency 
         picture=seen.picture,
         instruction=moment.observation["instruction"],
         observation=moment.observation["observation"],
-        newest_observation=seen.newest_words,
         action=moment.action,
         action_text=describe_action(moment.action, play.action_texts),
         probabilities=None if moment.probabilities is None else np.asarray(moment.probabilities, dtype=np.float64),

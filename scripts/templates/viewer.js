@@ -92,7 +92,7 @@
     const end = episode.end;
     const verdict = find("verdict");
     verdict.textContent = end.success ? "Success" : "Failure";
-    verdict.className = end.success ? "success" : "failure";
+    verdict.className = `verdict ${end.success ? "success" : "failure"}`;
     const after = `after ${episode.length} ${episode.length === 1 ? "step" : "steps"}, return ${plain(end.return)}`;
     const shown = end.shownSuccess === null ? "" : end.shownSuccess ? "; the shown instruction was fulfilled" : "; the shown instruction was not fulfilled";
     find("after").textContent = after + shown;

@@ -120,7 +120,6 @@ def traced_step(number: int, *, instruction: str, observation: str, png: bytes |
         picture=png,
         instruction=instruction,
         observation=observation,
-        newest_observation=observation,
         action=1,
         action_text=ACTIONS[1],
         probabilities=np.array([0.25, 0.7496, 0.0004]),

@@ -73,6 +73,7 @@ def test_the_steps_can_be_gone_through(browser: Browser, report: Path) -> None:
         page.press("ArrowRight")
         assert page.text("where") == "The end"
         assert page.text("verdict") == "Success"
+        assert page.evaluate("document.querySelector('[data-part=verdict]').className") == "verdict success"
         assert page.text("after") == "after 3 steps, return 1"
         assert page.evaluate("document.querySelector('[data-part=next]').disabled")
         page.press("ArrowLeft")

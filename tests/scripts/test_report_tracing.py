@@ -141,12 +141,12 @@ def test_q_learning_tells_the_value_of_its_action() -> None:
     assert found.explained_name.startswith("Q-value above")
 
 
-def test_of_a_history_the_newest_observation_is_told_apart() -> None:
+def test_of_a_history_the_end_shows_what_is_there_then() -> None:
     env = make_env(LEVEL, history=2)
     assert isinstance(env, History)
-    second = trace(env, 3).steps[1]
-    assert second.observation.endswith(second.newest_observation)
-    assert len(second.newest_observation) < len(second.observation)
+    found = trace(env, 3)
+    assert "> " in found.steps[-1].observation
+    assert found.end_observation == env.newest_observation
 
 
 class Told(gymnasium.Wrapper[Any, Any, Any, Any]):
