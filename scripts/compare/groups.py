@@ -13,7 +13,7 @@ from heed.agents.checkpoint import read_json
 from heed.agents.evaluation import Episode, read_episodes
 from heed.scripts.compare.options import NOT_OF_THE_TRAINING, command_of, complete, given_options
 from heed.scripts.errors import ConfigurationError
-from heed.scripts.report.data import Evaluation
+from heed.scripts.report.data import EvaluationData
 from heed.scripts.report.earlier import as_evaluation
 from heed.scripts.run_folder import RunFolder
 
@@ -27,7 +27,7 @@ class Run:
 
     folder: Path
     config: dict[str, Any]
-    evaluation: Evaluation
+    evaluation: EvaluationData
     episodes: tuple[Episode, ...]
     """Of the evaluation; none of one by an earlier version."""
     curve: list[tuple[float, float]]

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from heed.scripts.report.data import Evaluation
+from heed.scripts.report.data import EvaluationData
 
 FIGURES = ("success", "shown_success", "episode_return", "length", "activity")
 
 
-def write_axes(path: Path, numbers: Evaluation) -> None:
+def write_axes(path: Path, numbers: EvaluationData) -> None:
     """Write a row for each environment, axis and player, with every figure and its interval."""
     columns = [f"{name}{end}" for name in FIGURES for end in ("", "_low", "_high")]
     with path.open("w", newline="", encoding="utf-8") as file:

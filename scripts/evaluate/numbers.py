@@ -16,8 +16,7 @@ from heed.agents.statistics import (
     summarise_runs,
 )
 from heed.envs.axes import axis_from, axis_names
-from heed.scripts.report.data import SAMPLED, AxisData, EnvironmentData, axis_name
-from heed.scripts.report.data import Evaluation as EvaluationData
+from heed.scripts.report.data import SAMPLED, AxisData, EnvironmentData, EvaluationData, axis_name
 
 FIGURES = ("success", "episode_return", "length", "activity", "shown_success")
 

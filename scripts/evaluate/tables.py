@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from heed.scripts.report.data import RANDOM, EnvironmentData, Evaluation, main_player, players_of
+from heed.scripts.report.data import RANDOM, EnvironmentData, EvaluationData, main_player, players_of
 
 
 def table_of(environment: EnvironmentData) -> Table:
@@ -64,7 +64,7 @@ def _rate(players: Any, player: str) -> str:
     return f"{players[player]['success']['value']:.3f}" if player in players else "-"
 
 
-def what_is_missing(numbers: Evaluation) -> Iterator[str]:
+def what_is_missing(numbers: EvaluationData) -> Iterator[str]:
     """Yield a line for each thing that was not played."""
     for missing in numbers["missing"]:
         what = ", ".join(part for part in (missing["env"], missing["axis"], missing["player"]) if part)

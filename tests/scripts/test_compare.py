@@ -195,7 +195,7 @@ def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
         content = json.loads(path.read_text()) if path.is_file() else json.loads(whole)
         path.write_text(json.dumps({**content, "episodes": config.episodes, "trained_steps": 2000}))
 
-    monkeypatch.setattr("heed.scripts.evaluate.evaluate_run", evaluate)
+    monkeypatch.setattr("heed.scripts.evaluate.command.evaluate_run", evaluate)
     done, few, never, went_on = (write_run(tmp_path / name, seed=n) for n, name in enumerate(("a", "b", "c", "d")))
     whole = RunFolder(done).evaluation.read_text()
     RunFolder(few).evaluation.write_text(whole.replace('"episodes": 500', '"episodes": 200'))
@@ -219,7 +219,7 @@ def test_what_cannot_be_compared_is_told_before_anything_is_written(
         ([one, twin], "are the same training with the same seed"),
         ([one, few], "evaluated on different episodes (200 episodes of seed 0, 500 episodes of seed 0)"),
         ([one, never], "is not evaluated yet: give --episodes 500"),
-        ([one, tmp_path], "holds no run"),
+        ([tmp_path], "holds no run"),
         ([one, "--episodes", "0"], "--episodes is 0, but must be at least 1"),
     ):
         with pytest.raises(SystemExit) as stop:
