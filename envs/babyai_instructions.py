@@ -11,22 +11,27 @@ with 20 things has hundreds of instructions. A verifier is asked only where its 
 
 An instruction is told once in an episode, when it is fulfilled first, since the episode would have ended there.
 
-Which instructions: those of the kinds (go to, pick up, open, put next to) and wordings ("a red ball", "the ball") of
-the episode's own, about the things that were there at the start. Of a sequence ("..., then ...") these are its parts.
-Of an episode whose instruction speaks of a place ("the ball on your left") nothing is told: its observations speak of
-that place too.
+Which instructions: those of the kinds (go to, pick up, open, put next to) and wordings ("a red ball", "the ball", "the
+ball on your left") of the episode's own, about the things that were there at the start. Of a sequence ("..., then ...")
+these are its parts. Where the episode's own speaks of a place, its observations tell where the episode began, and only
+instructions that speak of a place too are told.
+
+`possible_instructions` lists all of these, and `impossible_instructions` such as speak of things that are not there:
+what an evaluation shows in place of the true instruction (`heed.envs.axes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import gymnasium
+from minigrid.core.constants import COLOR_NAMES, DIR_TO_VEC
 from minigrid.core.world_object import Door, WorldObj
 from minigrid.envs.babyai.core import verifier
 from minigrid.envs.babyai.core.verifier import (
     OBJ_TYPES,
+    OBJ_TYPES_NOT_DOOR,
     ActionInstr,
     GoToInstr,
     Instr,
@@ -41,22 +46,32 @@ from minigrid.envs.babyai.core.verifier import (
 Place = tuple[int, int]
 """A cell of the grid."""
 
-Wording = tuple[bool, bool, bool]
-"""Whether a description names the type and the color, and whether it may be of a door."""
+Named = tuple[str | None, str | None, str | None]
+"""What a description says of a thing: its type, its color, and on which side of the agent's start it was."""
+
+Wording = tuple[bool, bool, bool, bool]
+"""Whether a description names the type, the color and the side, and whether it may be of a door."""
+
+SIDES = {"left": "on your left", "right": "on your right", "front": "in front of you", "behind": "behind you"}
+"""BabyAI's names of the sides, and the words for them."""
 
 
 class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Offers `fulfilled_instructions` around a BabyAI level; until that is called it costs next to nothing."""
+    """Offers `fulfilled_instructions`, `possible_instructions` and `impossible_instructions` around a BabyAI level.
+
+    Until one of them is called it costs next to nothing. The first call of an episode wants to be right after its
+    reset: they look at the world as the episode began.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         super().__init__(env)
         self._level: Any = env.unwrapped
-        self._action: Any = None
+        self._action: Any = None  # since the episode's first step
         self._episode: _Episode | None = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode, in which nothing is fulfilled."""
-        self._episode = None
+        self._episode = self._action = None
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
@@ -70,20 +85,49 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         Returns:
             Each instruction with the reward that the step would have brought.
         """
-        if self._episode is None:
-            self._episode = _Episode(self._level)
+        if self._episode is None or self._action is None:
+            self._looked_at()
             return {}
         return self._episode.after(self._action)
+
+    def possible_instructions(self) -> tuple[str, ...]:
+        """Return what `fulfilled_instructions` can come to tell in this episode, sorted: about things that are there.
+
+        The episode's own is among them, unless it is a sequence.
+        """
+        return tuple(sorted(self._looked_at().possible()))
+
+    def impossible_instructions(self) -> tuple[str, ...]:
+        """Return instructions like the episode's own about things that are not there, sorted.
+
+        They are worded as the episode's own, unless all that can be said so is there: then they name type and color.
+        Where the own one puts a thing next to another, one of the two is not there.
+        """
+        return tuple(sorted(self._looked_at().impossible()))
+
+    def _looked_at(self) -> _Episode:
+        """Return the running episode; the first call looks over the grid."""
+        if self._episode is None:
+            self._episode = _Episode(self._level)
+        return self._episode
+
+
+_VERBS: dict[type[Any], str] = {GoToInstr: "go to", OpenInstr: "open", PickupInstr: "pick up"}
 
 
 class _Description(ObjDesc):
     """A description of the things that matched it at the episode's start."""
 
-    def __init__(self, kind: str | None, color: str | None, things: list[tuple[WorldObj, Place]]):
-        super().__init__(kind, color)  # type: ignore[no-untyped-call]
+    def __init__(self, named: Named, things: list[tuple[WorldObj, Place]]):
+        super().__init__(*named)  # type: ignore[no-untyped-call]
         self.obj_set = [thing for thing, _ in things]
         self.obj_poss = [place for _, place in things]
         self.start_positions = list(self.obj_poss)
+
+    def surface(self, env: Any) -> str:
+        """Return BabyAI's words, which count the walls among the grey objects: there is always "a grey object"."""
+        words: str = super().surface(env)  # type: ignore[no-untyped-call]
+        return words.replace("the ", "a ", 1) if _is_of_walls_too(self.type, self.color) else words
 
     def find_matching_objs(self, env: Any, use_location: bool = True) -> tuple[list[WorldObj], list[Place]]:
         """Keep to the things of the start; with `use_location=False`, after a drop, see where they are."""
@@ -104,11 +148,13 @@ class _Episode:
         self._fulfilled: set[str] = set()
         self._carried: WorldObj | None = None  # before the last step; verifiers, too, begin with None
         parts = list(_parts(level.instrs))
-        speaks_of_places = any(desc.loc for part in parts for desc in _descriptions_of(part))
-        if speaks_of_places or verifier.use_done_actions:
+        if any(_speaks_of_a_place(part) for part in parts):
+            parts = [part for part in parts if _speaks_of_a_place(part)]
+        if verifier.use_done_actions:
             parts = []
+        self._parts = parts
         self._things = list(_things(level)) if parts else []
-        self._described: dict[tuple[str | None, str | None], _Description] = {}
+        self._described: dict[Named, _Description] = {}
         self._go_to = self._descriptions(part.desc for part in parts if isinstance(part, GoToInstr))
         self._open = self._instructions(parts, OpenInstr)
         self._pick_up = self._instructions(parts, PickupInstr)
@@ -210,29 +256,64 @@ class _Episode:
 
     def _descriptions(self, models: Iterable[ObjDesc]) -> list[_Description]:
         """Return the descriptions, in the wordings of `models`, of all things that may be spoken of."""
-        found: dict[tuple[str | None, str | None], _Description] = {}
+        found: dict[Named, _Description] = {}
         wordings = {_wording(model): model for model in models}
-        for (typed, colored, _), model in wordings.items():
-            for thing, _ in self._things:
+        for (typed, colored, located, _), model in wordings.items():
+            for thing, place in self._things:
                 if model.type is not None and (thing.type == "door") != (model.type == "door"):
                     continue
-                key = (thing.type if typed else None, thing.color if colored else None)
-                if key in found or (key[0] == "key" and key[1] in self._locked_colors):
+                if thing.type == "key" and typed and colored and thing.color in self._locked_colors:
                     continue
-                found[key] = self._description(key)
+                for side in _sides_of(self._level, place) if located else (None,):
+                    named = (thing.type if typed else None, thing.color if colored else None, side)
+                    if named not in found:
+                        found[named] = self._description(named)
         return list(found.values())
 
-    def _description(self, key: tuple[str | None, str | None]) -> _Description:
-        """Return the one description of a type and a color."""
-        if key not in self._described:
-            kind, color = key
+    def _description(self, named: Named) -> _Description:
+        """Return the one description of a type, a color and a side."""
+        if named not in self._described:
+            kind, color, side = named
             matching = [
                 (thing, place)
                 for thing, place in self._things
-                if kind in (None, thing.type) and color in (None, thing.color)
+                if kind in (None, thing.type)
+                and color in (None, thing.color)
+                and (side is None or side in _sides_of(self._level, place))
             ]
-            self._described[key] = _Description(kind, color, matching)
-        return self._described[key]
+            self._described[named] = _Description(named, matching)
+        return self._described[named]
+
+    def possible(self) -> set[str]:
+        """Return the words of all instructions that can come to be fulfilled."""
+        candidates: list[Instr] = [GoToInstr(description) for description in self._go_to]
+        candidates += [*self._open, *self._pick_up]
+        for movable, fixed in self._put_next.values():
+            candidates += [PutNextInstr(move, goal) for move in movable for goal in fixed if _can_be_asked(move, goal)]
+        return {candidate.surface(self._level) for candidate in candidates}
+
+    def impossible(self) -> set[str]:
+        """Return the words of instructions about what is not there."""
+        found = {words for part in self._parts for words in self._impossible(part, _names_like)}
+        return found or {words for part in self._parts for words in self._impossible(part, _full_names_like)}
+
+    def _impossible(self, part: Any, names_like: Any) -> Iterator[str]:
+        """Yield instructions of the kind of `part` about what is not there; `names_like` names what to look for."""
+        if not isinstance(part, PutNextInstr):
+            yield from (f"{_VERBS[type(part)]} {words}" for words in self._absent(names_like(part.desc)))
+            return
+        for fixed in self._descriptions([part.desc_fixed]):
+            there = fixed.surface(self._level)
+            yield from (f"put {words} next to {there}" for words in self._absent(names_like(part.desc_move)))
+        for move in self._descriptions([part.desc_move]):
+            there = move.surface(self._level)
+            yield from (f"put {there} next to {words}" for words in self._absent(names_like(part.desc_fixed)))
+
+    def _absent(self, names: Iterable[Named]) -> Iterator[str]:
+        """Yield the words for those of `names` that are of nothing at all, wherever it might be."""
+        for kind, color, side in names:
+            if not self._description((kind, color, None)).obj_set and not _is_of_walls_too(kind, color):
+                yield " ".join(filter(None, ("the", color, kind or "object", SIDES.get(side or ""))))
 
     @property
     def _locked_colors(self) -> set[str]:
@@ -255,8 +336,43 @@ def _descriptions_of(part: Any) -> list[ObjDesc]:
     return [part.desc_move, part.desc_fixed] if isinstance(part, PutNextInstr) else [part.desc]
 
 
+def _speaks_of_a_place(part: Any) -> bool:
+    return any(description.loc is not None for description in _descriptions_of(part))
+
+
 def _wording(description: ObjDesc) -> Wording:
-    return description.type is not None, description.color is not None, description.type in (None, "door")
+    named = (description.type, description.color, description.loc)
+    typed, colored, located = (part is not None for part in named)
+    return typed, colored, located, description.type in (None, "door")
+
+
+def _names_like(model: ObjDesc) -> Iterator[Named]:
+    """Yield all that can be said in the wording of `model`; doors in place of doors only."""
+    kinds = [None] if model.type is None else ["door"] if model.type == "door" else OBJ_TYPES_NOT_DOOR
+    for kind in kinds:
+        for color in COLOR_NAMES if model.color is not None else [None]:
+            yield from ((kind, color, side) for side in (SIDES if model.loc is not None else (None,)))
+
+
+def _full_names_like(model: ObjDesc) -> Iterator[Named]:
+    """Yield the same with type and color, whether `model` names them or not."""
+    return _names_like(ObjDesc(model.type or "ball", COLOR_NAMES[0], model.loc))
+
+
+def _is_of_walls_too(kind: str | None, color: str | None) -> bool:
+    return kind is None and color == "grey"
+
+
+def _sides_of(level: Any, place: Place) -> Collection[str]:
+    """Return on which sides of the agent something at `place` is, as BabyAI has it; of another room's things none."""
+    x, y = level.agent_pos
+    if not level.room_from_pos(x, y).pos_inside(*place):
+        return ()
+    forward_x, forward_y = DIR_TO_VEC[level.agent_dir]
+    ahead = (place[0] - x) * forward_x + (place[1] - y) * forward_y
+    right = (place[1] - y) * forward_x - (place[0] - x) * forward_y
+    sides = (("right", right > 0), ("left", right < 0), ("front", ahead > 0), ("behind", ahead < 0))
+    return [side for side, is_there in sides if is_there]
 
 
 def _things(level: Any) -> Iterator[tuple[WorldObj, Place]]:

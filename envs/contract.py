@@ -16,6 +16,11 @@ step, it returns the other instructions that this last step would have fulfilled
 start, each with the reward that the step would have brought: what hindsight replay learns from. Up to there the
 episode must have been the one under that instruction: the same observations, and the same rewards.
 
+For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
+`possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what `fulfilled_instructions` can
+come to name in this episode, in a fixed order; and `impossible_instructions() -> tuple[str, ...]`: such as it might
+have given, but which cannot be done in this world.
+
 `require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
 episodes and tests the rest.
 """
@@ -138,6 +143,25 @@ def fulfilled_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Mapp
     return method
 
 
+def possible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
+    """Return the method of `env` that lists what can be done in the episode that has just begun, or None."""
+    method: Callable[[], tuple[str, ...]] | None = _method_of(env, "possible_instructions")
+    return method
+
+
+def impossible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
+    """Return the method of `env` that lists instructions which cannot be done in this episode's world, or None."""
+    method: Callable[[], tuple[str, ...]] | None = _method_of(env, "impossible_instructions")
+    return method
+
+
+def _method_of(env: gymnasium.Env[Any, Any], name: str) -> Any:
+    try:
+        return env.get_wrapper_attr(name)
+    except AttributeError:
+        return None
+
+
 def check_action_texts(texts: Sequence[Any], n_actions: int) -> None:
     """Check that `texts` names each of `n_actions` actions once.
 
@@ -176,10 +200,7 @@ def expert_of(env: gymnasium.Env[Any, Any]) -> Callable[[], int] | None:
     It may be asked several times in one state. To be right in every state of an episode it wants to be asked at the
     episode's beginning: an expert may remember what it has seen. It raises `ExpertError` where it does not know.
     """
-    try:
-        expert: Callable[[], int] = env.get_wrapper_attr("expert_action")
-    except AttributeError:
-        return None
+    expert: Callable[[], int] | None = _method_of(env, "expert_action")
     return expert
 
 
