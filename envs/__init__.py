@@ -4,6 +4,7 @@ if __name__ != "heed.envs":
     # A bare `envs` would collide with other people's packages of that name.
     raise ImportError("This folder is Heed's `heed.envs` package: import `heed.envs`, not `envs`.")
 
+from heed.envs.axes import Axis, AxisDoesNotApplyError, AxisError, axis, axis_names, register_axis
 from heed.envs.checks import Check, check_env
 from heed.envs.contract import (
     ContractError,
@@ -23,13 +24,18 @@ from heed.envs.demonstrations import (
     write_demonstrations,
 )
 from heed.envs.history import History
+from heed.envs.hold_out import HoldOutError
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
 from heed.envs.mixture import Mixture
+from heed.envs.suites import Suite, SuiteError, load_suite
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
 
 __all__ = [
     "AutomaticVerbalizer",
+    "Axis",
+    "AxisDoesNotApplyError",
+    "AxisError",
     "Check",
     "ContractError",
     "Demonstration",
@@ -38,22 +44,29 @@ __all__ = [
     "ExpertError",
     "FreeText",
     "History",
+    "HoldOutError",
     "LanguageObservation",
     "LanguageVecEnv",
     "Mixture",
     "ProcessLanguageVecEnv",
+    "Suite",
+    "SuiteError",
     "TextActions",
     "UnknownEnvironmentError",
     "VerbalizedEnv",
     "Verbalizer",
+    "axis",
+    "axis_names",
     "check_env",
     "demonstrate",
     "demonstration_seeds",
     "instruction_pool",
     "language_space",
+    "load_suite",
     "make",
     "make_env",
     "read_demonstrations",
+    "register_axis",
     "register_verbalizer",
     "write_demonstrations",
 ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
@@ -12,15 +13,21 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from heed.envs.contract import require_language_env, speaks_language
 from heed.envs.history import History
-from heed.envs.instructions import BlankInstruction, Instructions, SwappedInstruction
+from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
 from heed.envs.mixture import Mixture, levels_of
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
 
+Instructions = Literal["true", "blank", "swapped"]
+"""Which instruction the agent is shown."""
+
 POOL_EPISODES = 64
-"""Episodes from which the instructions of a level are collected, to swap one for another."""
+"""Episodes from which the instructions of a level are collected."""
+
+MOST_EPISODES = 1024
+"""Episodes that are looked through for a phrase before it is said that none names it."""
 
 
 class UnknownEnvironmentError(ValueError):
@@ -63,6 +70,7 @@ def make_env(
     env_id: str,
     *,
     instructions: Instructions = "true",
+    hold_out: Sequence[str] = (),
     history: int = 0,
     render_mode: str | None = None,
     **kwargs: Any,
@@ -73,7 +81,9 @@ def make_env(
 
     Args:
         env_id: as in `make_plain_env`.
-        instructions: show the true instruction, none (`blank`) or another one of the level (`swapped`).
+        instructions: show the true instruction, none (`blank`) or another one (`swapped`), as the axes of these names
+            do (`heed.envs.axes`).
+        hold_out: phrases such as "purple key": no instruction names one (`heed.envs.hold_out`).
         history: `length` of the `heed.envs.History` that shows past observations and actions too; 0 shows none.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
@@ -81,39 +91,36 @@ def make_env(
     Raises:
         UnknownEnvironmentError: if no environment has this id, with close names.
         ContractError: if the environment breaks the static part of the contract.
-        ValueError: if instructions are to be swapped but the level has only one, or `history` is negative.
+        HoldOutError: if no instruction names a phrase that is to be held out, or all do.
+        ValueError: if instructions are to be swapped but there is only one, or `history` is negative.
     """
-    if instructions == "swapped" and "+" in env_id:
-        env = _make_mixture(env_id, swapped=True, render_mode=render_mode, **kwargs)
+    if instructions != "true":
+        from heed.envs.axes import axis  # axes make their environments here
+
+        shown = axis(instructions)
+        return shown.make_env(env_id, history=history, render_mode=render_mode, hold_out=tuple(hold_out), **kwargs)
+    if hold_out:
+        require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
+    if "+" in env_id:  # each level by itself: a mixture would draw another level in place of one that does not fit
+        env = _make_mixture(env_id, hold_out=hold_out, render_mode=render_mode, **kwargs)
     else:
         env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
         require_language_env(env)
-        if instructions == "blank":
-            env = BlankInstruction(env)
-        elif instructions == "swapped":
-            env = SwappedInstruction(env, instruction_pool(env_id, **kwargs))
+        env = WithoutPhrases(env, hold_out) if hold_out else env
     # Outermost, so that it remembers what the agent saw, whatever else changes that.
     return History(env, length=history) if history else env
 
 
 def _make_mixture(
-    env_id: str, *, swapped: bool = False, render_mode: str | None = None, **kwargs: Any
+    env_id: str, *, hold_out: Sequence[str] = (), render_mode: str | None = None, **kwargs: Any
 ) -> gymnasium.Env[Any, Any]:
-    """Make a mixture; if instructions are swapped, each level's are among themselves."""
+    """Make a mixture, whose phrases to hold out are checked already."""
     try:
         levels = levels_of(env_id)
     except ValueError as error:
         raise UnknownEnvironmentError(str(error)) from None
     envs = [make_env(level.env_id, render_mode=render_mode, **kwargs) for level in levels]
-    if swapped:
-        pools = [instruction_pool(level.env_id, **kwargs) for level in levels]
-        everywhere = [text for pool in pools for text in pool]
-        # A level with a single instruction has none to swap it with, but the other levels have.
-        envs = [
-            SwappedInstruction(env, pool if len(pool) > 1 else everywhere)
-            for env, pool in zip(envs, pools, strict=True)
-        ]
-    return Mixture(envs, levels)
+    return Mixture([WithoutPhrases(env, hold_out) if hold_out else env for env in envs], levels)
 
 
 def speaking(env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
@@ -132,6 +139,7 @@ def make(
     group_size: int = 1,
     processes: int = 1,
     instructions: Instructions = "true",
+    hold_out: Sequence[str] = (),
     history: int = 0,
     render_mode: str | None = None,
     **kwargs: Any,
@@ -147,19 +155,26 @@ def make(
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
         instructions: as in `make_env`.
+        hold_out: as in `make_env`.
         history: as in `make_env`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environments.
 
     Raises:
-        UnknownEnvironmentError, ContractError: as in `make_env`.
+        UnknownEnvironmentError, ContractError, HoldOutError: as in `make_env`.
         ValueError: if `n_envs` or `processes` is not positive, or `n_envs` no multiple of `group_size`; and as in
             `make_env`.
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
     factory = functools.partial(
-        make_env, env_id, instructions=instructions, history=history, render_mode=render_mode, **kwargs
+        make_env,
+        env_id,
+        instructions=instructions,
+        hold_out=tuple(hold_out),
+        history=history,
+        render_mode=render_mode,
+        **kwargs,
     )
     if processes == 1:
         return LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
@@ -180,6 +195,45 @@ def instruction_pool(env_id: str, *, episodes: int = POOL_EPISODES, **kwargs: An
     found = {env.reset(seed=seed)[0]["instruction"] for seed in range(episodes)}
     env.close()
     return tuple(sorted(found))
+
+
+@functools.lru_cache(maxsize=64)
+def require_hold_out(env_id: str, phrases: tuple[str, ...], **kwargs: Any) -> None:
+    """Check that an environment gives instructions with each of the phrases, and others without any.
+
+    Args:
+        env_id: as in `make_env`; of a mixture, each level is to give instructions without any of the phrases.
+        phrases: that are to be held out.
+        kwargs: go to the environment; they must be hashable.
+
+    Raises:
+        HoldOutError: if no instruction names one of the phrases, or all of a level name some.
+    """
+    for level in levels_of(env_id):
+        pool = instruction_pool(level.env_id, **kwargs)
+        if all(names_one_of(phrases, instruction) for instruction in pool):
+            raise HoldOutError(
+                f"Without {', '.join(phrases)} nothing is left of {level.env_id}: every instruction names one of them, "
+                f"such as {pool[0]!r}."
+            )
+    for phrase in phrases:
+        if not gives_instruction_with((phrase,), env_id, **kwargs):
+            raise HoldOutError(
+                f"There is nothing to hold out: none of the first {MOST_EPISODES} instructions of {env_id} names "
+                f"{phrase!r}. Is it written as in {instruction_pool(env_id, **kwargs)[0]!r}?"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def gives_instruction_with(phrases: tuple[str, ...], env_id: str, **kwargs: Any) -> bool:
+    """Say whether one of the first instructions of an environment names one of the phrases."""
+    if any(names_one_of(phrases, instruction) for instruction in instruction_pool(env_id, **kwargs)):
+        return True
+    env = make_env(env_id, **kwargs)
+    seeds = range(POOL_EPISODES, MOST_EPISODES)
+    found = any(names_one_of(phrases, env.reset(seed=seed)[0]["instruction"]) for seed in seeds)
+    env.close()
+    return found
 
 
 def _unknown(env_id: str) -> str:

@@ -22,12 +22,15 @@ if TYPE_CHECKING:
 def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     """Read the demonstrations that a training is to begin with, and check what can be before it begins.
 
+    Those whose instruction names a phrase that is held out are left out.
+
     Raises:
-        DemonstrationError: if the file cannot be used.
+        DemonstrationError: if the file cannot be used, or nothing of it is left.
         ConfigurationError: if the environment has no expert for DAgger.
     """
     from heed.envs.contract import action_texts_of, expert_of
-    from heed.envs.demonstrations import read_demonstrations
+    from heed.envs.demonstrations import DemonstrationError, read_demonstrations
+    from heed.envs.hold_out import names_one_of
     from heed.envs.make import make_env
 
     if config.demonstrations is None and not config.dagger_rounds:
@@ -42,7 +45,12 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
         )
     if config.demonstrations is None:
         return ()
-    return read_demonstrations(config.demonstrations, action_texts=texts).episodes
+    episodes = read_demonstrations(config.demonstrations, action_texts=texts).episodes
+    kept = [episode for episode in episodes if not names_one_of(config.hold_out, episode.instruction)]
+    if not kept:
+        held_out = ", ".join(config.hold_out)
+        raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")
+    return kept
 
 
 def learn_from_demonstrations(
@@ -105,7 +113,7 @@ def clone_into(
 
             aggregated = dagger(
                 agent,
-                functools.partial(make_env, config.env),
+                functools.partial(make_env, config.env, hold_out=config.hold_out),
                 demonstrations,
                 settings,
                 rounds=config.dagger_rounds,

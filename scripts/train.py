@@ -30,6 +30,7 @@ def train(config: TrainConfig) -> None:
     Raises:
         ConfigurationError: if an option cannot be.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
+        HoldOutError: if a phrase cannot be held out of it.
         DemonstrationError: if the demonstrations cannot be used.
         LanguageModelError: if there is no such language model.
         RunFolderError: if the run folder holds another run, or with `resume` none.
@@ -107,6 +108,7 @@ def _make_env(config: TrainConfig) -> VecEnv:
         seed=config.seed,
         group_size=group_size,
         processes=config.processes,
+        hold_out=config.hold_out,
         history=config.history,
     )
     if config.intrinsic is None:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import tyro
+
 from heed.scripts.errors import ConfigurationError
 
 POLICY_GRADIENTS = ("ppo", "a2c", "reinforce", "grpo")
@@ -96,6 +98,9 @@ class RunOptions:
     """Discount (default: the agent's)."""
     history: int = 0
     """Show the last observations and actions of the episode too: from this many observations to twice as many."""
+    hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Give no instruction that names this phrase, such as "purple key", and no demonstration of one: what an evaluation
+    asks for on its axis unseen-combinations."""
     intrinsic: Literal["count", "rnd"] | None = None
     """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
     intrinsic_coef: float | None = None
@@ -256,6 +261,8 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option of the agent."""
+        # With --resume, the option adds to what the run began with. JSON has lists.
+        object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
         for group in _GROUPS:
             for field in dataclasses.fields(group):
                 self._check(group, field.name, field.default)

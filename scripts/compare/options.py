@@ -47,7 +47,7 @@ def command_of(config: dict[str, Any], *, seeds: list[int]) -> str:
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
             values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{option}", *(shlex.quote(str(one)) for one in values)]
+            words += [word for one in values for word in (f"--{option}", shlex.quote(str(one)))]
     if len(seeds) == 1:
         return " ".join([*words, "--seed", str(seeds[0])])
     return f"for seed in {' '.join(map(str, seeds))}; do {' '.join(words)} --seed $seed; done"
