@@ -9,7 +9,10 @@ import sys
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
     "demos": ("heed.scripts.demos", "record demonstrations: a bot's, a trained agent's or your own"),
-    "evaluate": ("heed.scripts.evaluate.command", "find out whether a trained agent does what it is told, and write its report"),
+    "evaluate": (
+        "heed.scripts.evaluate.command",
+        "does a trained agent do what it is told? Its report",
+    ),
     "compare": ("heed.scripts.compare.command", "compare trainings on the same episodes: tables, differences, curves"),
     "ablate": ("heed.scripts.ablate.command", "train variants with several seeds, and hold them against each other"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),

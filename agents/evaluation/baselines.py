@@ -51,8 +51,8 @@ def baseline_player(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> P
     if callable(baseline):
         return Player(name=name, choose=_computed(baseline, env), own=False)
     raise TypeError(
-        f"{name} is {baseline!r}, but only an object with `predict`, a function of an observation, or a text-generation "
-        "pipeline of transformers can play."
+        f"{name} is {baseline!r}, but only an object with `predict`, a function of an observation, or a "
+        "text-generation pipeline of transformers can play."
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,7 +152,8 @@ def require_same_actions(agent: LanguageAgent, env: gymnasium.Env[Any, Any]) -> 
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     raise OtherActionsError(
         f"The agent's actions are {list(ours) if ours else agent.action_space}, but those of {name} are "
-        f"{list(theirs) if theirs else env.action_space}: evaluate it where it has the actions that it was trained with."
+        f"{list(theirs) if theirs else env.action_space}: evaluate it where it has the actions that it was trained "
+        "with."
     )
 
 

@@ -20,8 +20,8 @@ from gymnasium import spaces
 
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
-from heed.envs.demonstrate import Choose, MakeEnv
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
+from heed.envs.demonstrate import Choose, MakeEnv
 from heed.envs.history import History
 
 MOST_LOST = 10

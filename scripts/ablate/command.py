@@ -53,7 +53,7 @@ def ablate(config: AblateConfig) -> Path:
 
     from heed.envs.make import make_env
     from heed.scripts.ablate.plan import Plan
-    from heed.scripts.ablate.running import Failed, run_all, state_of
+    from heed.scripts.ablate.running import run_all, state_of
 
     console = Console(highlight=False)
     plan = Plan.read(config.plan, out=config.out, episodes=config.episodes)

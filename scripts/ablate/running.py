@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import json
 import os
 import shutil
 import subprocess
@@ -40,7 +41,8 @@ def state_of(training: Training) -> State:
     run = RunFolder(training.folder)
     if not run.holds_run:
         return "new"
-    saved, wanted = run.read_config(), training.config.resolved().as_json()
+    # As they come out of a file, where a tuple is a list.
+    saved, wanted = run.read_config(), json.loads(json.dumps(training.config.resolved().as_json()))
     for name, value in wanted.items():
         if name not in NOT_OF_THE_TRAINING and saved.get(name, value) != value:
             raise ConfigurationError(

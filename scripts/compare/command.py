@@ -124,11 +124,11 @@ def _read_runs(config: CompareConfig, console: Console) -> tuple[list[Run], list
             errors[folder] = error
     if not runs:
         raise next(iter(errors.values()))
-    for folder, error in errors.items():
-        console.print(f"Missing: {folder}. {error}", markup=False)
+    for folder, why in errors.items():
+        console.print(f"Missing: {folder}. {why}", markup=False)
     missing = [
-        {"env": "", "axis": "", "player": "", "episodes": 0, "run": str(folder), "reason": str(error)}
-        for folder, error in errors.items()
+        {"env": "", "axis": "", "player": "", "episodes": 0, "run": str(folder), "reason": str(why)}
+        for folder, why in errors.items()
     ]
     return runs, missing
 

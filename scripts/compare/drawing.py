@@ -32,7 +32,7 @@ def draw_curves(numbers: dict[str, Any], path: Path) -> None:
 
 
 def draw_profile(numbers: dict[str, Any], path: Path) -> bool:
-    """Draw which share of the episodes had more than a return, after Agarwal et al. 2021 (arXiv 2108.13264, section 4.2).
+    """Draw which share of the episodes had more than a return (Agarwal et al. 2021, arXiv 2108.13264, section 4.2).
 
     Args:
         numbers: of `numbers_of`.

@@ -1,4 +1,4 @@
-"""What the episodes of a comparison tell: success by axis over runs, following scores, paired differences, a profile."""
+"""What the episodes of a comparison tell: success by axis, following scores, paired differences, a profile."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ THRESHOLDS = 21
 
 
 def statistics_of(group: Group) -> dict[str, Any]:
-    """Return success of the sampled actions by axis, the following score, and the interquartile mean of runs and environments.
+    """Return success of the sampled actions by axis, the following score, and the interquartile mean of success.
 
-    All with intervals over episodes and training seeds; nothing for a group whose runs were evaluated by an earlier version,
-    which kept no episodes.
+    The last is over runs and environments. All have intervals over episodes and training seeds; there is nothing for a
+    group whose runs were evaluated by an earlier version, which kept no episodes.
     """
     matched = _sampled(group)
     if not matched:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import importlib.util
 import shlex
 import sys
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ def _imported(path: str) -> Any:
 def _recorded(
     agent: LanguageAgent, evaluation: Evaluation, *, history: int, viewed: int
 ) -> tuple[list[Any], list[Any]]:
-    """Return moving pictures of the first episodes, and episodes step by step: failures among them, if there are any."""
+    """Return moving pictures of the first episodes, and episodes step by step: failures first, if there are any."""
     import numpy as np
 
     from heed.scripts.recording import make_recordable_env, record_episode
@@ -222,9 +223,7 @@ def _recorded(
     successes = [one for one in first if one.success]
     # As many of each as there are; what went wrong teaches more.
     chosen = [*failures[: max(viewed // 2, viewed - len(successes))], *successes][:viewed]
-    traces = [
-        trace_episode(agent, env, seed=one.seed, generator=np.random.default_rng(one.seed)) for one in chosen
-    ]
+    traces = [trace_episode(agent, env, seed=one.seed, generator=np.random.default_rng(one.seed)) for one in chosen]
     env.close()
     return recordings, traces
 

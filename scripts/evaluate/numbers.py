@@ -61,7 +61,7 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) ->
         runs: the episodes of each run.
         cells: their summary.
     """
-    templates, levels = (summarise_runs(runs, by=(part,)) for part in ("template", "level"))  # type: ignore[arg-type]
+    templates, levels = (summarise_runs(runs, by=(part,)) for part in ("template", "level"))
     players = list(dict.fromkeys(cell.key.player for cell in cells))
     shown_first = SAMPLED if SAMPLED in players or not players else players[0]
     following = following_of(runs, player=shown_first).environments if players else {}
@@ -76,7 +76,10 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) ->
             for name, members in _parts(own, lambda one: one.key.template or "")
         ]
         data["levels"] = [
-            {"level": name, "axes": {axis: _players(there) for axis, there in _parts(members, lambda one: one.key.axis)}}
+            {
+                "level": name,
+                "axes": {axis: _players(there) for axis, there in _parts(members, lambda one: one.key.axis)},
+            }
             for name, members in _parts([one for one in levels if one.key.env == env], lambda one: one.key.level or "")
             if name
         ]

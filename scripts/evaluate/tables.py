@@ -54,7 +54,7 @@ def table_of_levels(environment: EnvironmentData) -> Table:
     for column in ("level", "episodes", *axes, RANDOM):
         table.add_column(column, justify="left" if column == "level" else "right", overflow="fold")
     for row in environment["levels"]:
-        first: dict[str, Any] = next(iter(row["axes"].values()))  # type: ignore[assignment]
+        first: dict[str, Any] = next(iter(row["axes"].values()))
         rates = [_rate(row["axes"].get(name, {}), player) for name in axes]
         table.add_row(row["level"], str(first[player]["episodes"]), *rates, _rate(first, RANDOM))
     return table

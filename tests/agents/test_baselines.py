@@ -100,7 +100,9 @@ def test_a_language_model_is_asked_once_about_each_observation_and_chance_answer
     assert again.tolist() == first.tolist()
     assert len(pipe.questions) == 3
     for question, instruction in zip(pipe.questions, WORDS["instruction"], strict=True):
-        assert instruction in question and "three buttons" in question and "press red, press green" in question
+        assert instruction in question
+        assert "three buttons" in question
+        assert "press red, press green" in question
     assert pipe.options["do_sample"] is False
     assert pipe.options["return_full_text"] is False
 

@@ -46,7 +46,7 @@ def following(evaluation: Evaluation, player: str) -> Following:
 
 
 def wanderer(observation: Any) -> str:
-    """Walk about and look at everything, whatever the instruction says: it succeeds at times, but not because it was told."""
+    """Walk about and look at everything, whatever the instruction says: what it succeeds at it was not told."""
     ahead = observation["observation"].replace(";", " ;")
     blocked = any(f"{thing} 1 ahead ;" in f"{ahead} ;" for thing in ("wall", "ball", "box", "key"))
     return "turn left" if blocked or hash_of(ahead) % 4 == 0 else "go forward"
@@ -155,7 +155,7 @@ class Broken(Buttons):
 @pytest.fixture
 def _registered() -> Any:
     for name, one in {"Crashing-v0": Crashing, "Broken-v0": Broken, "Buttons-v0": Buttons}.items():
-        gymnasium.register(id=name, entry_point=one)
+        gymnasium.register(id=name, entry_point=f"{__name__}:{one.__name__}")
     yield
     for name in ("Crashing-v0", "Broken-v0", "Buttons-v0"):
         del gymnasium.registry[name]

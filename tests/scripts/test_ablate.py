@@ -96,9 +96,11 @@ def test_variants_are_trained_compared_and_not_trained_again(
     out = tmp_path / "out"
     table = ablate(AblateConfig(plan=path, out=out, jobs=2, episodes=3))
     told = capsys.readouterr().out
-    assert "2/2" in told and "FAILED" not in told
+    assert "2/2" in told
+    assert "FAILED" not in told
     lines = table.read_text()
-    assert "score head" in lines and "linear head" in lines
+    assert "score head" in lines
+    assert "linear head" in lines
     numbers = json.loads((out / "comparison.json").read_text())
     assert [group["label"] for group in numbers["groups"]] == ["score head", "linear head"]
     assert (out / "curves.png").is_file()

@@ -179,7 +179,9 @@ def test_of_a_mixture_every_level_has_its_means(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / str(seed), env="A-v0+B-v0", seed=seed) for seed in range(2)]
     for folder, rate in zip(folders, (0.5, 0.7), strict=True):
         content = json.loads(RunFolder(folder).evaluation.read_text())
-        rows = [{"level": "A-v0", "episodes": 240, "sampled": {"success_rate": rate}, "random": {"success_rate": 0.2}}]
+        figures = {"sampled": rate, "random": 0.2}
+        cells = {name: {"success_rate": value, "ci95": [0.1, 0.9]} for name, value in figures.items()}
+        rows = [{"level": "A-v0", "episodes": 240, **cells}]
         RunFolder(folder).evaluation.write_text(json.dumps({**content, "levels": rows}))
     run_compare(*folders, "--out", tmp_path / "out")
     page = (tmp_path / "out" / "comparison.md").read_text()

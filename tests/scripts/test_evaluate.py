@@ -86,7 +86,9 @@ def test_the_figures_are_means_of_the_episodes(results: Path) -> None:
     assert rows[0]["shown_success"] == ""
 
 
-def test_the_same_numbers_come_out_however_many_play_side_by_side(run: RunFolder, results: Path, tmp_path: Path) -> None:
+def test_the_same_numbers_come_out_however_many_play_side_by_side(
+    run: RunFolder, results: Path, tmp_path: Path
+) -> None:
     evaluate_run(EvaluateConfig(run_dir=run.path, episodes=4, out=tmp_path, n_envs=3, viewed=0))
     ours, theirs = read(tmp_path), read(results)
     for one in (ours, theirs):
@@ -114,8 +116,8 @@ def test_a_suite_of_several_environments_has_a_mean_and_says_what_is_missing(
 ) -> None:
     path = tmp_path / "suite.yaml"
     path.write_text(
-        f"name: mine\nenvironments: [{LEVEL}, BabyAI-GoToObjS4-v0, NoSuchLevel-v0]\naxes: [true, blank, unseen-combinations]\n"
-        "episodes: 3\nseed: 1\n"
+        f"name: mine\nenvironments: [{LEVEL}, BabyAI-GoToObjS4-v0, NoSuchLevel-v0]\n"
+        "axes: [true, blank, unseen-combinations]\nepisodes: 3\nseed: 1\n"
     )
     evaluate_run(EvaluateConfig(run_dir=run.path, suite=str(path), out=tmp_path / "out", viewed=1))
     evaluation = read(tmp_path / "out")
