@@ -70,7 +70,7 @@ def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
         marker = "o" if curve["x"][0] == curve["x"][-1] else None
         axes.plot(curve["x"], curve["mean"], color=color, linewidth=1.6, marker=marker, label=group["label"])
         axes.fill_between(curve["x"], curve["lowest"], curve["highest"], color=color, alpha=0.18, linewidth=0)
-    floors = {(group["env"], group["mean"]["random"]) for group in groups}
+    floors = {(group["env"], group["mean"]["random"]) for group in groups if group["mean"]["random"] is not None}
     if len({env for env, _ in floors}) == 1:
         axes.axhline(max(rate for _, rate in floors), color=GREY, linestyle=":", linewidth=1.2, label="random policy")
     axes.set_title("success in the training's episodes", loc="left", fontsize=9)
