@@ -16,8 +16,9 @@ ball on your left") of the episode's own, about the things that were there at th
 these are its parts. Where the episode's own speaks of a place, its observations tell where the episode began, and only
 instructions that speak of a place too are told.
 
-`possible_instructions` lists all of these, and `impossible_instructions` such as speak of things that are not there:
-what an evaluation shows in place of the true instruction (`heed.envs.axes`).
+`possible_instructions` lists those of them that are about other things than the episode's own, and
+`impossible_instructions` such as speak of things that are not there: what an evaluation shows in place of the true
+instruction (`heed.envs.axes`).
 """
 
 from __future__ import annotations
@@ -91,9 +92,10 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._episode.after(self._action)
 
     def possible_instructions(self) -> tuple[str, ...]:
-        """Return what `fulfilled_instructions` can come to tell in this episode, sorted: about things that are there.
+        """Return what can be done in this episode's world in place of its own instruction, sorted.
 
-        The episode's own is among them, unless it is a sequence.
+        That is what `fulfilled_instructions` can come to tell, but for what the own one, or a part of it, is about too:
+        "the ball on your left" may be the ball in front of you, and whoever picks up a thing has gone to it.
         """
         return tuple(sorted(self._looked_at().possible()))
 
@@ -285,12 +287,17 @@ class _Episode:
         return self._described[named]
 
     def possible(self) -> set[str]:
-        """Return the words of all instructions that can come to be fulfilled."""
-        candidates: list[Instr] = [GoToInstr(description) for description in self._go_to]
+        """Return the words of all instructions that can come to be fulfilled without the episode's own."""
+        candidates: list[Any] = [GoToInstr(description) for description in self._go_to]
         candidates += [*self._open, *self._pick_up]
         for movable, fixed in self._put_next.values():
             candidates += [PutNextInstr(move, goal) for move in movable for goal in fixed if _can_be_asked(move, goal)]
-        return {candidate.surface(self._level) for candidate in candidates}
+        own = list(_parts(self._level.instrs))
+        return {
+            candidate.surface(self._level)
+            for candidate in candidates
+            if not any(_is_done_with(part, candidate) for part in own)
+        }
 
     def impossible(self) -> set[str]:
         """Return the words of instructions about what is not there."""
@@ -334,6 +341,18 @@ def _parts(instruction: Instr) -> Iterator[Any]:
 
 def _descriptions_of(part: Any) -> list[ObjDesc]:
     return [part.desc_move, part.desc_fixed] if isinstance(part, PutNextInstr) else [part.desc]
+
+
+def _is_done_with(own: Any, other: Any) -> bool:
+    """Say whether who does `own` may have done `other`, since both are about the same things."""
+    ours, theirs = _descriptions_of(own), _descriptions_of(other)
+    if isinstance(other, PutNextInstr):
+        return isinstance(own, PutNextInstr) and all(map(_share_a_thing, ours, theirs))
+    return any(_share_a_thing(description, theirs[0]) for description in ours)
+
+
+def _share_a_thing(one: ObjDesc, other: ObjDesc) -> bool:
+    return any(thing is another for thing in one.obj_set for another in other.obj_set)
 
 
 def _speaks_of_a_place(part: Any) -> bool:
@@ -396,6 +415,6 @@ def _by_place(descriptions: Iterable[_Description]) -> dict[Place, list[_Descrip
 
 def _can_be_asked(move: _Description, goal: _Description) -> bool:
     """Say whether a level would ask for this: nothing is put next to itself or to what it stood beside at first."""
-    if any(thing is other for thing in move.obj_set for other in goal.obj_set):
+    if _share_a_thing(move, goal):
         return False
     return not any(pos_next_to(here, there) for here in move.start_positions for there in goal.start_positions)

@@ -17,9 +17,9 @@ start, each with the reward that the step would have brought: what hindsight rep
 episode must have been the one under that instruction: the same observations, and the same rewards.
 
 For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
-`possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what `fulfilled_instructions` can
-come to name in this episode, in a fixed order; and `impossible_instructions() -> tuple[str, ...]`: such as it might
-have given, but which cannot be done in this world.
+`possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what can be done in this episode's
+world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
+done. And `impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
 
 `require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
 episodes and tests the rest.
@@ -144,7 +144,7 @@ def fulfilled_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Mapp
 
 
 def possible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
-    """Return the method of `env` that lists what can be done in the episode that has just begun, or None."""
+    """Return the method of `env` that lists what else can be done in the episode that has just begun, or None."""
     method: Callable[[], tuple[str, ...]] | None = _method_of(env, "possible_instructions")
     return method
 
