@@ -97,8 +97,9 @@ def make_env(
     if instructions != "true":
         from heed.envs.axes import axis  # axes make their environments here
 
-        shown = axis(instructions)
-        return shown.make_env(env_id, history=history, render_mode=render_mode, hold_out=tuple(hold_out), **kwargs)
+        if hold_out:
+            kwargs["hold_out"] = tuple(hold_out)
+        return axis(instructions).make_env(env_id, history=history, render_mode=render_mode, **kwargs)
     if hold_out:
         require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
     if "+" in env_id:  # each level by itself: a mixture would draw another level in place of one that does not fit
