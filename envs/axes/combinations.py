@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import gymnasium
 
-from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, Level
+from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.envs.axes.shown import Reworded
 from heed.envs.hold_out import OnlyWithPhrases, checked_phrases
 from heed.envs.make import gives_instruction_with
@@ -29,7 +29,7 @@ class UnseenCombinations(Axis):
         """Refuse what are no phrases."""
         checked_phrases(self.phrases)
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with only those instructions."""
         if not self.phrases:
             raise AxisDoesNotApplyError(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import gymnasium
 import numpy as np
 
-from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, Level
+from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.envs.axes.shown import (
     ChangingInstruction,
     EitherInstruction,
@@ -56,7 +56,7 @@ class Swapped(Axis):
 
     name: ClassVar[str] = "swapped"
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with its instructions swapped."""
         return EitherInstruction(level.make(), other_instructions(self, level), purpose=self.name)
 
@@ -77,7 +77,7 @@ class Longer(Axis):
         """Refuse a form without places for the two."""
         require_fields(self.form, ("first", "second"))
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with longer instructions."""
         share = level.alternatives.possible
         if share < 1 - MOST_EPISODES_WITHOUT:
@@ -101,7 +101,7 @@ class ChangedMidway(Axis):
         if len(self.after) != 2 or not 1 <= self.after[0] <= self.after[1]:
             raise ValueError(f"after is {self.after}, but must be two numbers of steps, such as (3, 6).")
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with instructions that change."""
         pool = other_instructions(self, level)
         return ChangingInstruction(level.make(), pool, after=self.after, purpose=self.name)
@@ -116,7 +116,7 @@ class Impossible(Axis):
 
     name: ClassVar[str] = "impossible"
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with impossible instructions."""
         share = level.alternatives.impossible
         if share < 1 - MOST_EPISODES_WITHOUT:
@@ -142,12 +142,12 @@ class InjectedText(Axis):
         """Refuse a text without a place for the other instruction."""
         require_fields(self.text, ("instruction",))
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with the text in its observations."""
         return InjectedInstruction(level.make(), other_instructions(self, level), text=self.text, purpose=self.name)
 
 
-def other_instructions(axis: Axis, level: Level) -> Sequence[str]:
+def other_instructions(axis: Axis, level: PlainLevel) -> Sequence[str]:
     """Return the level's instructions, or where it has only one, those of all levels of its mixture.
 
     Raises:

@@ -45,7 +45,7 @@ class AxisError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class PlainLevel:
     """One environment without an axis, or one level of a mixture: what an axis begins from."""
 
     env_id: str
@@ -119,7 +119,7 @@ class Axis(ABC):
     """Whether a seed's world and true instruction are those that the environment gives without the axis."""
 
     @abstractmethod
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the environment of a level, changed; usually `level.make()` with a wrapper around it.
 
         Raises:
@@ -152,7 +152,7 @@ class Axis(ABC):
         except ValueError as error:
             raise UnknownEnvironmentError(str(error)) from None
         envs = [
-            self.play(Level(env_id=level.env_id, mixture=env_id, render_mode=render_mode, arguments=arguments))
+            self.play(PlainLevel(env_id=level.env_id, mixture=env_id, render_mode=render_mode, arguments=arguments))
             for level in levels
         ]
         env = envs[0] if len(envs) == 1 else Mixture(envs, levels)

@@ -16,7 +16,7 @@ import yaml
 
 from heed.envs.axes.grammar import COLORS, KINDS, PLACES, VERBS, is_of_the_grammar, parse
 from heed.envs.axes.language import FOLDER, Language
-from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, Level
+from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.envs.axes.shown import Reworded
 
 SHORTEST_WITH_TYPO = 3
@@ -50,7 +50,7 @@ class Rewording(Axis):
             AxisDoesNotApplyError: if the axis has no meaning there.
         """
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with its instructions in other words."""
         self.require(level.instructions)
         return Reworded(level.make(), self.reword, purpose=self.name)
@@ -137,7 +137,7 @@ class Typos(Rewording):
                     f"The axis {self.name} needs a word of {SHORTEST_WITH_TYPO} letters, and {instruction!r} has none."
                 )
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with typos; its own words are those that no other becomes."""
         self.require(level.instructions)
         valid = _VOCABULARY | {word for text in level.instructions for word in re.findall(r"\w+", text.lower())}

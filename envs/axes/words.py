@@ -14,7 +14,7 @@ import yaml
 
 from heed.envs.axes.grammar import COLORS, KINDS
 from heed.envs.axes.language import FOLDER
-from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, Level
+from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.envs.axes.shown import RenamedWordsEverywhere
 from heed.envs.axes.wording import Rewording
 
@@ -85,7 +85,7 @@ class RenamedWords(Axis):
             if name in (*COLORS, *KINDS) and name not in names:
                 raise ValueError(f"{word!r} and {name!r} would both be called {name!r}: rename {name!r} as well.")
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with its words renamed."""
         names = dict(self.words) or _words()["invented"]
         if not any(_has_one(instruction, names) for instruction in level.instructions):

@@ -10,7 +10,7 @@ import gymnasium
 import yaml
 
 from heed.envs.axes.language import FOLDER
-from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, Level
+from heed.envs.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.envs.axes.shown import Reworded
 
 Worlds = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
@@ -35,7 +35,7 @@ class OtherArguments(Axis):
         except (TypeError, ValueError):
             raise ValueError(f"worlds is {self.worlds!r}, but must be such as {{MyWorld-v0: {{boxes: 8}}}}.") from None
 
-    def play(self, level: Level) -> gymnasium.Env[Any, Any]:
+    def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with other arguments."""
         worlds = {**_worlds()[self.name], **self._given()} if self.name in _worlds() else self._given()
         if level.env_id not in worlds:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -11,6 +15,7 @@ import pytest
 
 from heed.envs import axes
 from heed.envs.axes import Axis, AxisDoesNotApplyError, AxisError, Rewording, axis, axis_from, axis_names, examples
+from heed.envs.axes.language import FOLDER
 from heed.envs.axes.registry import _registry
 from heed.envs.axes.shown import generator_of
 from heed.envs.checks import check_env
@@ -232,3 +237,35 @@ def test_base_class_is_abstract() -> None:
     with pytest.raises(TypeError, match="abstract"):
         Axis()  # type: ignore[abstract]
     assert instruction_pool(GO)  # its levels are those of `make_env`
+
+
+def test_the_code_of_the_page_on_axes_does_what_the_page_says(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "evaluation-axes.md").read_text("utf-8")
+    monkeypatch.setattr(axes.registry, "_registry", dict(_registry))
+    monkeypatch.chdir(tmp_path)
+    (suite,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    Path("kitchens.yaml").write_text(suite)
+    shutil.copy(FOLDER / "french.yaml", "german.yaml")
+    codes = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"__name__": "page"}
+    for code in codes:
+        # A file of its own gives dataclasses their annotations as these are written.
+        exec(compile(code, "page", "exec", dont_inherit=True), names)
+        printed = capsys.readouterr().out.strip()
+        if "LEVELS" in code:
+            assert printed in page
+        elif printed:
+            assert f"# {printed}" in code
+    for name, instruction in (("shouting", "GO TO THE GREEN BALL!"), ("german", "va jusqu'à la balle verte")):
+        (example,) = examples(axis(name), GO, seeds=[0])
+        assert example.instruction == instruction
+    (example,) = examples(axis("in-fog"), GO, seeds=[0])
+    assert ";" not in example.observation
+    assert set(axis_names()[-3:]) == {"shouting", "german", "in-fog"}
+    # The page names every axis, and every parameter with its default.
+    for own in axes.OWN_AXES:
+        assert f"`{own.name}`" in page
+        for field in dataclasses.fields(own):
+            assert f"`{field.name}`" in page.split("## Parameters")[1].split("## An axis")[0]
