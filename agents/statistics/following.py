@@ -12,7 +12,7 @@ what not is in docs/evaluation-statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,8 @@ class Following:
     expert: Estimate
     """S_expert, the expert's success rate."""
     room: Estimate
-    """S_expert - S_blank: what is left for an instruction to do. Without it there is no score."""
+    """S_expert - S_blank: what is left for an instruction to do. Its interval is over the episodes of these runs; where
+    it holds 0, there is no score."""
     episodes: int
     by_run: tuple[float | None, ...]
     """F of each run by itself, where its room is positive."""
@@ -152,7 +153,7 @@ def _scored(successes: Successes, *, seed: int, task: int) -> tuple[Following, B
             f"A following score needs as many runs with the true instruction ({len(true)}) as with a blank one "
             f"({len(blank)}), and one expert ({len(expert)})."
         )
-    room = estimate_difference(expert, blank, bounds=SUCCESS, seed=seed)
+    room = estimate_difference(expert, blank.mean(axis=0), bounds=SUCCESS, seed=seed)
     figure, reason = None, None
     rates = f"without an instruction the agent succeeds in {blank.mean():.3f} of {episodes} episodes, the expert in "
     if room.low > 0:
@@ -215,7 +216,7 @@ class Obedience:
         }
 
 
-def obedience(shown: npt.ArrayLike, true: npt.ArrayLike, *, seed: int = 0) -> Obedience | None:
+def obedience(shown: npt.ArrayLike | Sequence[bool | None], true: npt.ArrayLike, *, seed: int = 0) -> Obedience | None:
     """Return how often the instruction that was shown was fulfilled, against the true one.
 
     Args:
@@ -230,12 +231,12 @@ def obedience(shown: npt.ArrayLike, true: npt.ArrayLike, *, seed: int = 0) -> Ob
     Raises:
         ValueError: if shapes differ, or a success is not between 0 and 1.
     """
-    fulfilled = np.atleast_2d(np.asarray(shown, dtype=np.float64))
+    fulfilled = np.atleast_2d(np.array(shown, dtype=np.float64))  # of None it makes nan
     succeeded = runs_by_episodes(true, "successes by the true instruction", SUCCESS)
     if fulfilled.shape != succeeded.shape:
         raise ValueError(
-            f"Successes by the shown instruction have the shape {np.shape(shown)}, those by the true one "
-            f"{np.shape(true)}: they must be of the same runs and episodes."
+            f"Successes by the shown instruction have the shape {fulfilled.shape}, those by the true one "
+            f"{succeeded.shape}: they must be of the same runs and episodes."
         )
     told = ~np.isnan(fulfilled).any(axis=0)
     if not told.any():

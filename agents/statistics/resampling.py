@@ -69,7 +69,7 @@ def draw_bounded_means(columns: Floats, generator: np.random.Generator, *, toget
     Returns:
         (K, resamples)
     """
-    rows, counts = np.unique(columns.T, axis=0, return_counts=True)  # (U, K), (U,)
+    rows, counts = _distinct_rows(columns.T)  # (U, K), (U,)
     width = len(columns)
     corners = np.array(
         [[0.0] * width, [1.0] * width] if together else list(itertools.product((0.0, 1.0), repeat=width))
@@ -79,6 +79,13 @@ def draw_bounded_means(columns: Floats, generator: np.random.Generator, *, toget
     totals = np.einsum("bu,uk->kb", weights, np.concatenate([rows, corners]))
     means: Floats = totals / weights.sum(axis=1)
     return means
+
+
+def _distinct_rows(rows: Floats) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return the different rows in order, and how often each is there: `np.unique` along an axis, but much faster."""
+    ordered = rows[np.lexsort(rows.T)]
+    begins = np.flatnonzero(np.concatenate([[True], (ordered[1:] != ordered[:-1]).any(axis=1)]))
+    return ordered[begins], np.diff(np.append(begins, len(rows)))
 
 
 def draw_means(values: Floats, seed: int, *key: int) -> Floats:
