@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
@@ -19,9 +19,6 @@ from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
-
-Instructions = Literal["true", "blank", "swapped"]
-"""Which instruction the agent is shown."""
 
 POOL_EPISODES = 64
 """Episodes from which the instructions of a level are collected."""
@@ -69,7 +66,6 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
 def make_env(
     env_id: str,
     *,
-    instructions: Instructions = "true",
     hold_out: Sequence[str] = (),
     history: int = 0,
     render_mode: str | None = None,
@@ -81,8 +77,6 @@ def make_env(
 
     Args:
         env_id: as in `make_plain_env`.
-        instructions: show the true instruction, none (`blank`) or another one (`swapped`), as the axes of these names
-            do (`heed.envs.axes`).
         hold_out: phrases such as "purple key": no instruction names one (`heed.envs.hold_out`).
         history: `length` of the `heed.envs.History` that shows past observations and actions too; 0 shows none.
         render_mode: as in `gymnasium.make`.
@@ -92,14 +86,8 @@ def make_env(
         UnknownEnvironmentError: if no environment has this id, with close names.
         ContractError: if the environment breaks the static part of the contract.
         HoldOutError: if no instruction names a phrase that is to be held out, or all do.
-        ValueError: if instructions are to be swapped but there is only one, or `history` is negative.
+        ValueError: if `history` is negative.
     """
-    if instructions != "true":
-        from heed.envs.axes import axis  # axes make their environments here
-
-        if hold_out:
-            kwargs["hold_out"] = tuple(hold_out)
-        return axis(instructions).make_env(env_id, history=history, render_mode=render_mode, **kwargs)
     if hold_out:
         require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
     if "+" in env_id:  # each level by itself: a mixture would draw another level in place of one that does not fit
@@ -139,7 +127,6 @@ def make(
     seed: int | None = None,
     group_size: int = 1,
     processes: int = 1,
-    instructions: Instructions = "true",
     hold_out: Sequence[str] = (),
     history: int = 0,
     render_mode: str | None = None,
@@ -155,7 +142,6 @@ def make(
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
-        instructions: as in `make_env`.
         hold_out: as in `make_env`.
         history: as in `make_env`.
         render_mode: as in `gymnasium.make`.
@@ -171,7 +157,6 @@ def make(
     factory = functools.partial(
         make_env,
         env_id,
-        instructions=instructions,
         hold_out=tuple(hold_out),
         history=history,
         render_mode=render_mode,

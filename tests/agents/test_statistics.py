@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from heed.agents.evaluation import wilson_interval
 from heed.agents.statistics import (
     Estimate,
     compare_all_pairs,
@@ -37,6 +36,17 @@ from heed.agents.statistics import resampling as resampling_module
 
 T_OF_2, T_OF_99 = 4.3027, 1.9842
 """97.5 % points of Student's t with 2 and with 99 degrees of freedom."""
+Z_975 = 1.959964
+"""The standard normal's."""
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Return the 95 % interval of a proportion after Wilson (1927), which is worked out without resampling."""
+    rate = successes / trials
+    centre = rate + Z_975**2 / (2 * trials)
+    spread = Z_975 * math.sqrt(rate * (1 - rate) / trials + Z_975**2 / (4 * trials**2))
+    scale = 1 + Z_975**2 / trials
+    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
 
 
 def outcomes(successes: int, episodes: int) -> npt.NDArray[np.float64]:
@@ -46,6 +56,17 @@ def outcomes(successes: int, episodes: int) -> npt.NDArray[np.float64]:
 
 def half_width(estimate: Estimate) -> float:
     return (estimate.high - estimate.low) / 2
+
+
+def test_wilsons_interval_against_published_numbers() -> None:
+    # Newcombe (1998), Statistics in Medicine 17, table I, method 3: 81/263, 15/148, 0/20, 1/29.
+    for successes, trials, low, high in [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ]:
+        assert wilson_interval(successes, trials) == pytest.approx((low, high), abs=5e-5)
 
 
 @pytest.mark.parametrize(("successes", "episodes"), [(81, 263), (15, 148), (450, 500), (490, 500), (1, 29), (250, 500)])

@@ -125,13 +125,6 @@ def test_in_a_mixture_each_level_is_changed_by_itself() -> None:
         axis("more-distractors").make_env(f"{GO}+{PICK}")
 
 
-def test_short_names_in_make_env_are_the_axes() -> None:
-    for name in ("blank", "swapped"):
-        by_name = make_env(GO, instructions=name, history=2)
-        by_axis = axis(name).make_env(GO, history=2)
-        assert by_name.reset(seed=5) == by_axis.reset(seed=5)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Shouting(Rewording):
     """The instruction is shouted."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from heed.envs.axes import axis
 from heed.envs.checks import check_env
 from heed.envs.contract import ContractError, language_space
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
@@ -88,7 +89,7 @@ def test_without_a_seed_the_episodes_follow_from_the_last_one() -> None:
 
 def test_blank_and_swapped_instructions_are_those_of_the_level() -> None:
     mixture = f"{GO}+{PICK}"
-    true, blank, swapped = (make_env(mixture, instructions=shown) for shown in ("true", "blank", "swapped"))
+    true, blank, swapped = (axis(shown).make_env(mixture) for shown in ("true", "blank", "swapped"))
     for seed in range(20):
         told, info = true.reset(seed=seed)
         assert blank.reset(seed=seed)[0]["instruction"] == ""
@@ -97,7 +98,7 @@ def test_blank_and_swapped_instructions_are_those_of_the_level() -> None:
         assert other["instruction"] != told["instruction"]
         assert other["instruction"].startswith("go to " if info["level"] == GO else "pick up ")
     # A level with one instruction borrows from the others.
-    one = make_env(f"{RED}+{GO}", instructions="swapped")
+    one = axis("swapped").make_env(f"{RED}+{GO}")
     seed = next(seed for seed in range(20) if level_of(one, seed) == RED)
     assert one.reset(seed=seed)[0]["instruction"] in instruction_pool(GO)
 
