@@ -18,7 +18,8 @@ def table_of(environment: EnvironmentData) -> Table:
     table = Table(title=title, title_justify="left", caption=_following(environment), caption_justify="left")
     columns = ["axis", "player", "success", "as shown", "length"] if told else ["axis", "player", "success", "length"]
     for column in columns:
-        table.add_column(column, justify="left" if column in ("axis", "player") else "right", overflow="fold")
+        left = column in ("axis", "player")
+        table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=column != "axis")
     order = players_of(environment)
     for axis in environment["axes"]:
         for number, player in enumerate(sorted(axis["players"], key=order.index)):

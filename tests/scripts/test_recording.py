@@ -33,6 +33,9 @@ class Uniform:
     def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
         return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
 
+    def forget_readings(self) -> None:
+        """It reads nothing."""
+
 
 def record(env: gymnasium.Env[Any, Any], seed: int) -> Recording:
     agent: Any = Uniform(env.action_space)

@@ -40,6 +40,9 @@ class Uniform:
     def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
         return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
 
+    def forget_readings(self) -> None:
+        """It reads nothing."""
+
 
 def trace(env: gymnasium.Env[Any, Any], seed: int, agent: Any = None, **options: Any) -> Trace:
     agent = agent or Uniform(env.action_space)
