@@ -4,7 +4,8 @@
     python -m examples.coverage power seeds
 
 Each section prints a table. Of each line's evaluations, the first sections count those whose 95 % interval holds the
-truth, the last two those whose interval of a difference does not hold 0.
+truth, the last two those whose interval of a difference does not hold 0. Every interval's draws have a seed of their
+own: drawn alike, all would be off to the same side.
 """
 
 from __future__ import annotations
@@ -59,8 +60,14 @@ class Memory:
         if key not in self._known:
             kinds = np.repeat(np.arange(len(counts)), counts)
             places = range(len(counts).bit_length() - 1)
-            self._known[key] = self._estimate(*((kinds >> place) & 1 for place in places))
+            columns = ((kinds >> place) & 1 for place in places)
+            self._known[key] = self._estimate(*columns, seed=len(self._known))
         return self._known[key]
+
+
+def difference_of_successes(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64], *, seed: int) -> Estimate:
+    """Return the interval of the difference of two agents' success rates."""
+    return estimate_difference(one, other, bounds=(0, 1), seed=seed)
 
 
 def generator_of(*numbers: float) -> np.random.Generator:
@@ -68,10 +75,12 @@ def generator_of(*numbers: float) -> np.random.Generator:
     return np.random.default_rng([round(1000 * number) for number in numbers])
 
 
-def percentile_of_successes(successes: npt.NDArray[np.int64]) -> Estimate:
+def percentile_of_successes(successes: npt.NDArray[np.int64], *, seed: int) -> Estimate:
     """Return the plain bootstrap's percentiles: what is not done here, and why."""
     rate = float(successes.mean())
-    draws = np.random.default_rng(0).binomial(len(successes), rate, size=resampling_module.RESAMPLES) / len(successes)
+    draws = np.random.default_rng(seed).binomial(len(successes), rate, size=resampling_module.RESAMPLES) / len(
+        successes
+    )
     return Estimate.from_draws(rate, draws)
 
 
@@ -98,9 +107,9 @@ def returns(kind: str, episodes: int, evaluations: int) -> float:
         episodes: of an evaluation.
         evaluations: that are simulated.
     """
-    generator = np.random.default_rng(0)
+    generator = generator_of(episodes, *map(ord, kind))
     hits = 0
-    for _ in range(evaluations):
+    for number in range(evaluations):
         if kind == "exponential":
             values, truth = generator.exponential(size=episodes), 1.0
         else:
@@ -108,7 +117,7 @@ def returns(kind: str, episodes: int, evaluations: int) -> float:
             lengths = np.minimum(generator.geometric(0.1, size=episodes), 64)
             values = (generator.random(episodes) < rate) * (1 - 0.9 * lengths / 64)
             truth = rate * (1 - 0.9 * (1 - 0.9**64) / 0.1 / 64)
-        hits += estimate_mean(values).contains(truth)
+        hits += estimate_mean(values, seed=number).contains(truth)
     return hits / evaluations
 
 
@@ -130,7 +139,7 @@ def difference(one: float, other: float, shared: float, episodes: int, evaluatio
         evaluations: that are simulated.
     """
     generator = generator_of(one, other, shared, episodes)
-    interval = Memory(lambda a, b: estimate_difference(a, b, bounds=(0, 1)))
+    interval = Memory(difference_of_successes)
     hits = sum(
         interval.of(*alike((one, other), shared, episodes, generator)).contains(one - other) for _ in range(evaluations)
     )
@@ -149,7 +158,7 @@ def power(rate: float, share: float, evaluations: int, *, of_episodes: float = 1
     discordance = share * independent_discordance(rate, 0.05)
     episodes = episodes_needed(difference=0.05, discordance=discordance)
     generator = generator_of(rate, share, of_episodes)
-    interval = Memory(lambda a, b: estimate_difference(a, b, bounds=(0, 1)))
+    interval = Memory(difference_of_successes)
     wins, losses = (discordance + 0.05) / 2, (discordance - 0.05) / 2
     chances = [1 - rate - wins, wins, losses, rate - losses]  # neither, the one, the other, both
     counts = generator.multinomial(int(of_episodes * episodes), chances, size=evaluations)
@@ -195,13 +204,13 @@ def several_runs(
     """
     generator = generator_of(rate, runs, run_spread, episodes)
     hits = 0
-    for _ in range(evaluations):
+    for number in range(evaluations):
         (successes,) = run_successes((rate,), runs, episodes, generator, run_spread=run_spread)
         if plain:
             taken = generator.integers(runs, size=(resampling_module.RESAMPLES, runs))
             estimate = Estimate.from_draws(float(successes.mean()), successes.mean(axis=1)[taken].mean(axis=1))
         else:
-            estimate = estimate_success(successes)
+            estimate = estimate_success(successes, seed=number)
         hits += estimate.contains(rate)
     return hits / evaluations
 
@@ -220,9 +229,9 @@ def methods(
     """
     generator = generator_of(*rates, runs, run_spread, episodes)
     hits = found = 0
-    for _ in range(evaluations):
+    for number in range(evaluations):
         both = run_successes(rates, runs, episodes, generator, run_spread=run_spread)
-        estimate = estimate_difference(*both, bounds=(0, 1))
+        estimate = estimate_difference(*both, bounds=(0, 1), seed=number)
         hits += estimate.contains(rates[0] - rates[1])
         found += not estimate.contains(0)
     return hits / evaluations, found / evaluations
@@ -245,7 +254,7 @@ def aggregates(runs: int, tasks: int, evaluations: int, *, plain: bool = False) 
     middle = float(many[len(many) // 4 : -len(many) // 4].mean())
     better = NORMAL.cdf(1 / np.sqrt(2))
     hits = np.zeros(2)
-    for _ in range(evaluations):
+    for number in range(evaluations):
         one, other = generator.normal(size=(2, runs, tasks)) + means + np.array([0, -1])[:, None, None]
         if plain:
             taken = generator.integers(runs, size=(2, resampling_module.RESAMPLES, runs, tasks))
@@ -256,7 +265,7 @@ def aggregates(runs: int, tasks: int, evaluations: int, *, plain: bool = False) 
                 Estimate.from_draws(probability_of_improvement(one, other), wins),
             )
         else:
-            estimates = (estimate_aggregate(one), estimate_improvement(one, other))
+            estimates = (estimate_aggregate(one, seed=number), estimate_improvement(one, other, seed=number))
         hits += [estimate.contains(truth) for estimate, truth in zip(estimates, (middle, better), strict=True)]
     return float(hits[0]) / evaluations, float(hits[1]) / evaluations
 
@@ -270,8 +279,8 @@ def following(
     *,
     runs: int = 1,
     run_spread: float = 0.0,
-) -> tuple[float, float]:
-    """Return the coverage of the interval of a following score, and the share of evaluations that have one.
+) -> tuple[float, float, float]:
+    """Return the coverage of a following score's interval, the share of evaluations that have one, and its half width.
 
     Args:
         blank: success rate with a blank instruction.
@@ -284,19 +293,20 @@ def following(
     """
     generator = generator_of(blank, expert, score, episodes, runs, run_spread)
     true = blank + score * (expert - blank)
-    hits = scored = 0
-    for _ in range(evaluations):
+    hits, half_widths = 0, []
+    for number in range(evaluations):
         if runs == 1:
             with_it, without, expertly = alike((true, blank, expert), 0.5, episodes, generator)
         else:
             with_it, without = run_successes((true, blank), runs, episodes, generator, run_spread=run_spread)
             expertly = generator.random(episodes) < expert
         successes = Successes(true=with_it, blank=without, expert=expertly)
-        estimate = following_score(successes).score
+        estimate = following_score(successes, seed=number).score
         if estimate is not None:
-            scored += 1
+            half_widths.append((estimate.high - estimate.low) / 2)
             hits += estimate.contains(score)
-    return hits / max(1, scored), scored / evaluations
+    scored = len(half_widths)
+    return hits / max(1, scored), scored / evaluations, float(np.median(half_widths)) if half_widths else 0.0
 
 
 def main() -> None:
@@ -365,10 +375,10 @@ def _aggregates(evaluations: int) -> Iterator[tuple[str | int | float, ...]]:
 def _following(evaluations: int) -> Iterator[tuple[str | int | float, ...]]:
     cases = ((0.25, 1.0, 0.95), (0.8, 1.0, 0.1), (0.25, 0.95, 0.0), (0.9, 1.0, 0.5), (0.97, 1.0, 0.5), (0.8, 0.9, 0.5))
     for blank, expert, score in cases:
-        yield (1, str(blank), str(expert), str(score), *following(blank, expert, score, 512, evaluations // 2))
+        yield (1, str(blank), "-", str(expert), str(score), *following(blank, expert, score, 512, evaluations // 2))
     for blank, expert, score, spread in ((0.25, 1.0, 0.9, 0.1), (0.25, 1.0, 0.9, 0.4), (0.6, 1.0, 0.3, 0.2)):
         values = following(blank, expert, score, 512, evaluations // 2, runs=3, run_spread=spread)
-        yield (3, str(blank), str(expert), str(score), *values)
+        yield (3, str(blank), f"{spread_of_rates(blank, spread):.3f}", str(expert), str(score), *values)
 
 
 def _power(evaluations: int) -> Iterator[tuple[str | int | float, ...]]:
@@ -409,7 +419,10 @@ SECTIONS: dict[str, tuple[tuple[str, ...], Rows]] = {
         ("runs", "tasks", "interquartile mean", "of percentiles", "probability of improvement", "of percentiles"),
         _aggregates,
     ),
-    "following": (("runs", "blank", "expert", "F", "coverage", "evaluations with a score"), _following),
+    "following": (
+        ("runs", "blank", "spread of it", "expert", "F", "coverage", "evaluations with a score", "F known within"),
+        _following,
+    ),
     "power": (("true rates", "discordant", "episodes", "found", "found with half of them"), _power),
     "seeds": (("spread between runs", "3 runs of each", "5", "10", "20"), _seeds),
 }

@@ -124,11 +124,15 @@ def _read_runs(config: CompareConfig, console: Console) -> tuple[list[Run], list
             errors[folder] = error
     if not runs:
         raise next(iter(errors.values()))
-    for folder, why in errors.items():
+    told = {folder: str(why) for folder, why in errors.items()}
+    for run in runs:
+        if not run.episodes:
+            told[run.folder] = "It has no differences: an earlier version evaluated it, and kept no episodes."
+    for folder, why in told.items():
         console.print(f"Missing: {folder}. {why}", markup=False)
     missing = [
-        {"env": "", "axis": "", "player": "", "episodes": 0, "run": str(folder), "reason": str(why)}
-        for folder, why in errors.items()
+        {"env": "", "axis": "", "player": "", "episodes": 0, "run": str(folder), "reason": why}
+        for folder, why in told.items()
     ]
     return runs, missing
 
