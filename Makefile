@@ -22,7 +22,7 @@ test: $(INSTALLED_DEV)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest -q
+	.venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 
 dev: $(INSTALLED_DEV)
 
