@@ -16,7 +16,7 @@ def table_of(environment: EnvironmentData) -> Table:
     title = f"{environment['env']}, {episodes} held-out episodes"
     told = any("shown_success" in cell for axis in environment["axes"] for cell in axis["players"].values())
     table = Table(title=title, title_justify="left", caption=_following(environment), caption_justify="left")
-    columns = ["axis", "player", "success", "as shown", "length"] if told else ["axis", "player", "success", "length"]
+    columns = ["axis", "player", "success", *(["as shown"] if told else []), "return", "length"]
     for column in columns:
         left = column in ("axis", "player")
         table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=column != "axis")
@@ -31,6 +31,7 @@ def table_of(environment: EnvironmentData) -> Table:
                 player,
                 f"{cell['success']['value']:.3f} ({low:.3f} to {high:.3f})",
                 *shown,
+                f"{cell['episode_return']['value']:.2f}",
                 f"{cell['length']['value']:.1f}",
             )
     return table
