@@ -31,6 +31,7 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
         for group, row in by_level:
             label = group["label"] if row is group["levels"][0] else ""
             lines.append(_row([label, row["level"], str(row["episodes"]), *_rates(row)]))
+    lines += _axes([group for group in numbers["groups"] if "axes" in group])
     lines += _differences(numbers["differences"])
     for missing in numbers["missing"]:
         lines += ["", f"Missing: {missing['run']}. {missing['reason']}"]
@@ -49,6 +50,20 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
             "",
         ]
     )
+
+
+def _axes(groups: list[dict[str, Any]]) -> list[str]:
+    """Return success by axis, a column for each group that has episodes, and the figures over all of them."""
+    if not groups:
+        return []
+    lines = ["", "Actions sampled, with 95 % intervals over episodes and training seeds:", ""]
+    lines += [_row(["axis", *(group["label"] for group in groups)]), "|---" + "|---:" * len(groups) + "|"]
+    for axis in dict.fromkeys(name for group in groups for name in group["axes"]):
+        lines.append(_row([axis, *(_with_interval(group["axes"].get(axis)) for group in groups)]))
+    for name, key in (("following score", "following"), ("interquartile mean, true", "interquartile_mean")):
+        if any(group[key] for group in groups):
+            lines.append(_row([f"*{name}*", *(_with_interval(group[key]) for group in groups)]))
+    return lines
 
 
 def _differences(differences: list[dict[str, Any]]) -> list[str]:
@@ -74,7 +89,9 @@ def _differences(differences: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def _with_interval(figure: dict[str, Any], *, signed: bool = False) -> str:
+def _with_interval(figure: dict[str, Any] | None, *, signed: bool = False) -> str:
+    if figure is None:
+        return "-"
     form = "{:+.3f}" if signed else "{:.3f}"
     low, high = (form.format(end) for end in figure["ci95"])
     return f"{form.format(figure['value'])} ({low} to {high})"

@@ -78,6 +78,9 @@ def test_the_files_tell_them(tmp_path: Path) -> None:
     compare_module.main([*map(str, folders), "--out", str(out)])
     page = (out / "comparison.md").read_text()
     assert "| a2c | true | +0.500 (" in page
+    assert "| axis | ppo | a2c |" in page
+    assert "| true | 0.500 (" in page
+    assert "| *following score* | 0.500 (" in page
     assert (out / "profile.png").is_file()
     assert "a2c" in (out / "comparison.html").read_text()
 
