@@ -26,6 +26,7 @@ from typing import Any
 import tyro
 import yaml
 
+from heed.scripts.command_line import option_words
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import TrainConfig
 
@@ -129,11 +130,7 @@ def _options(given: Any, where: str) -> dict[str, Any]:
 
 def _as_option(name: str, value: Any, where: str) -> Any:
     """Let `heed train` itself read the value, as from its command line."""
-    option = f"--{name.replace('_', '-')}"
-    if isinstance(value, bool):
-        words = [option if value else f"--no-{option[2:]}"]
-    else:
-        words = [option, *(str(one) for one in (value if isinstance(value, list) else [value]))]
+    words = option_words(name, value)
     told = io.StringIO()
     try:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):

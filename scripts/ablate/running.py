@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heed.scripts.ablate.plan import Training
+from heed.scripts.command_line import option_words
 from heed.scripts.compare.groups import needs_evaluation
 from heed.scripts.compare.options import NOT_OF_THE_TRAINING
 from heed.scripts.errors import ConfigurationError
@@ -116,10 +117,5 @@ def command_line(training: Training, *, resume: bool) -> list[str]:
     for name, value in training.config.as_json().items():
         if value == defaults[name] and name not in ("env", "seed", "run_dir"):
             continue
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            values = value if isinstance(value, list | tuple) else [value]
-            words += [f"--{option}", *(str(one) for one in values)]
+        words += option_words(name, value)
     return words

@@ -6,6 +6,7 @@ import dataclasses
 import shlex
 from typing import Any
 
+from heed.scripts.command_line import option_words
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import TrainConfig
 
@@ -42,12 +43,7 @@ def command_of(config: dict[str, Any], *, seeds: list[int]) -> str:
     for name, value in given_options(config).items():
         if name == "env":
             continue
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            values = value if isinstance(value, list | tuple) else [value]
-            words += [word for one in values for word in (f"--{option}", shlex.quote(str(one)))]
+        words += [shlex.quote(word) for word in option_words(name, value)]
     if len(seeds) == 1:
         return " ".join([*words, "--seed", str(seeds[0])])
     return f"for seed in {' '.join(map(str, seeds))}; do {' '.join(words)} --seed $seed; done"

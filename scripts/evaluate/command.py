@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.scripts.command_line import option_words
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class EvaluateConfig:
     """Episodes side by side; the figures do not depend on it."""
     references: bool = True
     """Let the random policy and the environment's expert play too."""
-    baseline: tuple[str, ...] = ()
+    baseline: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Others to play beside the agent: package.module:name or file.py:name of a function from a language observation to
     an action or its text, or of an object with SB3's `predict`."""
     zero_shot: str | None = None
@@ -235,11 +236,7 @@ def command_of(config: EvaluateConfig) -> str:
         value = getattr(config, field.name)
         if field.name == "run_dir" or value == field.default:
             continue
-        option = field.name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            words += [f"--{option}", *(str(one) for one in (value if isinstance(value, tuple) else [value]))]
+        words += option_words(field.name, value)
     return shlex.join(words)
 
 

@@ -72,7 +72,7 @@ def test_what_cannot_be_is_told_before_anything_is_trained(text: str, sentence: 
 def test_the_command_line_of_a_training_gives_its_configuration(tmp_path: Path) -> None:
     import tyro
 
-    options = "{head: linear, ent_coef: 0.02, dueling: true, compiled: true, processes: 2}"
+    options = "{head: linear, ent_coef: 0.02, compiled: true, processes: 2, hold-out: [purple key, grey box]}"
     training = read(f"variants: {{a: {options}}}", tmp_path).trainings[0]
     words = command_line(training, resume=False)
     assert words[0] == "train"

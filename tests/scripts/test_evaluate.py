@@ -154,7 +154,7 @@ def test_phrases_that_were_held_out_are_an_axis_of_their_own() -> None:
 
 def test_the_command_is_told() -> None:
     config = EvaluateConfig(run_dir=Path("a run"), suite="smoke", references=False, baseline=("a:b", "c:d"))
-    assert command_of(config) == "heed evaluate 'a run' --suite smoke --no-references --baseline a:b c:d"
+    assert command_of(config) == "heed evaluate 'a run' --suite smoke --no-references --baseline a:b --baseline c:d"
 
 
 def test_baselines_stand_beside_the_agent(run: RunFolder, tmp_path: Path) -> None:
