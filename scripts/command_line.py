@@ -6,7 +6,7 @@ from typing import Any
 
 
 def option_words(name: str, value: Any) -> list[str]:
-    """Return the words that give an option: `["--n-envs", "8"]`, `["--no-dueling"]`, `["--hold-out", "a", "--hold-out", "b"]`.
+    """Return the words that give an option: `["--n-envs", "8"]`, `["--no-dueling"]`.
 
     Args:
         name: of the configuration's field.
