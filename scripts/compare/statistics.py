@@ -43,7 +43,9 @@ def statistics_of(group: Group) -> dict[str, Any]:
             for axis, members in matched.items()
         },
         "following": following and _json(following),
-        "interquartile_mean": robust and _json(robust),
+        # Draws of a stretched mean may pass what a success rate can be.
+        "interquartile_mean": robust
+        and _json(Estimate(value=robust.value, low=max(robust.low, 0.0), high=min(robust.high, 1.0))),
     }
 
 
