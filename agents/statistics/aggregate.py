@@ -149,6 +149,7 @@ def estimate_aggregate_of_outcomes(
     statistic: Statistic = interquartile_mean,
     *,
     bounds: tuple[float, float] = SUCCESS,
+    statistic_bounds: tuple[float, float] | None = None,
     seed: int = 0,
 ) -> Estimate:
     """Return a statistic of the scores of runs with its 95 % bootstrap interval over episodes and runs.
@@ -161,6 +162,7 @@ def estimate_aggregate_of_outcomes(
         tasks: of each, the outcomes (R, E_t), all runs on the same episodes.
         statistic: as in `estimate_aggregate`.
         bounds: of an outcome.
+        statistic_bounds: what the statistic cannot be below and above; the interval is cut there.
         seed: of the draws.
 
     Raises:
@@ -177,11 +179,12 @@ def estimate_aggregate_of_outcomes(
     value = float(statistic(scores))
     draws = statistic(np.stack(drawn, axis=-1).transpose(1, 0, 2))
     if len(scores) == 1:
-        return Estimate.from_draws(value, draws)
+        return Estimate.from_draws(value, draws, statistic_bounds)
     # How much of the deviations over episodes is single runs' own, is taken from the mean.
     means = Bootstrapped.mean([Bootstrapped.of(0.0, draws, runs) for runs in matrices])
     figure = Bootstrapped(value=value, draws=draws, runs=means.runs, variance=means.variance, own=means.own)
-    return over_both(figure, _deviations(scores, statistic, same_agents=True, generator=stream(seed, RUNS)), None)
+    deviations = _deviations(scores, statistic, same_agents=True, generator=stream(seed, RUNS))
+    return over_both(figure, deviations, statistic_bounds)
 
 
 def estimate_profile(tasks: Sequence[npt.ArrayLike], thresholds: Sequence[float], *, seed: int = 0) -> list[Estimate]:

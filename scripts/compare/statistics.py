@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from heed.agents.statistics import (
-    Estimate,
     Matched,
     compare_over_tasks,
     estimate_aggregate_of_outcomes,
@@ -36,21 +35,15 @@ def statistics_of(group: Group) -> dict[str, Any]:
         return {}
     following = following_of([run.episodes for run in group.runs]).score
     true = [one.outcomes("success") for one in matched.get(TRUE, [])]
-    robust = estimate_aggregate_of_outcomes(true) if true else None
+    robust = estimate_aggregate_of_outcomes(true, statistic_bounds=SUCCESS) if true else None
     return {
         "axes": {
-            axis: _json(estimate_mean_of_tasks([one.outcomes("success") for one in members], bounds=SUCCESS))
+            axis: estimate_mean_of_tasks([one.outcomes("success") for one in members], bounds=SUCCESS).as_json()
             for axis, members in matched.items()
         },
-        "following": following and _json(following),
-        # Draws of a stretched mean may pass what a success rate can be.
-        "interquartile_mean": robust
-        and _json(Estimate(value=robust.value, low=max(robust.low, 0.0), high=min(robust.high, 1.0))),
+        "following": following and following.as_json(),
+        "interquartile_mean": robust and robust.as_json(),
     }
-
-
-def _json(estimate: Estimate) -> dict[str, Any]:
-    return estimate.as_json()
 
 
 def _sampled(*groups: Group) -> dict[str, list[Matched]]:

@@ -61,16 +61,18 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) ->
         runs: the episodes of each run.
         cells: their summary.
     """
-    templates, levels = (summarise_runs(runs, by=(part,)) for part in ("template", "level"))
     players = list(dict.fromkeys(cell.key.player for cell in cells))
     shown_first = SAMPLED if SAMPLED in players or not players else players[0]
+    # Only what is told is resampled: the first player's templates, and levels where there are any.
+    templates = summarise_runs([[one for one in run if one.player == shown_first] for run in runs], by=("template",))
+    levels = summarise_runs([[one for one in run if one.level] for run in runs], by=("level",))
     following = following_of(runs, player=shown_first).environments if players else {}
     found: list[EnvironmentData] = []
     for env in dict.fromkeys(cell.key.env for cell in cells):
         data: EnvironmentData = {"env": env, "axes": _axes([one for one in cells if one.key.env == env], runs)}
         if env in following:
             data["following"] = _following(following[env])
-        own = [one for one in templates if (one.key.env, one.key.player) == (env, shown_first)]
+        own = [one for one in templates if one.key.env == env]
         data["templates"] = [
             {"template": name, "axes": {one.key.axis: _cell(one) for one in members}}
             for name, members in _parts(own, lambda one: one.key.template or "")
@@ -81,7 +83,6 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) ->
                 "axes": {axis: _players(there) for axis, there in _parts(members, lambda one: one.key.axis)},
             }
             for name, members in _parts([one for one in levels if one.key.env == env], lambda one: one.key.level or "")
-            if name
         ]
         data["levels"].sort(key=lambda row: row["level"])
         found.append(data)

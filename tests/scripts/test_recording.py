@@ -8,7 +8,6 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium import spaces
 from PIL import Image
 
 from heed.agents.evaluation import run_episodes, sampled
@@ -16,25 +15,9 @@ from heed.envs.history import History
 from heed.envs.make import make_env
 from heed.scripts.recording import MAX_BYTES, MAX_FRAMES, Recording, make_recordable_env, record_episode
 from tests.buttons import Buttons
+from tests.uniform import Uniform
 
 LEVEL = "BabyAI-GoToLocal-v0"
-
-
-class Uniform:
-    """Stands in for an agent: every action is as likely as any other."""
-
-    def __init__(self, action_space: spaces.Space[Any]):
-        self.action_space = action_space
-
-    def action_probabilities(self, words: dict[str, list[str]]) -> Any:
-        assert isinstance(self.action_space, spaces.Discrete)
-        return np.full((len(words["instruction"]), int(self.action_space.n)), 1 / int(self.action_space.n))
-
-    def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
-        return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
-
-    def forget_readings(self) -> None:
-        """It reads nothing."""
 
 
 def record(env: gymnasium.Env[Any, Any], seed: int) -> Recording:

@@ -9,7 +9,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from PIL import Image
 
 from heed.agents import DQN, PPO
@@ -23,25 +22,9 @@ from heed.scripts.report import Trace, trace_episode
 from heed.scripts.report import tracing as tracing_module
 from heed.scripts.report.viewer import viewer_data
 from tests.buttons import Buttons, make_buttons
+from tests.uniform import Uniform
 
 LEVEL = "BabyAI-GoToLocal-v0"
-
-
-class Uniform:
-    """Stands in for an agent: every action is as likely as any other."""
-
-    def __init__(self, action_space: spaces.Space[Any]):
-        self.action_space = action_space
-
-    def action_probabilities(self, words: dict[str, list[str]]) -> Any:
-        assert isinstance(self.action_space, spaces.Discrete)
-        return np.full((len(words["instruction"]), int(self.action_space.n)), 1 / int(self.action_space.n))
-
-    def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
-        return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
-
-    def forget_readings(self) -> None:
-        """It reads nothing."""
 
 
 def trace(env: gymnasium.Env[Any, Any], seed: int, agent: Any = None, **options: Any) -> Trace:
