@@ -7,6 +7,7 @@ if __name__ != "heed.envs":
 from heed.envs.axes import Axis, AxisDoesNotApplyError, AxisError, axis, axis_names, register_axis
 from heed.envs.checks import Check, check_env
 from heed.envs.contract import (
+    ChangingActions,
     ContractError,
     ExpertError,
     FreeText,
@@ -36,6 +37,7 @@ __all__ = [
     "Axis",
     "AxisDoesNotApplyError",
     "AxisError",
+    "ChangingActions",
     "Check",
     "ContractError",
     "Demonstration",

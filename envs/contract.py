@@ -6,6 +6,9 @@ A language environment is a `gymnasium.Env` with
   (`image`, ...) may stand beside them;
 - `action_texts`: a tuple of words, one for each action, where the action space is `Discrete`; reached with
   `env.get_wrapper_attr("action_texts")`. Other action spaces have none;
+- or, where the actions that can be done change from state to state, the action space `ChangingActions(n)` and in each
+  observation, under the key `actions`, the tuple of the texts of those that can be done now, one to n of them: action i
+  is the i-th of these (`language_space(changing_actions=True)` has the key);
 - `info["is_success"]`: a bool on the last step of every episode: did the agent do what it was told?
 - `terminated` and `truncated` as Gymnasium means them, never both;
 - and, if it likes, a method `expert_action() -> int`, reached with `env.get_wrapper_attr("expert_action")`: what an
@@ -97,9 +100,38 @@ class TextActions(spaces.Discrete):
         return isinstance(other, TextActions) and self.texts == other.texts
 
 
-def language_space(**others: spaces.Space[Any]) -> spaces.Dict:
-    """Return the observation space of the contract, with `others` (such as an `image`) beside the words."""
-    return spaces.Dict({"instruction": FreeText(), "observation": FreeText(), **others})
+class ChangingActions(spaces.Discrete):
+    """Actions that change from state to state: action i is the i-th text of the observation's `actions`.
+
+    Args:
+        most: of how many actions there is a choice at most.
+        seed: of `sample`, which draws from all `most`; an observation may list fewer (`sample_action`).
+
+    Raises:
+        ContractError: if `most` is not positive.
+    """
+
+    def __init__(self, most: int, *, seed: int | np.random.Generator | None = None):
+        if most < 1:
+            raise ContractError(f"There must be at least one action to choose, but `most` is {most}.")
+        super().__init__(most, seed=seed)
+
+    def __repr__(self) -> str:
+        return f"ChangingActions({int(self.n)})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ChangingActions) and self.n == other.n
+
+
+def language_space(*, changing_actions: bool = False, **others: spaces.Space[Any]) -> spaces.Dict:
+    """Return the observation space of the contract, with `others` (such as an `image`) beside the words.
+
+    With `changing_actions` it has the key `actions` as well, for an environment with `ChangingActions`.
+    """
+    words: dict[str, spaces.Space[Any]] = {"instruction": FreeText(), "observation": FreeText()}
+    if changing_actions:
+        words["actions"] = spaces.Sequence(FreeText())
+    return spaces.Dict({**words, **others})
 
 
 def speaks_language(env: gymnasium.Env[Any, Any]) -> bool:
@@ -125,6 +157,24 @@ def action_texts_of(env: gymnasium.Env[Any, Any]) -> tuple[str, ...] | None:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise ContractError(f"`action_texts` must be a tuple of non-empty strings, but is {texts!r}.")
     return tuple(texts)
+
+
+def number_of_actions(space: spaces.Discrete, observation: Mapping[str, Any]) -> int:
+    """Return of how many actions there is a choice now: all of `space`, or those that the observation lists."""
+    return len(observation["actions"]) if isinstance(space, ChangingActions) else int(space.n)
+
+
+def sample_action(space: spaces.Space[Any], observation: Mapping[str, Any], generator: np.random.Generator) -> Any:
+    """Draw one of the actions that there are now, each as likely as the others; of a space without a list, from it.
+
+    Args:
+        space: of the actions; one that is not Discrete draws from its own generator.
+        observation: what was perceived last.
+        generator: draws.
+    """
+    if not isinstance(space, spaces.Discrete):
+        return space.sample()
+    return int(generator.integers(number_of_actions(space, observation)))
 
 
 def fulfilled_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Mapping[str, float]]:
@@ -217,11 +267,36 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             f"Text spaces `instruction` and `observation`, but is {env.observation_space}. "
             "Return `heed.envs.language_space()` as the observation space, or register a Verbalizer for it."
         )
-    if isinstance(env.action_space, spaces.Discrete):
+    assert isinstance(env.observation_space, spaces.Dict)
+    lists_actions = "actions" in env.observation_space.spaces
+    if lists_actions != isinstance(env.action_space, ChangingActions):
+        raise ContractError(
+            f"{name}: an environment whose observations list `actions` has the action space `ChangingActions(n)`, and "
+            f"only such a one does: its observation space is {env.observation_space}, its action space "
+            f"{env.action_space}."
+        )
+    if isinstance(env.action_space, spaces.Discrete) and not lists_actions:
         try:
             require_action_texts(env, env.action_space)
         except ContractError as error:
             raise ContractError(f"{name}: {error}") from None
+
+
+def check_admissible_actions(actions: Any, most: int) -> None:
+    """Check what an observation lists under `actions`.
+
+    Raises:
+        ContractError: if it is no tuple of one to `most` different, non-empty strings.
+    """
+    if not isinstance(actions, tuple):
+        raise ContractError(f"The observation's `actions` must be a tuple of strings, but are {actions!r}.")
+    if not 1 <= len(actions) <= most:
+        raise ContractError(
+            f"The observation lists {len(actions)} actions, but `ChangingActions({most})` promises one to {most}."
+        )
+    if len(set(actions)) == len(actions) and all(isinstance(text, str) and text.strip() for text in actions):
+        return  # the way of nearly every step, without counting
+    check_action_texts(actions, len(actions))
 
 
 def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -> None:

@@ -81,6 +81,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
         require_language_env(env)
         super().__init__(env)
         self.length = length
+        self._admissible: tuple[str, ...] = ()
         self._action_texts = action_texts_of(env) if isinstance(env.action_space, spaces.Discrete) else None
         self.observation_space = _space_of_transcripts(env.observation_space, length)
 
@@ -89,12 +90,14 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode, with nothing in its past."""
         observation, info = self.env.reset(seed=seed, options=options)
+        self._admissible = observation.get("actions", ())
         return {**observation, "observation": self._transcript.begin(observation["observation"])}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act, and write the action and what follows below what was there."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         transcript = self._transcript.add(self._words_for(action), observation["observation"])
+        self._admissible = observation.get("actions", ())
         return {**observation, "observation": transcript}, reward, terminated, truncated, info
 
     @property
@@ -103,8 +106,9 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._transcript.newest_observation
 
     def _words_for(self, action: Any) -> str:
+        texts = self._admissible or self._action_texts
         # An action without a text is written on one line, as the automatic verbalizer writes numbers.
-        return self._action_texts[int(action)] if self._action_texts else describe(self.action_space, action)
+        return texts[int(action)] if texts else describe(self.action_space, action)
 
 
 def _space_of_transcripts(space: spaces.Space[Any], length: int) -> spaces.Dict:

@@ -233,11 +233,11 @@ class LanguageVecEnv(VecEnv):
 
 
 def stack_observations(keys: Sequence[str], observations: Sequence[Any]) -> Observations:
-    """Stack single observations into one array per key; texts become arrays of `object`."""
+    """Stack single observations into one array per key; texts, and lists of actions, become arrays of `object`."""
     batch: Observations = {}
     for key in keys:
         values = [observation[key] for observation in observations]
-        if isinstance(values[0], str):
+        if isinstance(values[0], str | tuple):
             batch[key] = np.empty(len(values), dtype=object)
             batch[key][:] = values
         else:

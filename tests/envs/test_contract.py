@@ -9,13 +9,16 @@ import pytest
 from gymnasium import spaces
 
 from heed.envs.contract import (
+    ChangingActions,
     ContractError,
     FreeText,
     TextActions,
     action_texts_of,
     check_action_texts,
+    check_admissible_actions,
     language_space,
     require_language_env,
+    sample_action,
     speaks_language,
 )
 
@@ -102,3 +105,51 @@ def test_action_texts_are_found_below_a_wrapper() -> None:
     env = Silent(language_space(), spaces.Discrete(2), ["a", "b"])
     assert action_texts_of(gymnasium.Wrapper(env)) == ("a", "b")
     assert action_texts_of(Silent(language_space(), spaces.Discrete(2))) is None
+
+
+class Doors(gymnasium.Env[Any, Any]):
+    """Lists as many doors as its first action space says, or others if told so."""
+
+    def __init__(self, action_space: spaces.Space[Any], *, lists: bool = True) -> None:
+        self.action_space = action_space
+        self.observation_space = language_space(changing_actions=lists)
+
+
+def test_changing_actions_come_with_the_observations_that_list_them() -> None:
+    require_language_env(Doors(ChangingActions(3)))
+    with pytest.raises(ContractError, match=r"lists? `actions`.*ChangingActions"):
+        require_language_env(Doors(spaces.Discrete(3)))
+    with pytest.raises(ContractError, match=r"lists? `actions`.*ChangingActions"):
+        require_language_env(Doors(ChangingActions(3), lists=False))
+
+
+def test_changing_actions_are_drawn_from_those_that_there_are() -> None:
+    generator = np.random.default_rng(0)
+    observation = {"instruction": "leave", "observation": "two doors", "actions": ("open one", "open two")}
+    drawn = [sample_action(ChangingActions(5), observation, generator) for _ in range(100)]
+    assert set(drawn) == {0, 1}
+    assert {sample_action(spaces.Discrete(3), observation, generator) for _ in range(100)} == {0, 1, 2}
+    assert language_space(changing_actions=True).contains(observation)
+
+
+@pytest.mark.parametrize(
+    ("actions", "said"),
+    [
+        (["open"], "tuple"),
+        ((), "lists 0 actions"),
+        (("a", "b", "c", "d"), r"lists 4 actions.*ChangingActions\(3\)"),
+        (("open", "open"), "share the text 'open'"),
+        (("open", " "), "non-empty"),
+    ],
+)
+def test_what_is_no_list_of_actions_is_refused(actions: Any, said: str) -> None:
+    with pytest.raises(ContractError, match=said):
+        check_admissible_actions(actions, 3)
+    check_admissible_actions(("open", "close"), 3)
+
+
+def test_there_is_at_least_one_changing_action() -> None:
+    with pytest.raises(ContractError, match="at least one"):
+        ChangingActions(0)
+    assert ChangingActions(2) == ChangingActions(2)
+    assert ChangingActions(2) != spaces.Discrete(2)
