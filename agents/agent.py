@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -38,8 +39,10 @@ from heed.agents.checkpoint import (
 )
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.random_state import get_random_state, set_random_state
+from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
+from heed.policies.layout import NOTHING, Beside, PromptLayout
 from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
@@ -67,7 +70,8 @@ class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens` and `template` beside the policy's own arguments.
+      `policy_kwargs` takes `max_prompt_tokens`, `template` and `words_only` (leave out the numbers and the picture that
+      the observations have beside their words) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 
@@ -90,6 +94,7 @@ class LanguageAgent(BaseAlgorithm):
         policy_kwargs = dict(policy_kwargs or {})
         max_tokens = policy_kwargs.pop("max_prompt_tokens", MAX_PROMPT_TOKENS)
         template = policy_kwargs.pop("template", None)
+        words_only = policy_kwargs.pop("words_only", False)
         if env is None:
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
@@ -102,7 +107,11 @@ class LanguageAgent(BaseAlgorithm):
                 f"{type(env).__name__} is not a VecEnv: make the environment with `heed.envs.make(id, n_envs=...)`, "
                 "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
             )
-        return PromptVecEnv(env, language_model.encoder(template=template, max_tokens=max_tokens)), policy_kwargs
+        if not isinstance(env.observation_space, spaces.Dict):
+            return PromptVecEnv(env, language_model.encoder()), policy_kwargs  # which says what is wrong with it
+        beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
+        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside)
+        return PromptVecEnv(env, encoder), policy_kwargs
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
@@ -118,6 +127,12 @@ class LanguageAgent(BaseAlgorithm):
         """The policy, as what it is here."""
         assert isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy)
         return self.policy
+
+    @property
+    def _layout(self) -> PromptLayout:
+        """What stands where in what the policy reads; of what are no prompts, all that they hold."""
+        space = self.observation_space
+        return space.encoder.layout if isinstance(space, PromptSpace) else PromptLayout(math.prod(space.shape or ()))
 
     # -- words ---------------------------------------------------------------------------------------------
 
@@ -238,6 +253,8 @@ class LanguageAgent(BaseAlgorithm):
             "policy": {name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
             "language_model": {"name": language_model.name, "template": encoder.template},
             "max_prompt_tokens": encoder.max_tokens,
+            "beside": encoder.layout.beside.as_json(),
+            "changing_action_texts": encoder.action_texts.texts,
             "optimizer": optimizer,
         }
 
@@ -312,7 +329,10 @@ class LanguageAgent(BaseAlgorithm):
         """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
         name, template = saved["language_model"]["name"], saved["language_model"]["template"]
         language_model = rebuild_language_model(folder / "language_model", name, template)
-        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"])
+        # Checkpoints of earlier versions hold words alone.
+        beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
+        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
+        encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
         policy_kwargs = {**saved["policy"], "model": language_model}
         return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from heed.agents.exploration import Exploration, exploration_from_json
 from heed.agents.schedules import CosineSchedule
-from heed.envs.contract import TextActions
+from heed.envs.contract import ChangingActions, TextActions
 
 _SCHEDULES: dict[str, Any] = {
     "linear_schedule": LinearSchedule,
@@ -85,6 +85,8 @@ def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:
     match space:
         case TextActions():
             return {"texts": list(space.texts)}
+        case ChangingActions():
+            return {"most": int(space.n)}
         case spaces.Discrete():
             return {"n": int(space.n)}
         case spaces.MultiDiscrete():
@@ -100,6 +102,8 @@ def space_from_json(saved: dict[str, Any]) -> spaces.Space[Any]:
     """Return the action space that `space_to_json` wrote."""
     if "texts" in saved:
         return TextActions(saved["texts"])
+    if "most" in saved:
+        return ChangingActions(saved["most"])
     if "n" in saved:
         return spaces.Discrete(saved["n"])
     if "nvec" in saved:

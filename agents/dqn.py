@@ -47,6 +47,7 @@ from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.hindsight import HindsightReplay
 from heed.agents.replay import Batch, ReplayBuffer
+from heed.envs.contract import ChangingActions
 from heed.envs.demonstrations import Demonstration
 from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
@@ -197,6 +198,11 @@ class DQN(LanguageAgent, SB3DQN):
             self._hindsight = self._watch(self.env)
         assert isinstance(self.action_space, spaces.Discrete)
         n_actions = int(self.action_space.n)
+        if self.exploration.heads and isinstance(self.action_space, ChangingActions):
+            raise ValueError(
+                f"{self.exploration.name} keeps values for a list of actions that stays the same, but here the actions "
+                "change from state to state: use epsilon-greedy or boltzmann."
+            )
         # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
         self.exploration_schedule = self.exploration.schedule
         self.exploration_rate = self.exploration.schedule(1.0)
@@ -233,9 +239,10 @@ class DQN(LanguageAgent, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
+        before: Any = self._last_obs
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self._hindsight is not None:
-            for episode in self._hindsight.step(self._words, buffer_action, reward, dones, infos):
+            for episode in self._hindsight.step(self._words, before, buffer_action, reward, dones, infos):
                 self.replay_buffer.add_episode(episode.prompts, episode.actions, episode.rewards, terminated=True)
             self._words = cast(PromptVecEnv, self.env).words
 
@@ -365,7 +372,10 @@ class DQN(LanguageAgent, SB3DQN):
             self.ensemble.features(prompts, observe=True)
         if self.num_timesteps < learning_starts:
             first = np.zeros(n_envs, dtype=np.int64)
-            actions = explore(first, int(self.action_space.n), 1.0, self._exploration)
+            rows: Any = prompts
+            counts = self._layout.numbers_of_actions(rows.cpu().numpy())
+            n_actions = int(self.action_space.n) if counts is None else counts
+            actions = explore(first, n_actions, 1.0, self._exploration)
         else:
             values = self._values_to_explore(prompts)
             actions = self.exploration.act(values, states, self.exploration_rate, self._exploration)
@@ -388,8 +398,10 @@ class DQN(LanguageAgent, SB3DQN):
         """Return a fingerprint of each prompt, where there is something to be counted."""
         if self.ensemble is None:
             return []
-        rows = prompts.cpu().numpy()
-        return [fingerprint(row[row >= 0].tobytes()) for row in rows]
+        layout, rows = self._layout, prompts.cpu().numpy()
+        tokens, beside = layout.tokens_of(rows), rows[:, layout.tokens :]
+        words = [row[row >= 0].tobytes() for row in tokens]
+        return [fingerprint(text + more.tobytes()) for text, more in zip(words, beside, strict=True)]
 
     def _update_ensemble(self, batch: Batch) -> None:
         """Let the exploration's own value functions learn a batch."""

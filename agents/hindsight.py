@@ -46,6 +46,8 @@ class _RunningEpisode:
     observations: list[str] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
+    beside: list[list[int]] = field(default_factory=list)
+    """What stood beside the words in each prompt."""
     fulfilled: dict[str, tuple[int, float]] = field(default_factory=dict)
     """When each instruction was fulfilled first, as a number of steps, and with which reward."""
 
@@ -69,6 +71,7 @@ class HindsightReplay:
     def step(
         self,
         words: Mapping[str, npt.NDArray[Any]],
+        prompts: npt.NDArray[np.integer[Any]],
         actions: npt.NDArray[Any],
         rewards: npt.NDArray[Any],
         dones: npt.NDArray[Any],
@@ -78,6 +81,7 @@ class HindsightReplay:
 
         Args:
             words: `instruction` and `observation` before the step, each (n_envs,).
+            prompts: what the agent read before the step, (n_envs, L).
             actions: (n_envs,).
             rewards: (n_envs,).
             dones: (n_envs,).
@@ -86,6 +90,7 @@ class HindsightReplay:
         for index, episode in enumerate(self._episodes):
             episode.instruction = str(words["instruction"][index])
             episode.observations.append(str(words["observation"][index]))
+            episode.beside.append(prompts[index, self.encoder.layout.tokens :].tolist())
             episode.actions.append(int(actions[index]))
             episode.rewards.append(float(rewards[index]))
             for instruction, reward in infos[index]["fulfilled_instructions"].items():
@@ -101,7 +106,9 @@ class HindsightReplay:
         for instruction in others:
             steps, reward = episode.fulfilled[instruction]
             observations = episode.observations[:steps]
-            prompts = self.encoder({"instruction": [instruction] * steps, "observation": observations})
+            read = self.encoder.encode_words({"instruction": [instruction] * steps, "observation": observations})
+            beside = np.array(episode.beside[:steps], dtype=read.dtype).reshape(steps, -1)
+            prompts = np.concatenate([read, beside], axis=1)
             yield RelabelledEpisode(
                 instruction,
                 np.concatenate([prompts, prompts[-1:]]),

@@ -32,7 +32,8 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import micro_batches
-from heed.policies.prompt import PADDING, PromptVecEnv
+from heed.policies.layout import PADDING
+from heed.policies.prompt import PromptVecEnv
 
 
 class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
@@ -167,7 +168,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             yield from self.rollout_buffer.get(getattr(self, "batch_size", None))
             return
         for rollout in self.rollout_buffer.get():
-            tokens = (rollout.observations != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
+            prompts = self._layout.tokens_of(rollout.observations)
+            tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
             full = torch.div(tokens - 1, self.batch_tokens, rounding_mode="floor")  # minibatches before each sample
             sizes = torch.unique_consecutive(full, return_counts=True)[1]
             for rows in torch.arange(len(tokens), device=tokens.device).split(sizes.tolist()):
@@ -185,7 +187,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         minibatch = minibatch._replace(advantages=advantages)
         parts = [minibatch]
         if self.micro_batch_tokens is not None:
-            parts = [_rows(minibatch, rows) for rows in micro_batches(minibatch.observations, self.micro_batch_tokens)]
+            prompts = self._layout.tokens_of(minibatch.observations)
+            parts = [_rows(minibatch, rows) for rows in micro_batches(prompts, self.micro_batch_tokens)]
         self.policy.optimizer.zero_grad()
         means: dict[str, float] = {}
         for part in parts:

@@ -31,7 +31,7 @@ from heed.agents.agent import _COUNTERS, LanguageAgent
 from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.q_table import QTable, State, states_of
-from heed.envs.contract import language_space
+from heed.envs.contract import ChangingActions, language_space
 
 
 class QLearning(LanguageAgent):
@@ -298,3 +298,8 @@ def _require_table_env(env: Any) -> None:
         )
     if not isinstance(env.action_space, spaces.Discrete):
         raise ValueError(f"A table needs Discrete actions, but the environment's are {env.action_space}.")
+    if isinstance(env.action_space, ChangingActions):
+        raise ValueError(
+            "A table has a column for each action of a list that stays the same, but here the actions change from "
+            "state to state: use an agent with a language model."
+        )

@@ -20,7 +20,8 @@ from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.envs.history import Transcript
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
-Words = dict[str, list[str]]
+Words = dict[str, list[Any]]
+"""A batch of language observations: strings, and what stands beside them, by their keys."""
 Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
 

@@ -20,19 +20,22 @@ from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.precision import Precision
 from heed.policies.scoring import Normalization
 
+NO_ACTION = -1e9
+"""The logit of an action that there is not; its probability is 0 exactly."""
+
 
 class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
     """A language model as actor and critic.
 
     - `head="score"`: pi(a | prompt) is the softmax over actions of their texts' log-likelihoods divided by
-      `temperature`.
+      `temperature`; over those that the prompt lists, where they change from state to state.
     - `head="linear"`: a linear layer over the last hidden state gives the distribution SB3 uses for the action space.
 
     The value is a small network over the last hidden state.
 
     Args:
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
-        action_space: any that SB3's PPO takes; `TextActions` for `head="score"`.
+        action_space: any that SB3's PPO takes; `TextActions` or `ChangingActions` for `head="score"`.
         lr_schedule: gives the optimizer's first learning rate.
         model: a name for `load_language_model`, or a language model, which is copied.
         head: how actions come out of the language model.
@@ -92,6 +95,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             self.action_space,
             self.head,
             self.normalization,
+            encoder=self.encoder,
             train_layers=self.train_layers,
             precision=self.precision,
             compiled=self.compiled,
@@ -116,9 +120,11 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         if scores is None:
             return self._get_action_dist_from_latent(features)
         assert isinstance(self.action_dist, CategoricalDistribution)
+        # Actions that are not there have the score -inf, from which entropy and KL would make what is not a number.
+        logits = (scores / self.temperature).clamp(min=NO_ACTION)
         # Checking the scores takes three times as long as all else that is done with them; what is not a number
         # still raises where actions are drawn.
-        self.action_dist.distribution = Categorical(logits=scores / self.temperature, validate_args=False)
+        self.action_dist.distribution = Categorical(logits=logits, validate_args=False)
         return self.action_dist
 
     def read_values_alone(self, prompts: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 4096}
 """What a chunk costs beside its tokens, in tokens: starting every operation of a forward once more."""
@@ -34,17 +35,25 @@ class UniquePrompts:
     """Names of the prompts, the same for the same tokens whatever their padding."""
     inverse: Tensor
     """For each row of the batch, which of the different prompts it is, (B,)."""
+    actions: npt.NDArray[np.integer[Any]] | None = None
+    """The numbers of the actions' texts where they change from prompt to prompt, (U, A)."""
 
     @classmethod
-    def of(cls, prompts: Tensor) -> UniquePrompts:
-        """Find the different rows of `prompts`, (B, L)."""
+    def of(cls, prompts: Tensor, actions: Tensor | None = None) -> UniquePrompts:
+        """Find the different rows of `prompts`, (B, L); with `actions`, (B, A), those that differ in these too."""
         rows = prompts.cpu().numpy().astype(np.int32)
         lengths = (rows != PADDING).sum(axis=1)
         # Slices of one string of bytes: an array for each row would take three times as long.
         whole, width, size = rows.tobytes(), rows.shape[1] * rows.itemsize, rows.itemsize
         ends = (np.arange(len(rows)) * width + lengths * size).tolist()
         places: dict[bytes, int] = {}
-        inverse = [places.setdefault(whole[row * width : end], len(places)) for row, end in enumerate(ends)]
+        listed = None if actions is None else actions.cpu().numpy()
+        if listed is None:
+            inverse = [places.setdefault(whole[row * width : end], len(places)) for row, end in enumerate(ends)]
+        else:  # actions first: they are of one length, so what follows cannot be mistaken for them
+            lists = [row.tobytes() for row in listed]
+            names = [lists[row] + whole[row * width : end] for row, end in enumerate(ends)]
+            inverse = [places.setdefault(name, len(places)) for name in names]
         keys = list(places)
         firsts = np.empty(len(keys), dtype=np.int64)
         firsts[inverse[::-1]] = np.arange(len(rows))[::-1]
@@ -57,6 +66,7 @@ class UniquePrompts:
             lengths[firsts[order]],
             [keys[index] for index in order.tolist()],
             torch.from_numpy(rank[inverse]).to(prompts.device),
+            None if listed is None else listed[firsts[order]],
         )
 
     @cached_property
@@ -68,7 +78,9 @@ class UniquePrompts:
     def select(self, chosen: Sequence[int]) -> UniquePrompts:
         """Return those of the prompts with the indices `chosen`, which rise."""
         keys = [self.keys[index] for index in chosen]
-        return UniquePrompts(self.batch, self.rows[chosen], self.lengths[chosen], keys, torch.arange(len(keys)))
+        actions = None if self.actions is None else self.actions[chosen]
+        inverse = torch.arange(len(keys))
+        return UniquePrompts(self.batch, self.rows[chosen], self.lengths[chosen], keys, inverse, actions)
 
     def chunks(self, extra: int = 0) -> list[slice]:
         """Return how to split the prompts so that reading them takes least; `extra` tokens stand behind each."""

@@ -10,8 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heed.policies.hidden_states import LowerStates, layers_of, read_hidden_states, read_lower_states
+from heed.policies.layout import PADDING
 from heed.policies.memory import RowMemory
-from heed.policies.prompt import PADDING
 
 
 def freeze(model: PreTrainedModel, train_layers: int | None) -> None:

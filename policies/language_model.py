@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from heed.policies import tiny
+from heed.policies.layout import NOTHING, Beside
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
 from heed.policies.trie import ActionTrie, close_prefixes
@@ -56,8 +57,8 @@ class LanguageModel:
         assert isinstance(embedding, torch.nn.Embedding)
         return embedding.num_embeddings
 
-    def encoder(self, *, template: str | None = None, max_tokens: int = 256) -> PromptEncoder:
-        """Return an encoder that makes this model's prompts, at most `max_tokens` long.
+    def encoder(self, *, template: str | None = None, max_tokens: int = 256, beside: Beside = NOTHING) -> PromptEncoder:
+        """Return an encoder that makes this model's prompts, at most `max_tokens` long, of words and what is `beside`.
 
         Raises:
             ValueError: if the model cannot take prompts of that length, or the template is wrong.
@@ -73,22 +74,23 @@ class LanguageModel:
             max_tokens=max_tokens,
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
             closed=bool(self.model.config.is_encoder_decoder),
+            beside=beside,
         )
 
     def action_tokens(self, texts: tuple[str, ...]) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt: after a space."""
         return [self.tokenizer.encode(f" {text}", add_special_tokens=False) for text in texts]
 
-    def action_trie(self, texts: tuple[str, ...], normalization: Normalization) -> ActionTrie:
+    def action_trie(self, texts: tuple[str, ...], normalization: Normalization, *, distinct: bool = True) -> ActionTrie:
         """Return the trie of the action texts' tokens, as scores normalised in that way need it.
 
         Raises:
-            ValueError: if two texts cannot be told apart by their tokens.
+            ValueError: if two texts that are to be `distinct` cannot be told apart by their tokens.
         """
         actions = self.action_tokens(texts)
         if normalization == "siblings":
             actions = close_prefixes(actions, self.tokenizer.eos_token_id)
-        return ActionTrie.build(actions)
+        return ActionTrie.build(actions, distinct=distinct)
 
     def copy(self) -> LanguageModel:
         """Return the same language model with weights of its own."""

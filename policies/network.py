@@ -1,4 +1,8 @@
-"""The network that both policies share: prompts in, features and action scores out."""
+"""The network that both policies share: prompts in, features and action scores out.
+
+The language model reads the words. What stands beside them (`heed.policies.senses`) is added to what it gives, so that
+prompts that differ in nothing but a number are read once.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +14,18 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
 from heed.policies.hidden_states import attention_window, compile_layers, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
+from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
+from heed.policies.prompt import PromptEncoder
 from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
+from heed.policies.senses import Senses, leaning, text_vectors
 from heed.policies.trie import ActionTrie, Tries
 
 Head = Literal["score", "linear"]
@@ -32,15 +40,17 @@ class LanguageNetwork(nn.Module):
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
-        action_space: for `head="score"` its `texts` name the actions.
+        action_space: for `head="score"` its `texts` name the actions, unless the prompts themselves do.
         head: `score` or `linear`; with `linear` there are no scores, only features.
         normalization: of the scores, over an action's tokens.
+        encoder: makes the prompts; None where they hold words alone.
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
         precision: of the model's arithmetic.
         compiled: let `torch.compile` fuse the layers' operations.
 
     Raises:
-        ValueError: if `head="score"` and the actions have no texts, or `train_layers` cannot be.
+        ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
+            from prompt to prompt, or `train_layers` cannot be.
     """
 
     def __init__(
@@ -50,6 +60,7 @@ class LanguageNetwork(nn.Module):
         head: Head,
         normalization: Normalization,
         *,
+        encoder: PromptEncoder | None = None,
         train_layers: int | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
@@ -60,9 +71,22 @@ class LanguageNetwork(nn.Module):
         self._is_wide = is_wide(self.model)
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
+        self.layout = PromptLayout(0) if encoder is None else encoder.layout
+        beside = self.layout.beside
+        self.n_scores = beside.actions
+        """Action scores of a prompt, A; 0 without any."""
+        self.action_sets: ActionSets | None = None
         self.scorer = None
         trie = ActionTrie.build([[0]])  # one token: no inner nodes
-        if head == "score":
+        if encoder is not None and beside.actions:
+            if head != "score":
+                raise ValueError(
+                    f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
+                    "change from state to state. Use head='score', which reads their texts."
+                )
+            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts)
+            trie = trial_trie(language_model.vocabulary)
+        elif head == "score":
             texts = getattr(action_space, "texts", None)
             if texts is None:
                 raise ValueError(
@@ -70,16 +94,19 @@ class LanguageNetwork(nn.Module):
                     "Use head='linear', or an environment with Discrete actions and `action_texts`."
                 )
             trie = language_model.action_trie(texts, normalization)
+            self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
+        """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
         if head == "score":
             self.scorer = make_scorer(self.model, self.tries, normalization)
+        self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
 
         freeze(self.model, train_layers)
         if compiled:
             compile_layers(self.model)
         self.is_frozen = train_layers == 0
         self.frozen = self._frozen_layers(train_layers) if train_layers else None
-        width = (self.features_dim + (self.tries.n_actions if self.scorer else 0)) * 8
+        width = (self.features_dim + self.n_scores) * 8
         self.memory: RowMemory | None = RowMemory(self.model.parameters(), READINGS_BYTES // width)
         """Used where weights stand still, as in rollouts; None to compute every reading anew."""
         self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if self._knows_prefixes() else None
@@ -87,6 +114,8 @@ class LanguageNetwork(nn.Module):
     def _frozen_layers(self, train_layers: int) -> FrozenLayers | None:
         below = len(layers_of(self.model)) - train_layers
         if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
+            return None
+        if self.action_sets:  # the nodes of a trie are kept with the prompt, and these change
             return None
         if self.scorer:
             self.scorer.ways = ("packed",)
@@ -97,6 +126,7 @@ class LanguageNetwork(nn.Module):
             not self.model.config.is_encoder_decoder
             and attention_window(self.model) is None
             and self.frozen is None
+            and self.action_sets is None
             and (self.scorer is None or "packed" in self.scorer.ways)
         )
 
@@ -134,18 +164,37 @@ class LanguageNetwork(nn.Module):
         """Read prompts.
 
         Args:
-            observations: token ids, (B, L), padded with -1 on the right.
+            observations: rows of the encoder's layout, (B, width): token ids, padded with -1 on the right, and what
+                stands beside the words.
 
         Returns:
-            The hidden state of each prompt's last token, (B, D), and the action scores, (B, A), with
-            `head="score"`.
+            The hidden state of each prompt's last token, (B, D), and the action scores, (B, A), with `head="score"`;
+            they are -inf where there are fewer actions.
         """
-        batch = UniquePrompts.of(observations)
+        parts = self.layout.split(observations)
+        batch = UniquePrompts.of(parts.tokens, parts.actions)
         still = not (self.training or torch.is_grad_enabled())
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
         readings = readings[batch.inverse]
-        return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None
+        features = readings[:, : self.features_dim]
+        scores = readings[:, self.features_dim :] if self.scorer else None
+        if self.senses is None:
+            return features, scores
+        perceived = self.senses(parts.numbers, parts.image)
+        if scores is not None:
+            scores = scores + leaning(perceived, self._text_vectors(batch))
+        return features + perceived, scores
+
+    def _text_vectors(self, batch: UniquePrompts) -> Tensor:
+        """Return a vector of each action's text, (1, A, D), or where actions change those of each row, (B, A, D)."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            if self.action_sets is None:
+                return text_vectors(self.model, self.tries)
+            assert batch.actions is not None
+            vectors = text_vectors(self.model, self.action_sets.tries_of(batch.actions, self.model.device))
+            vectors = torch.nn.functional.pad(vectors, (0, 0, 0, self.n_scores - vectors.shape[1]))
+            return vectors.expand(len(batch.keys), -1, -1)[batch.inverse]
 
     def _remember(self, batch: UniquePrompts, still: bool) -> Tensor:
         """Return the readings of prompts, (U, D + A); those that are new are computed together."""
@@ -170,8 +219,14 @@ class LanguageNetwork(nn.Module):
                 read = read_hidden_states if self.frozen is None else self.frozen.reader(prompts, batch.keys[rows])
                 if self.scorer is None:
                     readings.append([last_hidden_state(self.model, prompts, read=read)])
-                else:
-                    readings.append([*self.scorer(self.model, prompts, self.tries, read=read)])
+                    continue
+                tries = self.tries
+                if self.action_sets is not None:
+                    assert batch.actions is not None
+                    tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
+                features, scores = self.scorer(self.model, prompts, tries, read=read)
+                missing = (0, self.n_scores - scores.shape[1])
+                readings.append([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
         return torch.cat([_joined(parts) for parts in readings])
 
     def _read_on(self, batch: UniquePrompts) -> Tensor | None:

@@ -41,15 +41,16 @@ class PromptObservations:
         return np.ndim(observation) == 2
 
     def obs_to_tensor(self, observation: Any) -> tuple[Tensor, bool]:
-        """Turn words or prompts, one or a batch of them, into a tensor of prompts.
+        """Turn language observations or prompts, one or a batch of them, into a tensor of prompts.
 
         Returns:
             Token ids, (B, L), and whether the observation was a batch.
         """
         batched = self.is_vectorized_observation(observation)
         if isinstance(observation, Mapping):
-            words = {key: observation[key] for key in ("instruction", "observation")}
-            observation = self.encoder(words if batched else {key: [text] for key, text in words.items()})
+            # A key that is missing is told of by the encoder.
+            read = {key: observation[key] for key in self.encoder.keys if key in observation}
+            observation = self.encoder(read if batched else {key: [one] for key, one in read.items()})
         prompts = np.asarray(observation)
         return torch.as_tensor(prompts if prompts.ndim == 2 else prompts[None], device=self.device), batched
 
@@ -65,8 +66,9 @@ def require_prompt_space(observation_space: spaces.Space[Any], vocabulary: int) 
             f"A language policy reads prompts, but the observation space is {observation_space}. Wrap the environment: "
             "PromptVecEnv(heed.envs.make(...), load_language_model(...).encoder())."
         )
-    if int(observation_space.high.max()) >= vocabulary:
+    last = len(observation_space.encoder.tokenizer) - 1
+    if last >= vocabulary:
         raise ValueError(
-            f"The prompts hold token ids up to {int(observation_space.high.max())}, but the language model knows "
+            f"The prompts hold token ids up to {last}, but the language model knows "
             f"{vocabulary} tokens: encode with the same model's tokenizer."
         )

@@ -17,8 +17,8 @@ from transformers import DynamicCache, PreTrainedModel
 
 from heed.policies.batching import UniquePrompts, chunks_of_like_length
 from heed.policies.hidden_states import read_hidden_states
+from heed.policies.layout import PADDING
 from heed.policies.memory import WeightsWatch
-from heed.policies.prompt import PADDING
 from heed.policies.scoring import pack
 from heed.policies.trie import Tries
 

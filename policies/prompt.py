@@ -2,8 +2,9 @@
 
 `PromptEncoder` writes a language observation into a template and tokenises it. `PromptVecEnv` puts an encoder
 around a vectorised language environment, so that SB3's algorithms and buffers see token ids: one row per
-observation, right-padded with -1, in the smallest integer type that holds the vocabulary. The observation
-space that they see, `PromptSpace`, carries the encoder, so a policy knows how its prompts were made.
+observation, right-padded with -1, in the smallest integer type that holds the vocabulary; and behind the tokens what
+stands beside the words (`heed.policies.layout`). The observation space that they see, `PromptSpace`, carries the
+encoder, so a policy knows how its prompts were made.
 
 Shapes in `heed.policies`: B prompts, L prompt tokens, A actions, T tokens of an action, K trie nodes, D hidden.
 """
@@ -22,8 +23,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-PADDING = -1
-"""Stands behind the last token of a prompt: no tokenizer gives this id to a token."""
+from heed.policies.action_texts import ActionTexts
+from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
 
 TEMPLATE = "Instruction: {instruction}\nObservation: {observation}\nAction:"
 """The prompt for a pretrained language model; the action's words follow after a space."""
@@ -41,8 +42,9 @@ class PromptEncoder:
     Args:
         tokenizer: of the language model.
         template: text with `{instruction}` and `{observation}`.
-        max_tokens: the length of a row. A longer prompt loses the end of its observation, with a warning.
+        max_tokens: how many a row holds. A longer prompt loses the end of its observation, with a warning.
         closed: keep the end token that the tokenizer closes a text with.
+        beside: what stands beside the words.
 
     Raises:
         ValueError: if the template lacks a field, or has others.
@@ -55,6 +57,7 @@ class PromptEncoder:
         template: str = TEMPLATE,
         max_tokens: int = 256,
         closed: bool = False,
+        beside: Beside = NOTHING,
     ):
         try:
             bare = template.format(instruction="", observation="")
@@ -67,9 +70,13 @@ class PromptEncoder:
         self._fast = _fast_tokenizer(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
+        self.layout = PromptLayout(max_tokens, beside)
+        self.action_texts = ActionTexts()
+        """Those of prompts whose actions change, by number."""
         if len(self.tokens(bare)) >= max_tokens:
             raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
-        self.integer: type[np.signedinteger[Any]] = np.int16 if len(tokenizer) <= np.iinfo(np.int16).max else np.int32
+        fits = len(tokenizer) <= np.iinfo(np.int16).max and not beside.width
+        self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
         self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
         self._remembered_tokens = 0
         self._warned = False
@@ -79,15 +86,60 @@ class PromptEncoder:
         """The observation space of the prompts that this encoder makes."""
         return PromptSpace(self)
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of an observation that a prompt is made of."""
+        return ("instruction", "observation", *self.layout.beside.keys)
+
     def __call__(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Encode a batch of language observations.
 
         Args:
-            observations: `instruction` and `observation`, each a sequence of B strings; other keys are left out.
+            observations: of the keys `instruction` and `observation` B strings each, and what stands beside them:
+                `actions`, B tuples of strings; `numbers`, (B, N); `image`, (B, H, W, C). Other keys are left out.
 
         Returns:
-            Token ids, (B, max_tokens), padded with -1 on the right.
+            Rows of the encoder's `layout`, (B, width): token ids, padded with -1 on the right, and the rest.
+
+        Raises:
+            ValueError: if a key is missing, or what it holds is not what the layout has room for.
         """
+        prompts = self.encode_words(observations)
+        return self._put_beside(prompts, observations) if self.layout.beside.width else prompts
+
+    def _put_beside(
+        self, prompts: npt.NDArray[np.integer[Any]], observations: Mapping[str, Any]
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Return prompts with what stands beside the words behind them."""
+        beside = self.layout.beside
+        missing = [key for key in beside.keys if key not in observations]
+        if missing:
+            raise ValueError(
+                f"These observations lack {', '.join(missing)}, which this agent reads beside the words. It was made "
+                "for environments that give it."
+            )
+        columns: list[npt.NDArray[Any]] = [prompts]
+        if beside.actions:
+            listed = np.full((len(prompts), beside.actions), PADDING, dtype=np.int32)
+            for row, texts in zip(listed, observations["actions"], strict=True):
+                if not 1 <= len(texts) <= beside.actions:
+                    raise ValueError(
+                        f"There is a choice of {len(texts)} actions, but it must be of 1 to {beside.actions}."
+                    )
+                row[: len(texts)] = self.action_texts.numbers_of(texts)
+            columns.append(listed)
+        if beside.numbers:
+            numbers = np.ascontiguousarray(np.stack(list(observations["numbers"])), dtype=np.float32)
+            columns.append(numbers.reshape(len(prompts), beside.numbers).view(np.int32))
+        if beside.image is not None:
+            pixels = np.zeros((len(prompts), 4 * beside.image_columns), dtype=np.uint8)
+            image = np.stack(list(observations["image"])).astype(np.uint8, copy=False).reshape(len(prompts), -1)
+            pixels[:, : image.shape[1]] = image
+            columns.append(pixels.view(np.int32))
+        return np.concatenate(columns, axis=1)
+
+    def encode_words(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
+        """Encode the words of a batch of language observations alone: token ids, (B, max_tokens)."""
         pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
         known = self._remembered
         new = list({pair: None for pair in pairs if pair not in known})
@@ -170,7 +222,8 @@ class PromptEncoder:
 
     def decode(self, prompt: Sequence[int] | npt.NDArray[Any]) -> str:
         """Return the text of one prompt."""
-        text = self.tokenizer.decode([int(token) for token in prompt if token != PADDING])
+        tokens = self.layout.tokens_of(prompt)
+        text = self.tokenizer.decode([int(token) for token in tokens if token != PADDING])
         return text if isinstance(text, str) else " ".join(text)
 
 
@@ -187,11 +240,16 @@ def _fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:
 
 
 class PromptSpace(spaces.Box):
-    """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,)."""
+    """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,).
+
+    Where something stands beside the words, its rows are as wide as the encoder's layout, and hold any integers.
+    """
 
     def __init__(self, encoder: PromptEncoder):
-        high = len(encoder.tokenizer) - 1
-        super().__init__(PADDING, high, shape=(encoder.max_tokens,), dtype=encoder.integer)
+        low, high = PADDING, len(encoder.tokenizer) - 1
+        if encoder.layout.beside.width:
+            low, high = int(np.iinfo(encoder.integer).min), int(np.iinfo(encoder.integer).max)
+        super().__init__(low, high, shape=(encoder.layout.width,), dtype=encoder.integer)
         self.encoder = encoder
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PromptSpace:
@@ -215,11 +273,11 @@ class PromptVecEnv(VecEnvWrapper):
         self.encoder = encoder
         self.words: dict[str, npt.NDArray[Any]] = {}
         """The language observations behind the prompts given last."""
-        self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.max_tokens), dtype=encoder.integer)
-        """The prompts given last, (n_envs, max_tokens)."""
+        self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.layout.width), dtype=encoder.integer)
+        """The prompts given last, (n_envs, width)."""
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
-        """Begin new episodes; return their first prompts, (n_envs, max_tokens)."""
+        """Begin new episodes; return their first prompts, (n_envs, width)."""
         return self._prompts(self.venv.reset())
 
     def step_wait(self) -> VecEnvStepReturn:
@@ -227,7 +285,7 @@ class PromptVecEnv(VecEnvWrapper):
         observations, rewards, dones, infos = self.venv.step_wait()
         for index in np.flatnonzero(dones):
             last = infos[index]["terminal_observation"]
-            batch = {key: [last[key]] for key in ("instruction", "observation")}
+            batch = {key: [last[key]] for key in self.encoder.keys}
             infos[index]["terminal_observation"] = self.encoder(batch)[0]
         return self._prompts(observations), rewards, dones, infos
 

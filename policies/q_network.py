@@ -15,6 +15,7 @@ from heed.policies.language_model import TINY, LanguageModel, load_language_mode
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.precision import Precision
+from heed.policies.prompt import PromptSpace
 from heed.policies.scoring import Normalization
 
 
@@ -50,16 +51,19 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         compiled: bool,
     ):
         super().__init__(observation_space, action_space)
+        assert isinstance(observation_space, PromptSpace)
         self.network = LanguageNetwork(
             language_model,
             action_space,
             head,
             normalization,
+            encoder=observation_space.encoder,
             train_layers=train_layers,
             precision=precision,
             compiled=compiled,
         )
         width = self.network.features_dim
+        self.offset: nn.Parameter | None = None
         if head == "score":
             self.scale = nn.Parameter(torch.ones(()))
             if not dueling:
@@ -69,13 +73,22 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         self.state_value = nn.Linear(width, 1) if dueling else None
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Return the Q-values, (B, A), of prompts (B, L)."""
+        """Return the Q-values, (B, A), of prompts (B, L); -inf where there are fewer actions."""
         features, scores = self.network(obs)
-        advantages: Tensor = self.action_values(features) if scores is None else self.scale * scores
+        if scores is None:
+            return self._q_values(features, self.action_values(features), None)
+        there = scores.isfinite() if self.network.action_sets is not None else None
+        advantages = self.scale * (scores if there is None else scores.masked_fill(~there, 0.0))
+        return self._q_values(features, advantages, there)
+
+    def _q_values(self, features: Tensor, advantages: Tensor, there: Tensor | None) -> Tensor:
+        """Return the Q-values given advantages, (B, A), of which those that are not `there`, (B, A), are 0."""
         if self.state_value is None:
-            return advantages if scores is None else self.offset + advantages
-        q_values: Tensor = self.state_value(features) + advantages - advantages.mean(dim=1, keepdim=True)
-        return q_values
+            q_values = advantages if self.offset is None else self.offset + advantages
+        else:
+            counts = advantages.shape[1] if there is None else there.sum(dim=1, keepdim=True)
+            q_values = self.state_value(features) + advantages - advantages.sum(dim=1, keepdim=True) / counts
+        return q_values if there is None else q_values.masked_fill(~there, -torch.inf)
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
         return self.forward(observation).argmax(dim=1).reshape(-1)
@@ -86,7 +99,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
 
     Args:
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
-        action_space: `TextActions` for `head="score"`, any Discrete space for `head="linear"`.
+        action_space: `TextActions` or `ChangingActions` for `head="score"`, any Discrete space for `head="linear"`.
         lr_schedule: gives the optimizer's first learning rate.
         model: a name for `load_language_model`, or a language model, which is copied (twice: DQN's online and
             target network must not be the same object).

@@ -34,8 +34,8 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.layout import PADDING
 from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PADDING
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.words import PARTS, Part, Word, without, words_of
 
@@ -60,7 +60,7 @@ class Saliency:
     """(W,), none negative."""
 
 
-def explain(policy: LanguagePolicy, observation: Mapping[str, str], action: Any = None) -> Saliency:
+def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any = None) -> Saliency:
     """Tell which words of a language observation speak for an action, and which against it.
 
     The policy computes as it does when it acts; what it remembers of other prompts is neither used nor changed, nor
@@ -68,7 +68,8 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, str], action: Any 
 
     Args:
         policy: of any head.
-        observation: `instruction` and `observation`, each one text; other keys are left out.
+        observation: `instruction` and `observation`, each one text, and what the policy reads beside them, which stays
+            as it is.
         action: in the policy's action space; the most probable or most valued one unless given. (Where actions are
             numbers, the most probable one is the top of a bell, and the gradient there is zero: give another.)
 
@@ -79,7 +80,7 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, str], action: Any 
     texts: dict[Part, str] = {part: observation[part] for part in PARTS}
     texts["observation"] = policy.encoder.seen_of(*texts.values())
     words = words_of(policy.encoder, *texts.values())
-    prompt = _prompts(policy, [texts])
+    prompt = _prompts(policy, observation, [texts])
     network = _network(policy)
     with network.reading_anew():
         with torch.no_grad():
@@ -87,7 +88,12 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, str], action: Any 
         gradient, embeddings = embedding_gradient(policy, prompt, chosen)
         with torch.no_grad():
             variants = [{**texts, word.part: without(texts[word.part], word)} for word in words]
-            numbers = explained_number(policy, _prompts(policy, [texts, *variants]), chosen).double().cpu().numpy()
+            numbers = (
+                explained_number(policy, _prompts(policy, observation, [texts, *variants]), chosen)
+                .double()
+                .cpu()
+                .numpy()
+            )
     tokens = [list(word.tokens) for word in words]
     return Saliency(
         action=chosen.cpu().numpy()[0],
@@ -111,7 +117,9 @@ def explained_number(policy: LanguagePolicy, prompts: Tensor, action: Tensor) ->
         number: Tensor = policy.get_distribution(prompts).log_prob(action.expand(len(prompts), *action.shape[1:]))
         return number
     q_values: Tensor = policy.q_net(prompts)
-    advantage: Tensor = q_values[:, int(action)] - q_values.mean(dim=1)
+    there = q_values.isfinite()
+    means = q_values.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)
+    advantage: Tensor = q_values[:, int(action)] - means
     return advantage
 
 
@@ -130,13 +138,14 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
         ValueError: if the language model does not look its tokens up in its input embedding.
     """
     model = _network(policy).model
-    length = int((prompt != PADDING).sum())
+    tokens = policy.encoder.layout.tokens_of(prompt)
+    length = int((tokens != PADDING).sum())
     weight = _input_embedding(model).weight
     shift = torch.zeros(length, weight.shape[1], dtype=weight.dtype, device=prompt.device, requires_grad=True)
-    with torch.enable_grad(), shifted_embeddings(model, prompt[0, :length], shift) as seen:
+    with torch.enable_grad(), shifted_embeddings(model, tokens[0, :length], shift) as seen:
         number = explained_number(policy, prompt, action).sum()
     (gradient,) = torch.autograd.grad(number, shift)
-    padding = (0, 0, 0, prompt.shape[1] - length)
+    padding = (0, 0, 0, tokens.shape[1] - length)
     embeddings = seen[0]
     wide = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     return (
@@ -207,9 +216,12 @@ def _network(policy: LanguagePolicy) -> LanguageNetwork:
     return network
 
 
-def _prompts(policy: LanguagePolicy, texts: Sequence[Mapping[Part, str]]) -> Tensor:
-    """Return the prompts of language observations, (B, L), cut to the longest."""
-    prompts, _ = policy.obs_to_tensor({part: [one[part] for one in texts] for part in PARTS})
+def _prompts(policy: LanguagePolicy, observation: Mapping[str, Any], texts: Sequence[Mapping[Part, str]]) -> Tensor:
+    """Return the prompts of `observation` with other texts, (B, L); words alone are cut to the longest."""
+    beside = {key: [observation[key]] * len(texts) for key in policy.encoder.layout.beside.keys}
+    prompts, _ = policy.obs_to_tensor({part: [one[part] for one in texts] for part in PARTS} | beside)
+    if beside:
+        return prompts
     return prompts[:, : max(1, int((prompts != PADDING).sum(dim=1).max()))]
 
 

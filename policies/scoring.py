@@ -29,7 +29,7 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from heed.policies.hidden_states import attention_window, read_hidden_states
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 from heed.policies.trie import ActionTrie, Tries
 
 Normalization = Literal["mean", "sum", "siblings"]

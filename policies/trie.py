@@ -25,11 +25,15 @@ class ActionTrie:
     tokens: tuple[Tokens, ...]
 
     @classmethod
-    def build(cls, actions: Sequence[Sequence[int]]) -> ActionTrie:
+    def build(cls, actions: Sequence[Sequence[int]], *, distinct: bool = True) -> ActionTrie:
         """Build the trie of `actions`, each a sequence of token ids.
 
+        Args:
+            actions: at least one.
+            distinct: refuse actions that have the same tokens; otherwise they get the same score.
+
         Raises:
-            ValueError: if there are no actions, an action has no tokens, or two have the same.
+            ValueError: if there are no actions, an action has no tokens, or two that are to be distinct have the same.
         """
         nodes: dict[Tokens, int] = {}
         contexts = []
@@ -41,7 +45,7 @@ class ActionTrie:
             for length in range(1, len(action)):
                 nodes.setdefault(action[:length], len(nodes))
             contexts.append(tuple(nodes[action[:t]] + 1 if t else 0 for t in range(len(action))))
-        if len({tuple(action) for action in actions}) < len(actions):
+        if distinct and len({tuple(action) for action in actions}) < len(actions):
             raise ValueError("Two action texts become the same tokens, so no score can tell them apart.")
         return cls(paths=tuple(nodes), contexts=tuple(contexts), tokens=tuple(tuple(action) for action in actions))
 
@@ -158,13 +162,46 @@ class Tries(nn.Module):
         """Return the tries of the prompts with the indices `prompts`."""
         if self.count == 1:
             return self
-        chosen = Tries.__new__(Tries)
-        nn.Module.__init__(chosen)
-        chosen.count, chosen.n_actions = len(prompts), self.n_actions
-        chosen.n_nodes, chosen.depth = self.n_nodes, self.depth
-        for name, tensor in self.named_buffers():
-            chosen.register_buffer(name, tensor[prompts], persistent=False)
-        return chosen
+        buffers = {name: tensor[prompts] for name, tensor in self.named_buffers()}
+        return self._of(buffers, len(prompts), self.n_actions, self.n_nodes, self.depth)
+
+    @staticmethod
+    def join(parts: Sequence[Tries]) -> Tries:
+        """Return single tries as one for each prompt: what `Tries` makes of all of them at once, from their tensors."""
+        if len(parts) == 1:
+            return parts[0]
+        n_actions, n_nodes, depth = (
+            max(getattr(part, name) for part in parts) for name in ("n_actions", "n_nodes", "depth")
+        )
+        buffers = {}
+        for name, first in parts[0].named_buffers():
+            tensors = [getattr(part, name)[0] for part in parts]
+            shape = [max(sizes) for sizes in zip(*(tensor.shape for tensor in tensors), strict=True)]
+            joined = torch.full((len(parts), *shape), _EMPTY.get(name, 0), dtype=first.dtype)
+            for target, tensor in zip(joined, tensors, strict=True):
+                target[tuple(slice(size) for size in tensor.shape)] = tensor
+            buffers[name] = joined
+        buffers["ancestors"] |= torch.eye(n_nodes, dtype=torch.bool)
+        # Where a node stands among the branches follows from their common depth.
+        places = buffers["node_places"]
+        for target, part in zip(places, parts, strict=True):
+            if part.n_nodes:
+                own = part.node_places[0]
+                target[: part.n_nodes] = own // part.depth * depth + own % part.depth
+        return Tries._of(buffers, len(parts), n_actions, n_nodes, depth)
+
+    @staticmethod
+    def _of(buffers: dict[str, Tensor], count: int, n_actions: int, n_nodes: int, depth: int) -> Tries:
+        made = Tries.__new__(Tries)
+        nn.Module.__init__(made)
+        made.count, made.n_actions, made.n_nodes, made.depth = count, n_actions, n_nodes, depth
+        for name, tensor in buffers.items():
+            made.register_buffer(name, tensor, persistent=False)
+        return made
+
+
+_EMPTY = {"node_depths": 1, "siblings": -1}
+"""What stands in the tensors of a trie that is smaller than the others; 0 in the rest."""
 
 
 def _padded(rows: Sequence[Sequence[object]], shape: tuple[int, ...], value: int) -> Tensor:

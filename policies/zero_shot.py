@@ -11,7 +11,7 @@ import torch
 
 from heed.policies.batching import chunks_of_like_length
 from heed.policies.language_model import LanguageModel
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 from heed.policies.scoring import Normalization, make_scorer
 from heed.policies.trie import Tries
 

@@ -17,7 +17,16 @@ CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
 DEFAULT_HINDSIGHT = 4
 """Instructions that DQN relabels an episode with, where the environment tells which it fulfilled."""
-MODEL_OPTIONS = ("model", "head", "normalization", "train_layers", "precision", "compiled", "max_prompt_tokens")
+MODEL_OPTIONS = (
+    "model",
+    "head",
+    "normalization",
+    "train_layers",
+    "precision",
+    "compiled",
+    "max_prompt_tokens",
+    "words_only",
+)
 
 
 def agent_arguments(config: TrainConfig) -> dict[str, Any]:

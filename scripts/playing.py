@@ -29,10 +29,20 @@ class Moment:
     """From 1."""
     observation: dict[str, Any]
     """What the agent sees."""
+    action_texts: tuple[str, ...] | None
+    """Of the actions that there are to choose from now, if they have any."""
     probabilities: npt.NDArray[Any] | None
-    """Of every action, (A,); None where actions have no list of probabilities."""
+    """Of every one of them, (A,); None where actions have no list of probabilities."""
     action: Any
     """What the agent is going to do: of Discrete actions the number."""
+
+    def describe(self, action: Any) -> str:
+        """Return an action in words, or in numbers where it has no text."""
+        if self.action_texts is not None:
+            return self.action_texts[int(action)]
+        if np.ndim(action) == 0 and np.issubdtype(np.asarray(action).dtype, np.integer):
+            return f"action {int(action)}"
+        return "action " + " ".join(f"{float(number):.2f}" for number in np.asarray(action).ravel())
 
 
 class Play:
@@ -52,7 +62,7 @@ class Play:
         self, agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
     ):
         self.env = env
-        self.action_texts = action_texts_of(env)
+        self._action_texts = action_texts_of(env)
         self.observation, info = env.reset(seed=seed)
         """What the agent sees now."""
         self.instruction: str = self.observation["instruction"]
@@ -80,14 +90,21 @@ class Play:
     def __iter__(self) -> Iterator[Moment]:
         over = False
         while not over:
-            words = {key: [self.observation[key]] for key in ("instruction", "observation")}
+            words = {key: [value] for key, value in self.observation.items()}
+            texts = self.observation.get("actions", self._action_texts)
             discrete = isinstance(self._agent.action_space, spaces.Discrete)
             # The language model is not asked twice: it remembers what it has just read.
             probabilities = self._agent.action_probabilities(words)[0] if discrete else None
+            if probabilities is not None and texts is not None:
+                probabilities = probabilities[: len(texts)]
             action = self._choose(words, [self._generator])[0]
             action = int(action) if discrete else action
             yield Moment(
-                number=self.steps + 1, observation=self.observation, probabilities=probabilities, action=action
+                number=self.steps + 1,
+                observation=self.observation,
+                action_texts=texts,
+                probabilities=probabilities,
+                action=action,
             )
             self.observation, reward, terminated, truncated, info = self.env.step(action)
             self.rewards.append(float(reward))
@@ -116,12 +133,3 @@ def newest_words(env: gymnasium.Env[Any, Any], observation: dict[str, Any]) -> s
     """Return what the agent perceives now: of a history its end."""
     words: str = env.newest_observation if isinstance(env, History) else observation["observation"]
     return words
-
-
-def describe_action(action: Any, action_texts: tuple[str, ...] | None) -> str:
-    """Return an action in words, or in numbers where it has no text."""
-    if action_texts is not None:
-        return action_texts[int(action)]
-    if np.ndim(action) == 0 and np.issubdtype(np.asarray(action).dtype, np.integer):
-        return f"action {int(action)}"
-    return "action " + " ".join(f"{float(number):.2f}" for number in np.asarray(action).ravel())

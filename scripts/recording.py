@@ -25,7 +25,6 @@ from heed.scripts.playing import (
     PICTURE,
     Moment,
     Play,
-    describe_action,
     newest_words,
     picture_of,
 )
@@ -125,7 +124,7 @@ def record_episode(
         The recording: one frame for each step (fewer where the episode is long) and one that shows the end.
     """
     play = Play(agent, env, seed=seed, generator=generator)
-    stage = _Stage(play.instruction, play.action_texts)
+    stage = _Stage(play.instruction)
     film = _Film()
     for moment in play:
         if film.wants_next():
@@ -199,8 +198,7 @@ class _Film:
 class _Stage:
     """Draws the frames of one episode, all of the same size."""
 
-    def __init__(self, instruction: str, action_texts: tuple[str, ...] | None):
-        self._action_texts = action_texts
+    def __init__(self, instruction: str):
         self._instruction_lines = len(_wrap(instruction, WIDTH - 2 * MARGIN, 18, MAX_INSTRUCTION_LINES))
         self._top = MARGIN + self._instruction_lines * LINE + 8
         self._size = (WIDTH, self._top + PICTURE + MARGIN)
@@ -213,12 +211,12 @@ class _Stage:
         draw.text((left, self._top), f"step {moment.number}", fill=FAINT_INK, font=_font(14))
         top = self._top + 26
         if probabilities is None:
-            for line in _wrap(describe_action(action, self._action_texts), PANEL, 16, 8):
+            for line in _wrap(moment.describe(action), PANEL, 16, 8):
                 draw.text((left, top), line, fill=TAKEN, font=_font(16))
                 top += LINE
             return frame
         for index in _shown_actions(probabilities, int(action)):
-            text = describe_action(index, self._action_texts)
+            text = moment.describe(index)
             _draw_bar(draw, (left, top), text, float(probabilities[index]), taken=index == int(action))
             top += ROW
         hidden = len(probabilities) - MAX_ROWS

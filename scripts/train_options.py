@@ -142,6 +142,8 @@ class LanguageModelOptions:
     max_prompt_tokens: int | None = None
     """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning (default:
     256, and with a history 64 more for each of the past observations that it may hold, but at most 1024)."""
+    words_only: bool = False
+    """Leave out the numbers and the picture that some environments give beside the words."""
     demonstrations: Path | None = None
     """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
     from the clone; dqn keeps them in its replay buffer."""

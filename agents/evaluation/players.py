@@ -15,6 +15,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from heed.agents.agent import LanguageAgent
+from heed.envs.contract import ChangingActions
 from heed.envs.demonstrate import Choose, Words
 
 UNSURE = 1e-4
@@ -117,7 +118,10 @@ def _read_alone(
 def uniform(action_space: spaces.Space[object]) -> Choose:
     """Choose at random, without reading."""
 
-    def choose(_: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
+    def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
+        if isinstance(action_space, ChangingActions):
+            pairs = zip(generators, words["actions"], strict=True)
+            return np.array([generator.integers(len(listed)) for generator, listed in pairs])
         if isinstance(action_space, spaces.Discrete):
             return np.array([generator.integers(int(action_space.n)) for generator in generators])
         actions = []

@@ -144,7 +144,7 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
     for indices in members.values():
         games = [running[index] for index in indices]
         player = games[0].cell.player
-        words = {key: [game.observation[key] for game in games] for key in ("instruction", "observation")}
+        words = {key: [game.observation[key] for game in games] for key in games[0].observation}
         try:
             chosen = player.choose(words, [game.generator for game in games])
         except Exception as error:  # whatever somebody's agent raises

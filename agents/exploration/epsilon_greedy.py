@@ -38,9 +38,13 @@ class EpsilonGreedy(Exploration):
             raise ValueError(f"Epsilon is a probability, but the schedule is {self.schedule}.")
 
     def probabilities(self, values: Values, states: Sequence[int], rate: float) -> npt.NDArray[np.float64]:
-        """Return (1 - epsilon) of the best action's share, or of the softmax, and epsilon / A, (B, A)."""
+        """Return (1 - epsilon) of the best action's share, or of the softmax, and epsilon / A, (B, A).
+
+        Actions with the value -inf are not there: A counts the others, and theirs is 0.
+        """
         best = softmax(values[0], self.temperature)
-        shares: npt.NDArray[np.float64] = (1 - rate) * best + rate / values.shape[2]
+        there = np.isfinite(values[0])
+        shares: npt.NDArray[np.float64] = (1 - rate) * best + rate * there / there.sum(axis=1, keepdims=True)
         return shares
 
     def sample(
@@ -49,12 +53,17 @@ class EpsilonGreedy(Exploration):
         """Draw an action, (B,), for each state."""
         if self.temperature:
             return super().sample(values, states, rate, generator)
-        return explore(greedy_actions(values[0], generator), values.shape[2], rate, generator)
+        there = np.isfinite(values[0])
+        n_actions = values.shape[2] if there.all() else there.sum(axis=1)
+        return explore(greedy_actions(values[0], generator), n_actions, rate, generator)
 
 
 def explore(
-    actions: npt.NDArray[np.int64], n_actions: int, epsilon: float, generator: np.random.Generator
+    actions: npt.NDArray[np.int64],
+    n_actions: int | npt.NDArray[np.int64],
+    epsilon: float,
+    generator: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
-    """Return `actions`, (B,), each of them with probability epsilon replaced by any of `n_actions`."""
+    """Return `actions`, (B,), each with probability epsilon replaced by any of the first `n_actions`, () or (B,)."""
     others = generator.integers(n_actions, size=actions.shape)
     return np.where(generator.random(actions.shape) < epsilon, others, actions)

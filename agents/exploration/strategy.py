@@ -79,7 +79,8 @@ class Exploration(ABC):
         """Return how likely each action is, (B, A).
 
         Args:
-            values: of all actions, (H, B, A): of its own value functions, or without such, H = 1, of the agent's.
+            values: of all actions, (H, B, A): of its own value functions, or without such, H = 1, of the agent's; where
+                a state has fewer than A actions, -inf behind them.
             states: a fingerprint of each state.
             rate: what the schedule gives now.
         """

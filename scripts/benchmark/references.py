@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 
 
 def score_action(model: PreTrainedModel, prompts: Tensor, action: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,8 @@ from heed.agents.random_state import get_random_state, set_random_state
 from heed.envs import babyai
 from heed.policies import batching, hidden_states, network
 from heed.policies.batching import UniquePrompts
-from heed.policies.prompt import PADDING, PromptEncoder
+from heed.policies.layout import PADDING
+from heed.policies.prompt import PromptEncoder
 from heed.scripts.benchmark.building import network_of, new_agent, new_env, steps_in_rollout
 from heed.scripts.benchmark.timing import time_in_turn
 

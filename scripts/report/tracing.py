@@ -17,7 +17,7 @@ from heed.agents.agent import LanguageAgent
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.saliency import LanguagePolicy, Saliency, explain
-from heed.scripts.playing import Moment, Play, describe_action, newest_words, picture_of
+from heed.scripts.playing import Moment, Play, newest_words, picture_of
 
 FIRST_STEPS, LAST_STEPS = 60, 20
 """Of a longer episode the first and the last steps are kept: how it began, and how it ended."""
@@ -38,8 +38,10 @@ class TracedStep:
     observation: str
     action: Any
     action_text: str
+    action_texts: tuple[str, ...] | None
+    """Of the actions that there were to choose from, if they have any."""
     probabilities: npt.NDArray[np.float64] | None
-    """Of every action, (A,); None where actions have no list of probabilities."""
+    """Of every one of them, (A,); None where actions have no list of probabilities."""
     value: float | None
     """What the agent expected: the critic's value, or the Q-value of the action; None where it has neither."""
     reward: float
@@ -59,7 +61,6 @@ class Trace:
     """As the agent was told it at the beginning."""
     true_instruction: str
     """The one by which success was judged."""
-    action_texts: tuple[str, ...] | None
     value_name: str
     """What `TracedStep.value` is."""
     explained_name: str
@@ -124,7 +125,6 @@ def trace_episode(
         seed=seed,
         instruction=play.instruction,
         true_instruction=play.true_instruction,
-        action_texts=play.action_texts,
         value_name="Q-value of the action" if isinstance(policy, LanguageQPolicy) else "value of what is seen",
         explained_name=(
             "Q-value above the mean of all actions" if isinstance(policy, LanguageQPolicy) else "log-probability"
@@ -166,7 +166,8 @@ def _traced(seen: _Seen, play: Play, *, value: float | None, saliency: Saliency 
         instruction=moment.observation["instruction"],
         observation=moment.observation["observation"],
         action=moment.action,
-        action_text=describe_action(moment.action, play.action_texts),
+        action_text=moment.describe(moment.action),
+        action_texts=moment.action_texts,
         probabilities=None if moment.probabilities is None else np.asarray(moment.probabilities, dtype=np.float64),
         value=value,
         reward=play.rewards[moment.number - 1],

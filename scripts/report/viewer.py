@@ -118,7 +118,7 @@ def _step_as_json(step: TracedStep, trace: Trace, pictures: _Pictures) -> dict[s
         "picture": pictures.number_of(step.picture),
         "instruction": step.instruction,
         "observation": step.observation,
-        "actions": _actions(step, trace),
+        "actions": _actions(step),
         "action": step.action_text,
         "value": _number(step.value),
         "reward": _number(step.reward),
@@ -126,11 +126,11 @@ def _step_as_json(step: TracedStep, trace: Trace, pictures: _Pictures) -> dict[s
     }
 
 
-def _actions(step: TracedStep, trace: Trace) -> list[dict[str, Any]]:
+def _actions(step: TracedStep) -> list[dict[str, Any]]:
     """Return every action with its probability and whether it was taken; nothing where there is no such list."""
     if step.probabilities is None:
         return []
-    texts = trace.action_texts or tuple(f"action {number}" for number in range(len(step.probabilities)))
+    texts = step.action_texts or tuple(f"action {number}" for number in range(len(step.probabilities)))
     return [
         {"text": text, "probability": _number(probability), "taken": number == int(step.action)}
         for number, (text, probability) in enumerate(zip(texts, step.probabilities, strict=True))

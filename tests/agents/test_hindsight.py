@@ -30,7 +30,7 @@ def watch(replay: HindsightReplay, instruction: str, story: list[tuple[str, int,
     for number, (observation, action, reward, fulfilled) in enumerate(story, 1):
         words = {"instruction": np.array([instruction]), "observation": np.array([observation])}
         done, infos = np.array([number == len(story)]), [{"fulfilled_instructions": fulfilled}]
-        found += replay.step(words, np.array([action]), np.array([reward]), done, infos)
+        found += replay.step(words, replay.encoder(words), np.array([action]), np.array([reward]), done, infos)
     return found
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from heed.agents import PPO
 from heed.envs.make import make
 from heed.policies.batching import UniquePrompts
+from heed.policies.layout import PADDING
 from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PADDING
 from tests.buttons import make_buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

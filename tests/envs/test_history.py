@@ -15,7 +15,7 @@ from heed.envs import ContractError, FreeText, History, LanguageVecEnv, check_en
 from heed.envs.axes import axis
 from heed.envs.contract import action_texts_of
 from heed.policies.language_model import load_language_model
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 
 LEVEL = "BabyAI-GoToLocal-v0"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from heed.policies.batching import CHUNK_TOKENS, LENGTH_STEP, UniquePrompts, chunks_of_like_length, micro_batches
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 
 CPU = torch.device("cpu")
 

@@ -13,8 +13,8 @@ from heed.policies import frozen as frozen_module
 from heed.policies.frozen import FrozenLayers, freeze
 from heed.policies.hidden_states import layers_of, read_hidden_states, read_lower_states
 from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.layout import PADDING
 from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PADDING
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import pack
 from heed.policies.trie import ActionTrie, Tries

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from heed.envs.contract import TextActions
 from heed.policies.language_model import load_language_model
+from heed.policies.layout import PADDING
 from heed.policies.memory import RowMemory
 from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PADDING
 from heed.policies.q_network import LanguageQPolicy
 
 PROMPTS = torch.tensor([[5, PADDING, PADDING], [5, 6, PADDING], [7, 8, 9]])

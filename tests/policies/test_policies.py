@@ -16,8 +16,9 @@ from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.layout import PADDING
 from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PADDING, PromptVecEnv
+from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import naive_scores
 from tests.small_models import build

@@ -12,7 +12,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.language_model import load_language_model
-from heed.policies.prompt import PADDING, PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.layout import PADDING
+from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heed.policies import scoring
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 from heed.policies.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
 from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import BUILDERS, ENCODER_DECODERS, VOCABULARY, build

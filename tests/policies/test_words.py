@@ -8,7 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from heed.policies.language_model import load_language_model
-from heed.policies.prompt import PADDING, PromptEncoder
+from heed.policies.layout import PADDING
+from heed.policies.prompt import PromptEncoder
 from heed.policies.words import Word, without, words_of
 
 INSTRUCTION = "pick up the red ball"

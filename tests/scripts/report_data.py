@@ -122,6 +122,7 @@ def traced_step(number: int, *, instruction: str, observation: str, png: bytes |
         observation=observation,
         action=1,
         action_text=ACTIONS[1],
+        action_texts=ACTIONS,
         probabilities=np.array([0.25, 0.7496, 0.0004]),
         value=0.5 + number,
         reward=0.0,
@@ -154,7 +155,6 @@ def trace(
         seed=7,
         instruction=instruction,
         true_instruction=instruction,
-        action_texts=ACTIONS,
         value_name="value of what is seen",
         explained_name="log-probability",
         steps=tuple(

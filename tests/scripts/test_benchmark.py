@@ -16,7 +16,7 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.policies import hidden_states, network
 from heed.policies.batching import CHUNK_TOKENS, UniquePrompts
-from heed.policies.prompt import PADDING
+from heed.policies.layout import PADDING
 from heed.policies.scoring import naive_scores
 from heed.scripts.benchmark import building, comparison, reuse, scoring, shortcuts, training
 from heed.scripts.benchmark.command import SECTIONS, BenchmarkConfig, benchmark, main

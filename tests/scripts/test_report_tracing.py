@@ -64,8 +64,8 @@ def test_every_step_says_what_the_policy_says(ppo: PPO, monkeypatch: pytest.Monk
         assert step.saliency is not None
         assert step.saliency.words == expected.words
         np.testing.assert_allclose(step.saliency.leave_one_out, expected.leave_one_out, atol=1e-5)
-        assert found.action_texts is not None
-        assert step.action_text == found.action_texts[step.action]
+        assert step.action_texts is not None
+        assert step.action_text == step.action_texts[step.action]
     assert found.explained_name == "log-probability"
 
 
