@@ -310,10 +310,8 @@ class DQN(LanguageAgent, SB3DQN):
             if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
         for demonstration in demonstrations:
-            observations = demonstration.observations_read(history, texts)
-            words = {"instruction": [demonstration.instruction] * len(observations), "observation": observations}
             self.replay_buffer.keep_episode(
-                self.language_policy.encoder(words),
+                self.language_policy.encoder(demonstration.read(history, texts)),
                 demonstration.actions,
                 demonstration.rewards,
                 terminated=demonstration.terminated,

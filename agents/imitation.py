@@ -271,14 +271,14 @@ class Examples:
         if not isinstance(agent.action_space, spaces.Discrete):
             raise TypeError(f"Demonstrations are of Discrete actions, but the agent acts in {agent.action_space}.")
         texts = getattr(agent.action_space, "texts", ())
-        words: dict[str, list[str]] = {"instruction": [], "observation": []}
+        words: dict[str, list[Any]] = {}
         actions: list[int] = []
         returns: list[float] = []
         weights: list[float] = []
         known: list[float] = []
         for episode in demonstrations:
-            words["instruction"] += [episode.instruction] * len(episode)
-            words["observation"] += episode.observations_read(history, texts)[:-1]
+            for key, values in episode.read(history, texts).items():
+                words.setdefault(key, []).extend(values[:-1])
             actions += episode.targets
             returns += episode.returns(agent.gamma)
             weights_here = list(weigh(episode)) if weigh is not None else [1.0] * len(episode)
@@ -324,7 +324,8 @@ def _gather_gradient(
     """Put the gradient of the loss on a minibatch into the parameters; return cross-entropy and value loss."""
     parts = [batch]
     if micro_batch_tokens is not None:
-        parts = [batch.rows(rows) for rows in micro_batches(batch.prompts, micro_batch_tokens)]
+        prompts = policy.encoder.layout.tokens_of(batch.prompts)
+        parts = [batch.rows(rows) for rows in micro_batches(prompts, micro_batch_tokens)]
     cross_entropy, value_loss = 0.0, 0.0
     for part in parts:
         distribution, values = policy.read(part.prompts)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from heed.envs.contract import ExpertError, action_texts_of, expert_of, success_of
+from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.envs.history import Transcript
 
@@ -79,10 +79,10 @@ def demonstrate(
             if choose is None:
                 actions = [game.label for game in ready]
             else:
-                words = {
-                    "instruction": [game.instruction for game in ready],
-                    "observation": [game.text for game in ready],
-                }
+                words: Words = {}
+                for game in ready:
+                    for key, value in game.read().items():
+                        words.setdefault(key, []).append(value)
                 chosen = choose(words, [game.generator for game in ready]) if ready else ()
                 actions = [game.mix(action, expert_share) for game, action in zip(ready, chosen, strict=True)]
             running = []
@@ -107,7 +107,7 @@ class _Game:
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         if ask and self._expert is None:
             raise ExpertError(f"{name} has no expert: it has no method `expert_action`.")
-        texts = action_texts_of(env)
+        texts = () if isinstance(env.action_space, ChangingActions) else action_texts_of(env)
         if texts is None or not isinstance(env.action_space, spaces.Discrete):
             raise DemonstrationError(f"{name} has no action texts: only actions that have names can be recorded.")
         self._name, self._texts = name, texts
@@ -122,6 +122,8 @@ class _Game:
         self.generator = np.random.default_rng(self._seed)
         self._mixing = np.random.default_rng((self._seed, 1))
         observation, _ = self.env.reset(seed=self._seed)
+        self._observation = observation
+        self._admissible: list[tuple[str, ...]] = [observation["actions"]] if "actions" in observation else []
         self.instruction: str = observation["instruction"]
         self._observations: list[str] = [observation["observation"]]
         self._actions: list[int] = []
@@ -130,6 +132,10 @@ class _Game:
         self._terminated = self._success = False
         self.text = self._transcript.begin(self._observations[0]) if self._transcript else self._observations[0]
         return True
+
+    def read(self) -> dict[str, Any]:
+        """Return what `choose` reads of the present state."""
+        return {**self._observation, "observation": self.text}
 
     def consult(self) -> str | None:
         """Ask the expert, if it is asked at all; return why it gives up, if it does."""
@@ -160,8 +166,12 @@ class _Game:
         self._actions.append(action)
         self._rewards.append(float(reward))
         words = observation["observation"]
+        self._observation = observation
         self._observations.append(words)
-        self.text = self._transcript.add(self._texts[action], words) if self._transcript else words
+        texts = self._admissible[-1] if self._admissible else self._texts
+        self.text = self._transcript.add(texts[action], words) if self._transcript else words
+        if self._admissible:
+            self._admissible.append(observation["actions"])
         if not (terminated or truncated):
             return False
         self._terminated, self._success = bool(terminated), success_of(self.env, info)
@@ -178,6 +188,7 @@ class _Game:
             rewards=tuple(self._rewards),
             terminated=self._terminated,
             success=self._success,
+            admissible=tuple(self._admissible) or None,
             labels=None if by_expert else tuple(self._labels),
         )
         return Outcome(number=self._number, demonstration=demonstration, given_up=given_up)

@@ -10,6 +10,9 @@ and each further line an episode, with the names of `Demonstration`:
     {"seed": ..., "instruction": "go to the red ball", "observations": ["...", "..."], "actions": [2],
      "rewards": [0.9], "terminated": true, "success": true}
 
+Where actions change from state to state, the header's `action_texts` are empty, and each episode has `admissible`: for
+each of its states the texts of the actions that there were to choose from.
+
 The observations are plain, without what came before them: what an agent with a history reads in each state is written
 by the same `Transcript` that writes it when the agent acts.
 """
@@ -64,6 +67,8 @@ class Demonstration:
     terminated: bool
     """Whether the episode came to an end of its own. One that met a time limit did not: its return is not known."""
     success: bool
+    admissible: tuple[tuple[str, ...], ...] | None = None
+    """T + 1: the texts of the actions in each state, where they change; None where they are always the same."""
     labels: tuple[int, ...] | None = None
     """T: what the expert would have done, where somebody else acted; None where the expert acted."""
 
@@ -73,9 +78,11 @@ class Demonstration:
         lengths = {"observations": len(self.observations) - 1, "rewards": len(self.rewards)}
         if self.labels is not None:
             lengths["labels"] = len(self.labels)
+        if self.admissible is not None:
+            lengths["admissible"] = len(self.admissible) - 1
         for name, length in lengths.items():
             if length != steps:
-                after = " and the state after the last" if name == "observations" else ""
+                after = " and the state after the last" if name in ("observations", "admissible") else ""
                 raise DemonstrationError(f"There are {steps} actions, but the {name} are not of so many steps{after}.")
 
     def __len__(self) -> int:
@@ -86,14 +93,27 @@ class Demonstration:
         """What a clone is to do in each state but the last, (T,)."""
         return self.actions if self.labels is None else self.labels
 
-    def observations_read(self, history: int, action_texts: Sequence[str]) -> tuple[str, ...]:
-        """Return what an agent reads in each state, (T + 1,): with a `history`, the transcripts of `History`."""
-        if history == 0:
-            return self.observations
-        transcript = Transcript(history)
-        first, *rest = self.observations
-        steps = zip(self.actions, rest, strict=True)
-        return (transcript.begin(first), *(transcript.add(action_texts[action], words) for action, words in steps))
+    def read(self, history: int, action_texts: Sequence[str]) -> dict[str, list[Any]]:
+        """Return the language observations that an agent reads in each state, (T + 1,) under each key.
+
+        Args:
+            history: of the agent; with one, its observations are the transcripts of `History`.
+            action_texts: the actions' texts where they are always the same.
+        """
+        words: dict[str, list[Any]] = {
+            "instruction": [self.instruction] * len(self.observations),
+            "observation": list(self.observations),
+        }
+        if self.admissible is not None:
+            words["actions"] = list(self.admissible)
+        if history:
+            transcript = Transcript(history)
+            lists = self.admissible or (action_texts,) * len(self)
+            texts = [listed[action] for listed, action in zip(lists, self.actions, strict=False)]
+            first, *rest = self.observations
+            steps = zip(texts, rest, strict=True)
+            words["observation"] = [transcript.begin(first), *(transcript.add(text, seen) for text, seen in steps)]
+        return words
 
     def returns(self, gamma: float) -> tuple[float, ...]:
         """Return the discounted sum of the rewards from each state on, (T,)."""
@@ -148,8 +168,9 @@ def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> No
 
 def _write_lines(file: Any, header: dict[str, Any], episodes: Sequence[Demonstration]) -> None:
     for line in (header, *map(asdict, episodes)):
-        if line.get("labels", ()) is None:
-            del line["labels"]
+        for name in ("labels", "admissible"):
+            if line.get(name, ()) is None:
+                del line[name]
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
 
 
@@ -226,9 +247,11 @@ def _episode(line: Any, n_actions: int) -> Demonstration:
     fields = _checked({"episode": line}, dict, dict)["episode"]
     names = ("actions", "labels") if "labels" in fields else ("actions",)
     choices = {name: _checked(fields[name], list, int) for name in names}
+    admissible = _admissible(fields)
     for name, actions in choices.items():
-        if not all(0 <= action < n_actions for action in actions):
-            raise ValueError(f"one of its {name} is none of the {n_actions} actions")
+        counts = [n_actions] * len(actions) if admissible is None else [len(listed) for listed in admissible]
+        if not all(0 <= action < count for action, count in zip(actions, counts, strict=False)):
+            raise ValueError(f"one of its {name} is none of the {n_actions or 'listed'} actions")
     rewards = [float(reward) for reward in _checked(fields["rewards"], list, int | float)]
     if not all(map(math.isfinite, rewards)):
         raise ValueError("one of its rewards is not finite")
@@ -243,8 +266,16 @@ def _episode(line: Any, n_actions: int) -> Demonstration:
         rewards=tuple(rewards),
         terminated=flags[0],
         success=flags[1],
+        admissible=admissible,
         labels=tuple(choices["labels"]) if "labels" in choices else None,
     )
+
+
+def _admissible(fields: dict[str, Any]) -> tuple[tuple[str, ...], ...] | None:
+    """Return the texts of the actions in each state, where an episode has them."""
+    if "admissible" not in fields:
+        return None
+    return tuple(tuple(_checked(listed, list, str)) for listed in _checked(fields["admissible"], list, list))
 
 
 def _checked(values: Any, container: type, kind: Any) -> Any:

@@ -181,7 +181,7 @@ class Person:
     """Somebody at the keyboard, who is shown the words that an agent reads.
 
     Args:
-        texts: of the actions.
+        texts: of the actions, where they are always the same.
         console: where the words are shown.
     """
 
@@ -190,7 +190,7 @@ class Person:
         self._console = console
         self._episode: object = None
 
-    def choose(self, words: dict[str, list[str]], generators: Sequence[Any]) -> Any:
+    def choose(self, words: dict[str, list[Any]], generators: Sequence[Any]) -> Any:
         """Show one observation, and ask for the action until there is one.
 
         Raises:
@@ -201,9 +201,13 @@ class Person:
         ((instruction,), (observation,), (episode,)) = words["instruction"], words["observation"], generators
         if episode is not self._episode:  # each has a generator of its own
             self._episode = episode
-            menu = "  ".join(f"{number} {text}" for number, text in enumerate(self._texts))
-            self._print(f"\n{instruction}\n{menu}  (a number, or how it begins; q to quit)")
+            self._print(f"\n{instruction}")
+            if "actions" not in words:
+                self._print_menu()
         self._print(observation)
+        if "actions" in words:
+            (self._texts,) = words["actions"]
+            self._print_menu()
         while True:
             try:
                 answer = input("> ").strip().lower()
@@ -215,6 +219,10 @@ class Person:
             if action is not None:
                 return np.array([action])
             self._print(f"Which of {', '.join(self._texts)}?")
+
+    def _print_menu(self) -> None:
+        menu = "  ".join(f"{number} {text}" for number, text in enumerate(self._texts))
+        self._print(f"{menu}  (a number, or how it begins; q to quit)")
 
     def _understand(self, answer: str) -> int | None:
         """Return the action that an answer means: its number, or the only one whose text begins so."""

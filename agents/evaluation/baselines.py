@@ -12,8 +12,9 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from heed.agents.evaluation.players import Player, uniform
-from heed.envs.contract import action_texts_of
+from heed.envs.contract import ChangingActions, action_texts_of
 from heed.envs.demonstrate import Choose, Words
+from heed.envs.vectorize import stack_observations
 
 QUESTION = """You act in a world, step by step.
 Your task: {instruction}
@@ -60,7 +61,7 @@ def _predicted(baseline: Any) -> Choose:
     takes_deterministic = "deterministic" in inspect.signature(baseline.predict).parameters
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[Any]:
-        observation = {key: np.array(texts, dtype=object) for key, texts in words.items()}
+        observation = stack_observations(list(words), _rows(words))
         answer = baseline.predict(observation, **({"deterministic": True} if takes_deterministic else {}))
         actions = np.asarray(answer[0] if isinstance(answer, tuple) else answer)
         if len(actions) != len(generators):
@@ -74,10 +75,15 @@ def _computed(function: Callable[[Mapping[str, str]], Any], env: gymnasium.Env[A
     texts = action_texts_of(env)
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[Any]:
-        rows = [dict(zip(words, row, strict=True)) for row in zip(*words.values(), strict=True)]
-        return np.array([_as_action(function(row), texts) for row in rows])
+        rows = _rows(words)
+        return np.array([_as_action(function(row), row.get("actions", texts)) for row in rows])
 
     return choose
+
+
+def _rows(words: Words) -> list[dict[str, Any]]:
+    """Return a batch as single observations."""
+    return [dict(zip(words, row, strict=True)) for row in zip(*words.values(), strict=True)]
 
 
 def _as_action(answer: Any, texts: Sequence[str] | None) -> Any:
@@ -100,30 +106,33 @@ def asked(pipeline: Any, env: gymnasium.Env[Any, Any], *, question: str = QUESTI
     Raises:
         TypeError: if the actions have no texts.
     """
-    texts = action_texts_of(env)
-    if texts is None or not isinstance(env.action_space, spaces.Discrete):
+    fixed = action_texts_of(env)
+    changing = isinstance(env.action_space, ChangingActions)
+    if not changing and (fixed is None or not isinstance(env.action_space, spaces.Discrete)):
         raise TypeError("A language model can only be asked for actions that have texts.")
     tokenizer = pipeline.tokenizer
-    longest = max(len(tokenizer(text)["input_ids"]) for text in texts) + MORE_TOKENS
     at_random = uniform(env.action_space)
-    options: dict[str, Any] = {"max_new_tokens": longest, "do_sample": False, "return_full_text": False}
+    options: dict[str, Any] = {"do_sample": False, "return_full_text": False}
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token_id = tokenizer.eos_token_id or 0  # a batch is filled up with something
     tokenizer.padding_side = "left"  # what is generated follows the question
-    known: dict[tuple[str, str], int | None] = {}
+    known: dict[tuple[str, str, tuple[str, ...]], int | None] = {}
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[Any]:
-        rows = list(zip(words["instruction"], words["observation"], strict=True))
+        lists = words["actions"] if changing else [fixed] * len(generators)
+        rows = list(zip(words["instruction"], words["observation"], lists, strict=True))
         new = [row for row in dict.fromkeys(rows) if row not in known]
         prompts: list[Any] = [
             question.format(instruction=instruction, observation=observation, actions=", ".join(texts))
-            for instruction, observation in new
+            for instruction, observation, texts in new
         ]
         if getattr(tokenizer, "chat_template", None):
             prompts = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        answers = pipeline(prompts, batch_size=batch_size, **options) if new else []
+        different = dict.fromkeys(text for *_, texts in new for text in texts)
+        longest = max((len(tokenizer(text)["input_ids"]) for text in different), default=0) + MORE_TOKENS
+        answers = pipeline(prompts, batch_size=batch_size, max_new_tokens=longest, **options) if new else []
         for row, answer in zip(new, answers, strict=True):
-            known[row] = understood(answer[0]["generated_text"], texts)
+            known[row] = understood(answer[0]["generated_text"], row[2])
         chance = at_random(words, generators)
         found = [known[row] for row in rows]
         return np.array([drawn if action is None else action for action, drawn in zip(found, chance, strict=True)])

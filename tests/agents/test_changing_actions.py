@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,18 @@ import torch
 
 from heed.agents import DQN, GRPO, PPO, QLearning, load
 from heed.agents.evaluation import greedy, run_episodes, sampled, success_rate, uniform
+from heed.agents.evaluation.baselines import baseline_player
 from heed.agents.exploration import UCB, Boltzmann, EpsilonGreedy
 from heed.agents.exploration import Schedule as ExplorationSchedule
+from heed.agents.imitation import Cloning, clone
 from heed.envs import ChangingActions, LanguageVecEnv
+from heed.envs.demonstrate import demonstrate
+from heed.envs.demonstrations import (
+    DemonstrationError,
+    Demonstrations,
+    read_demonstrations,
+    write_demonstrations,
+)
 from tests.agents.test_learning import OPTIONS
 from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 
@@ -137,3 +147,56 @@ def test_colors_are_all_asked_for() -> None:
     assert len(named) == len(COLORS)
     rows = make_doors(4).reset()["actions"]
     assert all(isinstance(texts, tuple) for texts in rows)
+
+
+def test_demonstrations_hold_what_there_was_to_choose_from(tmp_path: Path) -> None:
+    episodes = [outcome.demonstration for outcome in demonstrate(KnowingDoors, range(40), n_envs=4)]
+    assert all(episode.success and len(episode) == 2 for episode in episodes)
+    first = episodes[0]
+    assert first.admissible is not None
+    assert len(first.admissible) == 3
+    color = first.instruction.removeprefix("open the ")
+    chosen = [listed[action] for listed, action in zip(first.admissible, first.actions, strict=False)]
+    assert chosen == [f"open {color}"] * 2
+    transcript = first.read(2, ())["observation"][1]
+    assert transcript == f"room 1\n> open {color}: room 2"
+    path = tmp_path / "doors.jsonl.gz"
+    written = Demonstrations(env="Doors", expert="bot", seed=0, action_texts=(), episodes=tuple(episodes))
+    write_demonstrations(path, written)
+    assert read_demonstrations(path, action_texts=()) == written
+    damaged = path.with_suffix("")
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines(keepends=True)
+    damaged.write_text(lines[0] + lines[1].replace('"actions": [', '"actions": [9, '))
+    with pytest.raises(DemonstrationError, match="line 2 is damaged"):
+        read_demonstrations(damaged)
+
+
+@pytest.mark.parametrize("kind", [PPO, DQN])
+def test_an_agent_learns_from_them(kind: Any) -> None:
+    episodes = [outcome.demonstration for outcome in demonstrate(KnowingDoors, range(200), n_envs=4)]
+    agent = kind(env=make_doors(4), seed=0, **OPTIONS[kind])
+    if kind is PPO:
+        clone(agent, episodes, Cloning(epochs=10, batch_size=32, learning_rate=3e-3))
+    else:
+        agent.add_demonstrations(episodes)
+        agent.pretrain(300)
+    assert success_rate(run_episodes(Doors, greedy(agent), SEEDS)) > 0.95
+
+
+class KnowingDoors(Doors):
+    """With an expert."""
+
+    def expert_action(self) -> int:
+        return self._doors.index(self._named)
+
+
+def test_baselines_are_shown_the_list(tmp_path: Path) -> None:
+    def literal(observation: Any) -> Any:
+        return next(text for text in observation["actions"] if text[5:] in observation["instruction"])
+
+    class Last:
+        def predict(self, observations: Any) -> Any:
+            return np.array([len(listed) - 1 for listed in observations["actions"]])
+
+    assert success_rate(run_episodes(Doors, baseline_player("literal", literal, Doors()).choose, SEEDS[:50])) == 1.0
+    assert success_rate(run_episodes(Doors, baseline_player("last", Last(), Doors()).choose, SEEDS)) < 0.4
