@@ -271,7 +271,7 @@ class Examples:
         if not isinstance(agent.action_space, spaces.Discrete):
             raise TypeError(f"Demonstrations are of Discrete actions, but the agent acts in {agent.action_space}.")
         texts = getattr(agent.action_space, "texts", ())
-        words: dict[str, list[Any]] = {}
+        words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []
         returns: list[float] = []
         weights: list[float] = []

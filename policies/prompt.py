@@ -112,6 +112,8 @@ class PromptEncoder:
     ) -> npt.NDArray[np.integer[Any]]:
         """Return prompts with what stands beside the words behind them."""
         beside = self.layout.beside
+        if not len(prompts):
+            return np.empty((0, self.layout.width), dtype=prompts.dtype)
         missing = [key for key in beside.keys if key not in observations]
         if missing:
             raise ValueError(
