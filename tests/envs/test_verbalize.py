@@ -16,7 +16,6 @@ from heed.envs.verbalize import (
     AutomaticVerbalizer,
     VerbalizedEnv,
     Verbalizer,
-    describe,
     register_verbalizer,
     verbalizer_for,
 )
