@@ -262,11 +262,12 @@ def test_real_numbers_stand_beside_the_words_in_full() -> None:
     space = spaces.Dict(
         a=spaces.Box(-1, 1, (2, 2), dtype=np.float64), b=spaces.Tuple([spaces.Discrete(3), FLOATS]), c=spaces.Text(9)
     )
-    value: dict[str, Any] = {"a": np.array([[0.123456, 1], [0, -1]]), "b": (2, np.float32([0.1, 0.2, 0.3])), "c": "x"}
+    three = np.array([0.1, 0.2, 0.3], np.float32)
+    value = {"a": np.array([[0.123456, 1], [0, -1]]), "b": (2, three), "c": "x"}
     numbers = beside(space, value)["numbers"]
     assert numbers.dtype == np.float32
     np.testing.assert_array_equal(numbers, np.array([0.123456, 1, 0, -1, 0.1, 0.2, 0.3], np.float32))
-    value["b"][1][:] = 0  # an environment may go on with its array
+    three[:] = 0  # an environment may go on with its array
     assert numbers[-1] == np.float32(0.3)
 
 

@@ -24,7 +24,6 @@ from heed.envs.verbalize import (
     verbalizer_for,
 )
 
-
 TAXI = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
 
 
