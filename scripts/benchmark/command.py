@@ -104,24 +104,13 @@ class BenchmarkConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         least_of = {
-            1: (
-                "repeats",
-                "rounds",
-                "layers",
-                "batch",
-                "n_envs",
-                "n_steps",
-                "rollouts",
-                "larger_steps",
-                "verbalizing_steps",
-            ),
+            1: ("repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
+            100: ("vocabulary",),
         }
-        for least, names in {**least_of, 100: ("vocabulary",)}.items():
-            for name in (
-                *names,
-                *(("growth_layers", "growth_envs", "history", "verbalizing_steps") if least == 1 else ()),
-            ):
+        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps")
+        for least, names in least_of.items():
+            for name in (*names, *(positive if least == 1 else ())):
                 value = getattr(self, name)
                 if not value or min(value if isinstance(value, tuple) else (value,)) < least:
                     raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")
