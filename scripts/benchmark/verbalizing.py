@@ -117,10 +117,11 @@ def play(env: gymnasium.Env[Any, Any], steps: int, first_seed: int) -> float:
 
 def report(result: dict[str, Any]) -> Iterator[Table]:
     """Yield what to print."""
-    table = Table(title="words: microseconds of the processor a step, with quartiles", title_justify="left")
-    for column in ("", "words alone", "step with words", "step without"):
-        table.add_column(column, justify="right")
+    table = Table(title="words: microseconds of the processor a step", title_justify="left")
+    for column in ("", "words alone", "quartiles", "step with words", "without"):
+        table.add_column(column, justify="right", no_wrap=True)
     for env_id, figures in result.items():
-        cells = (figures[name] for name in ("words", "speaking", "plain"))
-        table.add_row(env_id, *(f"{cell['median']:.1f} ({cell['low']:.1f} to {cell['high']:.1f})" for cell in cells))
+        words = figures["words"]
+        medians = (f"{figures[name]['median']:.1f}" for name in ("speaking", "plain"))
+        table.add_row(env_id, f"{words['median']:.1f}", f"{words['low']:.1f} to {words['high']:.1f}", *medians)
     yield table

@@ -1,7 +1,9 @@
 """Words for environments that do not speak: the automatic ones, and who chooses the verbalizer."""
 
+import re
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -12,7 +14,14 @@ from gymnasium import spaces
 from heed.envs import verbalize
 from heed.envs.babyai import MiniGridVerbalizer
 from heed.envs.classic_control import PendulumVerbalizer
-from heed.envs.contract import ChangingActions, ContractError, ExpertError, expert_of, require_language_env
+from heed.envs.contract import (
+    ChangingActions,
+    ContractError,
+    ExpertError,
+    expert_of,
+    require_language_env,
+    sample_action,
+)
 from heed.envs.make import make_env
 from heed.envs.masks import MaskedActions
 from heed.envs.toy_text import TaxiVerbalizer
@@ -436,3 +445,35 @@ def test_an_environment_with_any_space_keeps_the_contract(space: spaces.Space[An
         assert env.observation_space.contains(words)
         assert words["observation"].strip()
         words = env.step(0)[0]
+
+
+def test_the_code_of_the_page_on_verbalizers_does_what_the_page_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verbalizers.md").read_text("utf-8")
+    monkeypatch.setattr(gymnasium.envs.registration, "registry", dict(gymnasium.registry))
+    monkeypatch.setattr(gymnasium, "registry", gymnasium.envs.registration.registry)
+    for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(compile(code, "page", "exec", dont_inherit=True), {"__name__": "page"})
+        for printed in capsys.readouterr().out.strip().splitlines():
+            assert f"# {printed}" in code
+    words, _ = make_env("CartPole-v1").reset(seed=0)
+    assert words["instruction"] == "keep the pole up"
+    assert words["observation"].startswith("cart position 0.014; ")
+
+    env = make_env("Greenhouse-v0")
+    assert env.action_space == ChangingActions(4)
+    generator = np.random.default_rng(0)
+    lists = set()
+    for seed in range(5):
+        words, _ = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            assert env.observation_space.contains(words)
+            assert ("heat" in words["actions"]) == (", hot;" not in words["observation"])
+            lists.add(words["actions"])
+            action = sample_action(env.action_space, words, generator)
+            words, _, terminated, truncated, info = env.step(action)
+            ended = terminated or truncated
+        assert info["is_success"] is terminated
+    assert len(lists) == 2
