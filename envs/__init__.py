@@ -27,6 +27,7 @@ from heed.envs.demonstrations import (
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
+from heed.envs.masks import MaskedActions
 from heed.envs.mixture import Mixture
 from heed.envs.suites import Suite, SuiteError, load_suite
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
@@ -49,6 +50,7 @@ __all__ = [
     "HoldOutError",
     "LanguageObservation",
     "LanguageVecEnv",
+    "MaskedActions",
     "Mixture",
     "ProcessLanguageVecEnv",
     "Suite",
