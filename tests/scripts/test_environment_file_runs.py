@@ -1,5 +1,6 @@
 """A training in an environment of a Python file: its run folder, and how it goes on in another working directory."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import gymnasium
@@ -19,15 +20,15 @@ LITTLE = ["--n-envs", "2", "--eval-episodes", "2"]
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with doors.py, and another beside it; the working directory is the first."""
     for name in ("home", "elsewhere"):
         (tmp_path / name).mkdir()
     (tmp_path / "home" / "doors.py").write_text(EXPERT)
     monkeypatch.setattr(environment_file, "_imported", {})
-    monkeypatch.delitem(gymnasium.registry, "FileDoor-v0", raising=False)
     monkeypatch.chdir(tmp_path / "home")
-    return tmp_path / "home"
+    yield tmp_path / "home"
+    gymnasium.registry.pop("FileDoor-v0", None)
 
 
 def test_run_goes_on_and_is_evaluated_elsewhere(
@@ -49,7 +50,7 @@ def test_run_goes_on_and_is_evaluated_elsewhere(
     told = capsys.readouterr().err
     assert "There is no file" in told
     assert told.count("\n") == 1
-    monkeypatch.delitem(gymnasium.registry, "FileDoor-v0")
+    gymnasium.registry.pop("FileDoor-v0")
     report = evaluate_run(
         EvaluateConfig(run_dir=run, episodes=2, env="./moved.py:FileDoor-v0", out=home.parent / "elsewhere" / "out")
     )
