@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
@@ -17,12 +18,21 @@ ACTION_SPACES = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.Multi
 """What SB3's algorithms can act in."""
 
 
+class _FirstAction(ChangingActions):
+    """Draws the action that every list has: Gymnasium's check draws without a look at the observation."""
+
+    def sample(self, mask: Any = None, probability: Any = None) -> np.int64:
+        return np.int64(0)
+
+
 def check_gymnasium(make_plain: Callable[[], gymnasium.Env[Any, Any]]) -> Check:
     """Let Gymnasium check a second instance without what is around it."""
     name = "Gymnasium's own check"
     try:
         plain = make_plain().unwrapped
         with contextlib.closing(plain):
+            if isinstance(plain.action_space, ChangingActions):
+                plain.action_space = _FirstAction(int(plain.action_space.n))
             gymnasium_check_env(plain, skip_render_check=True, skip_close_check=True)
     except Exception as error:
         detail = str(error) if isinstance(error, AssertionError) else told(error)
