@@ -64,7 +64,7 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
         return gymnasium.make(which, disable_env_checker=True, **kwargs)
     except EnvironmentFileError as error:
         raise UnknownEnvironmentError(str(error)) from error
-    except (ModuleNotFoundError, gymnasium.error.DependencyNotInstalled) as error:
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise UnknownEnvironmentError(
             f"Cannot import what {env_id!r} needs: {str(error).rstrip('.')}. {_how_to_install(env_id)}"
         ) from None

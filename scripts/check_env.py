@@ -49,8 +49,12 @@ class CheckEnvConfig:
     time_limit: float = 120
     """Seconds that one environment of that table may take."""
 
-    def __post_init__(self) -> None:
-        """Refuse options that do not go together."""
+    def require_sensible(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ConfigurationError: in a sentence that says which.
+        """
         if self.episodes < 2:
             raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
         require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_prompt_tokens": 8, "jobs": 1, "time_limit": 1})
@@ -208,6 +212,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     with as_sentence():
         config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
+        config.require_sensible()
         if config.env is None:
             from heed.scripts.environment_table import write_table
 

@@ -13,6 +13,9 @@ from heed.envs.checks.check import Check, failed, passed, short
 from heed.envs.checks.playing import Episode, Silence, reset
 from heed.envs.contract import ChangingActions
 
+FEW_STEPS = 20
+"""In fewer steps at random an agent may have changed nothing."""
+
 
 def check_same_seed(first: Episode, again: Episode, replayed_steps: int) -> Check:
     """Hold an episode against one that was played again with its seed, for at most `replayed_steps` steps."""
@@ -75,11 +78,13 @@ def check_changing_words(played: Sequence[Episode], silence: Silence) -> Check:
     if all(len({words for _, words in episode.words}) == 1 for episode in played):
         if all(len(episode.rewards) == 1 for episode in played):
             return passed(name, "episodes of one step: nothing to follow")
-        return failed(
-            name,
-            f"the observation stayed {short(played[0].words[0][1])} through whole episodes",
-            "Return what the agent perceives now, after its action.",
-        )
+        stayed = f"the observation stayed {short(played[0].words[0][1])} through whole episodes"
+        mend = "Return what the agent perceives now, after its action."
+        steps = sum(len(episode.rewards) for episode in played)
+        if steps < FEW_STEPS:
+            note = f"Those were {steps} steps in all, in which nothing need have happened. {mend}"
+            return passed(name, stayed, note=note)
+        return failed(name, stayed, mend)
     note = ""
     if silence.unsaid * 2 > silence.changes:
         note = (
