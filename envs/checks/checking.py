@@ -27,6 +27,7 @@ from heed.envs.checks.played import (
     check_other_seeds,
     check_same_seed,
     check_success,
+    nothing_happened,
 )
 from heed.envs.checks.playing import PLAYING, Choose, Episode, listening, play
 from heed.envs.checks.reading import Reader, check_tokens
@@ -40,6 +41,9 @@ MAX_STEPS = 20_000
 
 REPLAYED_STEPS = 1_000
 """So much of an episode is played again, to see whether the same seed gives the same."""
+
+MORE_EPISODES = 40
+"""Up to so many are played where those before were short, and nothing happened in them."""
 
 REWARD_EPISODES = 20
 """So many are played at most to see whether the reward can be reached."""
@@ -91,12 +95,12 @@ def check_env(
             raise
         except Exception as error:
             return [failed("can be made", told(error), "Correct this error in the environment's code.")]
-        seeds = range(seed, seed + max(episodes, reward_episodes))
+        seeds = range(seed, seed + max(episodes, reward_episodes, MORE_EPISODES))
         checks: list[Check] = []
         try:
             checks += _declared(language_env, make_plain)
             if speaks_language(language_env) and isinstance(language_env.action_space, ACTION_SPACES):
-                for check in _played(language_env, seeds, episodes, max_steps, policy, reader):
+                for check in _played(language_env, seeds, episodes, reward_episodes, max_steps, policy, reader):
                     checks.append(check)
         except FaultError as fault:
             checks.append(fault.check)
@@ -118,6 +122,7 @@ def _played(
     env: gymnasium.Env[Any, Any],
     seeds: Sequence[int],
     episodes: int,
+    reward_episodes: int,
     max_steps: int,
     policy: Choose | None,
     reader: Reader | None,
@@ -131,7 +136,9 @@ def _played(
         return  # told already, and which of the two is meant nobody knows
     played: list[Episode] = []
     with listening(env) as silence:
-        for seed in seeds[:episodes]:
+        for seed in seeds:
+            if len(played) >= episodes and not nothing_happened(played):
+                break
             played.append(play(env, seed, max_steps))
             if not played[-1].ended:
                 break
@@ -152,5 +159,5 @@ def _played(
         success = check_success(played)
         yield success
         if success.passed:
-            yield check_reward(env, played, seeds, max_steps=max_steps, choose=policy)
+            yield check_reward(env, played, seeds[:reward_episodes], max_steps=max_steps, choose=policy)
         yield from check_hooks(env, seeds[:episodes], max_steps)

@@ -17,6 +17,16 @@ FEW_STEPS = 20
 """In fewer steps at random an agent may have changed nothing."""
 
 
+def nothing_happened(played: Sequence[Episode]) -> bool:
+    """Say whether so few steps were taken, none of them with a consequence, that more should be played."""
+    lengths = [len(episode.rewards) for episode in played]
+    return max(lengths) > 1 and sum(lengths) < FEW_STEPS and not any(_words_changed(episode) for episode in played)
+
+
+def _words_changed(episode: Episode) -> bool:
+    return len({words for _, words in episode.words}) > 1
+
+
 def check_same_seed(first: Episode, again: Episode, replayed_steps: int) -> Check:
     """Hold an episode against one that was played again with its seed, for at most `replayed_steps` steps."""
     name = "same seed, same episode"
@@ -75,7 +85,7 @@ def check_changing_words(played: Sequence[Episode], silence: Silence) -> Check:
     """Look whether the words change when the agent acts."""
     name = "words follow the actions"
     seen = {words for episode in played for _, words in episode.words}
-    if all(len({words for _, words in episode.words}) == 1 for episode in played):
+    if not any(map(_words_changed, played)):
         if all(len(episode.rewards) == 1 for episode in played):
             return passed(name, "episodes of one step: nothing to follow")
         stayed = f"the observation stayed {short(played[0].words[0][1])} through whole episodes"
