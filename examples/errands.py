@@ -111,4 +111,4 @@ def _errand(thing: str, room: str) -> str:
     return f"bring the {thing} to the {room}"
 
 
-gymnasium.register(id="Errands-v0", entry_point=Errands, max_episode_steps=30)
+gymnasium.register(id="Errands-v0", entry_point=f"{__name__}:Errands", max_episode_steps=30)

@@ -64,13 +64,11 @@ def words_of(name: str) -> list[str]:
     module = "_".join(words)
     if not re.fullmatch(r"[a-z][a-z0-9_]*", module) or re.search(r"[^A-Za-z0-9_\- ]", stem):
         raise ConfigurationError(
-            f"{name!r} cannot name an environment: take letters, digits and underscores, and begin with a letter, as in "
+            f"{name!r} cannot name an environment: take letters, digits and underscores, a letter first, as in "
             "RedDoors or red_doors."
         )
     if keyword.iskeyword(module) or module in ("env", "gymnasium", "heed"):
-        raise ConfigurationError(
-            f"{name!r} means something to Python already: choose another name, such as my_{module}."
-        )
+        raise ConfigurationError(f"{name!r} means something to Python already: choose another, such as my_{module}.")
     return words
 
 

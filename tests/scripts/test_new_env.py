@@ -38,7 +38,7 @@ def test_its_expert_always_succeeds(tmp_path: Path) -> None:
     expert = env.get_wrapper_attr("expert_action")
     for seed in range(20):
         env.reset(seed=seed)
-        over, info = False, {}
+        over = False
         while not over:
             _, _, terminated, truncated, info = env.step(expert())
             over = terminated or truncated
@@ -50,11 +50,8 @@ def test_what_is_written_can_be_trained_on(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     main(["my-tiles"])
-    printed = capsys.readouterr().out
-    assert printed.splitlines()[2:] == [
-        "  heed check-env ./my_tiles.py",
-        "  heed train --env ./my_tiles.py --steps 30000",
-    ]
+    commands = ["  heed check-env ./my_tiles.py", "  heed train --env ./my_tiles.py --steps 30000"]
+    assert capsys.readouterr().out.splitlines()[2:] == commands
     train.main(["--env", "./my_tiles.py", "--steps", "256", "--n-envs", "4", "--eval-episodes", "2"])
     assert (tmp_path / "runs" / "my_tiles-ppo-seed0" / "report.html").is_file()
 
@@ -90,7 +87,7 @@ def test_words_of_a_name(name: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize("name", ["", "2doors", "a/b", "../doors", "red.doors", "rød", "_", "lambda", "Class", "heed"])
 def test_bad_names_are_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot name an environment|means something to Python"):
+    with pytest.raises(ConfigurationError, match=r"cannot name an environment|means something to Python"):
         write_new_env(NewEnvConfig(name=name, folder=tmp_path))
     assert list(tmp_path.iterdir()) == []
 
