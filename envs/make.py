@@ -6,6 +6,8 @@ import difflib
 import functools
 import importlib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium
@@ -26,6 +28,12 @@ WORLDS: dict[str, str] = {}
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
 The module is imported when such an id is first asked for. It is named as the extra that installs its library.
+"""
+
+ENTRY_POINT_GROUP = "heed.environments"
+"""Packages name their environments in this entry point group: name = id pattern, value = module that registers them.
+
+Gymnasium itself loads no entry points since 1.0.
 """
 
 POOL_EPISODES = 64
@@ -241,9 +249,14 @@ def _world_of(env_id: str) -> str | None:
 
 
 def _import_world(env_id: str) -> None:
+    """Import what registers an id: the module of an optional world, or what a package names in its entry points."""
     module = _world_of(env_id)
     if module is not None:
         importlib.import_module(module)
+    elif env_id not in gymnasium.registry:
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+            if fnmatchcase(env_id, entry_point.name):
+                entry_point.load()
 
 
 def _how_to_install(env_id: str) -> str:

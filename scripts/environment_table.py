@@ -264,16 +264,13 @@ def _checked(env_id: str) -> str:
 
 def _played(env_id: str) -> None:
     """Play random steps."""
-    import numpy as np
-
     from heed.envs.checks.check import FaultError
-    from heed.envs.checks.playing import reset, step
+    from heed.envs.checks.playing import random_actions, reset, step
     from heed.envs.contract import sample_action
     from heed.envs.make import make_env
 
     env = make_env(env_id)
-    generator = np.random.default_rng(1)
-    env.action_space.seed(1)
+    generator = random_actions(env, 1)
     try:
         observation, _ = reset(env, 1)
         for number in range(RANDOM_STEPS):

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.checks.check import Check, FaultError, failed, passed, short, told
-from heed.envs.checks.playing import play, reset, step
+from heed.envs.checks.playing import play, random_actions, reset, step
 from heed.envs.contract import (
     ContractError,
     ExpertError,
@@ -103,8 +103,7 @@ def _check_fulfilled(env: gymnasium.Env[Any, Any], fulfilled: Callable[[], Any],
     """Ask after the reset and after each of some random steps."""
     name = "fulfilled instructions"
     mend = "Let `fulfilled_instructions()` return a dict: each instruction with the reward, a finite number, it brings."
-    generator = np.random.default_rng(seed)
-    env.action_space.seed(seed)
+    generator = random_actions(env, seed)
     observation, _ = reset(env, seed)
     told_of: set[str] = set()
     over, steps = False, 0

@@ -20,6 +20,9 @@ from heed.envs.verbalize import VerbalizedEnv
 PLAYING = "reset and step"
 """The check that what is wrong with an answer belongs to."""
 
+ACTIONS = 0xAC7
+"""Sets the draws of actions apart from the environment's own."""
+
 Choose = Callable[[Mapping[str, Any]], Any]
 """A policy: from an observation to an action."""
 
@@ -61,8 +64,7 @@ def play(env: gymnasium.Env[Any, Any], seed: int, max_steps: int, choose: Choose
     Raises:
         FaultError: if `reset` or `step` raises, or returns what it should not.
     """
-    env.action_space.seed(seed)
-    generator = np.random.default_rng(seed)
+    generator = random_actions(env, seed)
     episode = Episode()
     observation, episode.info = reset(env, seed)
     _note(episode, observation)
@@ -75,6 +77,17 @@ def play(env: gymnasium.Env[Any, Any], seed: int, max_steps: int, choose: Choose
             episode.terminated, episode.truncated, episode.info = terminated, truncated, info
             break
     return episode
+
+
+def random_actions(env: gymnasium.Env[Any, Any], seed: int) -> np.random.Generator:
+    """Return what draws an episode's actions, also from a space that draws by itself.
+
+    Not from the seed alone: an environment draws its world from a generator with that very seed, and the first draws of
+    the two would be the same. An action would hit the button that the environment has just chosen, each time.
+    """
+    generator = np.random.default_rng((seed, ACTIONS))
+    env.action_space.seed(int(generator.integers(2**31)))
+    return generator
 
 
 def reset(env: gymnasium.Env[Any, Any], seed: int) -> tuple[dict[str, Any], dict[str, Any]]:

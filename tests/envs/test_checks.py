@@ -10,6 +10,7 @@ import pytest
 from gymnasium import spaces
 
 from heed.envs.checks import Check, Reader, check_env
+from heed.envs.checks.playing import play
 from heed.envs.contract import ChangingActions, ExpertError, FreeText, language_space
 from heed.envs.make import UnknownEnvironmentError
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv
@@ -491,3 +492,19 @@ def test_fault_of_what_is_offered_is_found(methods: Any, name: str, detail: str)
     (fault,) = found
     assert fault.name == name
     assert detail in fault.detail
+
+
+def test_random_actions_do_not_know_what_the_environment_has_drawn() -> None:
+    """With the environment's seed alone, the first action drawn would be the number that it has just drawn."""
+
+    class Guess(Walk):
+        def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> Any:
+            super(Walk, self).reset(seed=seed)
+            self.place, self.target = 0, int(self.np_random.integers(2))
+            return self.perceive(), {}
+
+        def step(self, action: Any) -> Any:
+            return self.perceive(), float(action == self.target), True, False, {"is_success": action == self.target}
+
+    played = [play(Guess(), seed, 1).success for seed in range(200)]
+    assert 70 < sum(played) < 130

@@ -157,6 +157,23 @@ def test_optional_world_is_imported_when_it_is_asked_for(tmp_path: Path, monkeyp
         gymnasium.registry.pop("plugged-world/Door-v0", None)
 
 
+def test_package_names_its_environments_in_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heed_test_package.py").write_text(PLUGIN.replace("Plugged/Door-v0", "PackagedDoor-v0"))
+    (tmp_path / "heed_test_package-1.0.dist-info").mkdir()
+    metadata = tmp_path / "heed_test_package-1.0.dist-info"
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: heed-test-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[heed.environments]\nPackaged* = heed_test_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make_env("BabyAI-GoToLocal-v0")
+    assert "heed_test_package" not in sys.modules
+    try:
+        assert make_env("PackagedDoor-v0").reset()[0]["observation"] == "a closed door"
+        assert make_env("PackagedDoor-v0") is not None  # registered now: imported once
+    finally:
+        sys.modules.pop("heed_test_package", None)
+        gymnasium.registry.pop("PackagedDoor-v0", None)
+
+
 def test_missing_library_of_a_world_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(WORLDS, "nowhere/", "no_such_library.nowhere")
     with pytest.raises(
