@@ -90,8 +90,8 @@ class MiniGridVerbalizer(Verbalizer):
         self._start_direction = int(self._minigrid.agent_dir)
 
     def instruction(self, observation: Any) -> str:
-        """Return BabyAI's or MiniGrid's mission as it stands."""
-        return str(observation["mission"])
+        """Return BabyAI's or MiniGrid's mission as it stands; Playground, which has none, lets the agent explore."""
+        return str(observation["mission"]) or "explore"
 
     def observation(self, observation: Any) -> str:
         """Return what the agent sees and carries."""

@@ -135,7 +135,12 @@ class _Description(ObjDesc):
         """Keep to the things of the start; with `use_location=False`, after a drop, see where they are."""
         if not use_location:
             level = env.unwrapped
-            places = [(thing, thing.cur_pos) for thing in self.obj_set if thing is not level.carrying]
+            # A thing that a level sets into its grid by hand, as BlockedUnlockPickup does, has no place of its own yet.
+            places = [
+                (thing, start if thing.cur_pos is None else thing.cur_pos)
+                for thing, start in zip(self.obj_set, self.start_positions, strict=True)
+                if thing is not level.carrying
+            ]
             self.obj_poss = [(int(x), int(y)) for thing, (x, y) in places if level.grid.get(x, y) is thing]
         return self.obj_set, self.obj_poss
 

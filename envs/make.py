@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import importlib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from importlib.metadata import entry_points
 from typing import Any
 
 import gymnasium
@@ -12,13 +15,26 @@ import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
 from heed.envs.contract import require_language_env, speaks_language
+from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
-from heed.envs.mixture import Mixture, levels_of
+from heed.envs.mixture import Mixture, is_mixture, levels_of
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
+
+WORLDS: dict[str, str] = {}
+"""Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
+
+The module is imported when such an id is first asked for. It is named as the extra that installs its library.
+"""
+
+ENTRY_POINT_GROUP = "heed.environments"
+"""Packages name their environments in this entry point group: name = id pattern, value = module that registers them.
+
+Gymnasium itself loads no entry points since 1.0.
+"""
 
 POOL_EPISODES = 64
 """Episodes from which the instructions of a level are collected."""
@@ -35,25 +51,30 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
     """Make an environment as Gymnasium does, or a mixture of language environments.
 
     Args:
-        env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first; or several joined
-            by `+`, each with its weight after an `@` if need be, for a `heed.envs.mixture.Mixture`.
+        env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first, or
+            `folder/file.py:Id-v0` to import the file (`heed.envs.environment_file`); or several joined by `+`, each
+            with its weight after an `@` if need be, for a `heed.envs.mixture.Mixture`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
 
     Raises:
-        UnknownEnvironmentError: if no environment has this id, or one that it needs is not installed.
+        UnknownEnvironmentError: if no environment has this id, what it needs is not installed, or its file cannot be
+            imported.
         ContractError: if levels of a mixture do not speak, or have different actions.
     """
-    if "+" in env_id:  # Gymnasium's own ids hold none
+    if is_mixture(env_id):
         return _make_mixture(env_id, render_mode=render_mode, **kwargs)
     if render_mode is not None:
         kwargs["render_mode"] = render_mode  # an environment that draws nothing need not take the argument
     try:
-        return gymnasium.make(env_id, disable_env_checker=True, **kwargs)
-    except (ModuleNotFoundError, gymnasium.error.DependencyNotInstalled) as error:
+        _import_world(env_id)
+        which = spec_from_file(env_id) if names_file(env_id) else env_id
+        return gymnasium.make(which, disable_env_checker=True, **kwargs)
+    except EnvironmentFileError as error:
+        raise UnknownEnvironmentError(str(error)) from error
+    except (ImportError, gymnasium.error.DependencyNotInstalled) as error:
         raise UnknownEnvironmentError(
-            f"Cannot import what {env_id!r} needs: {str(error).rstrip('.')}. "
-            "Is it installed, and is the name spelt right?"
+            f"Cannot import what {env_id!r} needs: {str(error).rstrip('.')}. {_how_to_install(env_id)}"
         ) from None
     except (gymnasium.error.UnregisteredEnv, gymnasium.error.DeprecatedEnv) as error:
         raise UnknownEnvironmentError(_unknown(env_id)) from error
@@ -90,7 +111,7 @@ def make_env(
     """
     if hold_out:
         require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
-    if "+" in env_id:  # each level by itself: a mixture would draw another level in place of one that does not fit
+    if is_mixture(env_id):  # each level by itself: a mixture would draw another level in place of one that does not fit
         env = _make_mixture(env_id, hold_out=hold_out, render_mode=render_mode, **kwargs)
     else:
         env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
@@ -156,7 +177,7 @@ def make(
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
     factory = functools.partial(
         make_env,
-        env_id,
+        with_absolute_paths(env_id),  # processes that start later may start in another folder
         hold_out=tuple(hold_out),
         history=history,
         render_mode=render_mode,
@@ -222,12 +243,35 @@ def gives_instruction_with(phrases: tuple[str, ...], env_id: str, **kwargs: Any)
     return found
 
 
+def _world_of(env_id: str) -> str | None:
+    """Return the module that registers the ids of an optional world."""
+    return next((module for beginning, module in WORLDS.items() if env_id.startswith(beginning)), None)
+
+
+def _import_world(env_id: str) -> None:
+    """Import what registers an id: the module of an optional world, or what a package names in its entry points."""
+    module = _world_of(env_id)
+    if module is not None:
+        importlib.import_module(module)
+    elif env_id not in gymnasium.registry:
+        for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+            if fnmatchcase(env_id, entry_point.name):
+                entry_point.load()
+
+
+def _how_to_install(env_id: str) -> str:
+    module = _world_of(env_id)
+    if module is None:
+        return "Is it installed, and is the name spelt right?"
+    return f"Install it with: pip install 'heed[{module.rpartition('.')[2]}]'"
+
+
 def _unknown(env_id: str) -> str:
     name = env_id.rpartition(":")[2]
     close = difflib.get_close_matches(name, list(gymnasium.registry), n=3, cutoff=0.5)
     if not close:
         return (
             f"There is no environment {env_id!r}. Name one that Gymnasium has registered (such as "
-            "BabyAI-GoToLocal-v0), or package.module:Id-v0 to import the module that registers it."
+            "BabyAI-GoToLocal-v0), or package.module:Id-v0 or folder/file.py:Id-v0 to import what registers it."
         )
     return f"There is no environment {env_id!r}. Did you mean {' or '.join(close)}?"

@@ -18,6 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.contract import ContractError, action_texts_of, language_space, require_language_env
+from heed.envs.environment_file import parts_of, weight_of
 
 LEVEL = 0x1E7E1
 """Sets the draw of an episode's level apart from whatever else the episode's seed is used for."""
@@ -32,20 +33,25 @@ class Level:
     """How often it is drawn, against the others' weights."""
 
 
+def is_mixture(env_id: str) -> bool:
+    """Say whether an id names several levels: Gymnasium's own ids hold no `+`, and that of a path is none."""
+    return len(parts_of(env_id)) > 1
+
+
 def levels_of(env_id: str) -> tuple[Level, ...]:
     """Return the levels that `env_id` names: several for a mixture, else the one that it is.
 
     Raises:
         ValueError: if a level is missing or is named twice, or a weight is no positive number.
     """
-    if "+" not in env_id:
+    if not is_mixture(env_id):
         return (Level(env_id=env_id),)
     levels = []
-    for part in env_id.split("+"):
-        name, at, weight = part.strip().partition("@")
+    for part in parts_of(env_id):
+        name, weight = weight_of(part)
         if not name:
             raise ValueError(f"{env_id!r} has nothing beside a `+`. A mixture is LEVEL+LEVEL, or LEVEL@3+LEVEL.")
-        levels.append(Level(env_id=name, weight=_weight(weight, env_id) if at else 1.0))
+        levels.append(Level(env_id=name, weight=1.0 if weight is None else _weight(weight, env_id)))
     names = [level.env_id for level in levels]
     for name in names:
         if names.count(name) > 1:

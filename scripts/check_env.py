@@ -1,27 +1,70 @@
-"""Check that an environment keeps the language contract: `heed check-env ID`."""
+"""Check that an environment keeps the language contract: `heed check-env ID`, or `--all` for a table of all."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import tyro
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from heed.envs.checks import Check, Reader
+    from heed.envs.checks.playing import Choose
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
     """Check that an environment keeps the language contract, and say how to mend what does not."""
 
-    env: tyro.conf.Positional[str]
-    """The environment's id, package.module:Id-v0 to import the module that registers it, or a mixture: LEVEL+LEVEL."""
+    env: tyro.conf.Positional[str | None] = None
+    """The environment's id, package.module:Id-v0 or ./file.py:Id-v0 to import what registers it, or a mixture:
+    LEVEL+LEVEL."""
     episodes: int = 5
     """How many episodes to play with random actions, at least 2."""
     seed: int = 0
     """Seed of the first episode; the others follow."""
+    reward_episodes: int = 20
+    """Play up to so many, to see whether the reward can be reached."""
+    policy: Path | None = None
+    """The run folder of a trained agent that plays these; without it, actions are drawn."""
+    model: str = "heed-tiny"
+    """The language model whose tokenizer reads the words: heed-tiny, a folder, or a hub id."""
+    max_prompt_tokens: int = 256
+    """The longest prompt that is to be read whole."""
+    all: bool = False
+    """Check every environment that is registered, and train each for one update of PPO: a table of what works."""
+    pattern: str | None = None
+    """The same for the ids that match, such as 'BabyAI-*'."""
+    out: Path | None = None
+    """Write that table as Markdown; what a file there has is kept, and only what it lacks is checked."""
+    jobs: int = 1
+    """Processes that work at that table."""
+    time_limit: float = 120
+    """Seconds that one environment of that table may take."""
+
+    def require_sensible(self) -> None:
+        """Refuse options that do not go together.
+
+        Raises:
+            ConfigurationError: in a sentence that says which.
+        """
+        if self.episodes < 2:
+            raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
+        require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_prompt_tokens": 8, "jobs": 1, "time_limit": 1})
+        many = self.all or self.pattern is not None
+        if many == (self.env is not None):
+            raise ConfigurationError("Name one environment, or give --all or --pattern for a table of many.")
+        if self.out is not None and not many:
+            raise ConfigurationError("--out is for the table that --all or --pattern makes.")
+        if self.policy is not None and many:
+            raise ConfigurationError("--policy plays one environment: name it.")
 
 
 def run(config: CheckEnvConfig) -> bool:
@@ -35,38 +78,124 @@ def run(config: CheckEnvConfig) -> bool:
 
     Raises:
         UnknownEnvironmentError: if no environment has this id.
-        ConfigurationError: if there are too few episodes.
+        LanguageModelError: if there is no such language model.
+        RunFolderError, CheckpointError: if the policy is a run without a usable checkpoint.
+        OtherActionsError: if it acts otherwise.
     """
+    from rich.console import Console
+
     from heed.envs.checks import check_env  # here, so that `--help` need not wait for it
 
-    if config.episodes < 2:
-        raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {config.episodes}.")
-    checks = check_env(config.env, episodes=config.episodes, seed=config.seed)
+    assert config.env is not None
+    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config.env, config.seed)
+    checks = check_env(
+        _with_history(config.env, history),
+        episodes=config.episodes,
+        seed=config.seed,
+        reward_episodes=config.reward_episodes,
+        policy=choose,
+        reader=reader_of(config.model, config.max_prompt_tokens),
+    )
     console = Console()
-    table = Table(title=Text(f"The language contract and {config.env}"), title_justify="left")
-    for heading in ("", "check", "what was seen"):
-        table.add_column(heading, overflow="fold")
-    for check in checks:
-        # Text, because the environment's words may hold square brackets, which rich would read as markup.
-        mark = Text("passed", "green") if check.passed else Text("failed", "bold red")
-        table.add_row(mark, check.name, Text(check.detail))
-        if check.mend:
-            table.add_row("", "", Text(f"Mend: {check.mend}", "yellow"))
-    console.print(table)
+    console.print(_table(config.env, checks))
     passed = all(check.passed for check in checks)
     if passed:
         console.print(_sample(config))
     return passed
 
 
+def _table(env_id: str, checks: Sequence[Check]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    marks = {"pass": ("passed", "green"), "note": ("note", "yellow"), "fail": ("failed", "bold red")}
+    table = Table(title=Text(f"The language contract and {env_id}"), title_justify="left")
+    for heading in ("", "check", "what was seen"):
+        table.add_column(heading, overflow="fold")
+    for check in checks:
+        # Text, because the environment's words may hold square brackets, which rich would read as markup.
+        table.add_row(Text(*marks[check.outcome]), check.name, Text(check.detail))
+        for title, words in (("Mend", check.mend), ("Note", check.note)):
+            if words:
+                table.add_row("", "", Text(f"{title}: {words}", "yellow"))
+    return table
+
+
+def _with_history(env_id: str, history: int) -> Any:
+    """Return the id, or what makes its environments with the history that an agent was trained with."""
+    from heed.envs.make import make_env
+
+    return functools.partial(make_env, env_id, history=history) if history else env_id
+
+
+def reader_of(model: str, max_prompt_tokens: int) -> Reader:
+    """Return how a language model reads; it is loaded when it first does.
+
+    Raises:
+        LanguageModelError: later, if there is no such language model.
+    """
+    from heed.envs.checks import Reader
+
+    @functools.cache
+    def loaded() -> Any:
+        from heed.policies.language_model import load_language_model
+
+        return load_language_model(model)
+
+    @functools.cache
+    def encoder() -> Any:
+        return loaded().encoder()
+
+    def prompt_tokens(instruction: str, observation: str) -> Sequence[int]:
+        tokens: list[int] = encoder().tokens(loaded().template.format(instruction=instruction, observation=observation))
+        return tokens
+
+    return Reader(
+        name=model,
+        action_tokens=lambda text: loaded().action_tokens((text,))[0],
+        text=lambda tokens: encoder().decode(tokens),
+        prompt_tokens=prompt_tokens,
+        max_prompt_tokens=max_prompt_tokens,
+    )
+
+
+def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
+    """Return the agent of a run as a policy, with the length of its history."""
+    import numpy as np
+
+    from heed.agents import load
+    from heed.agents.evaluation import require_same_actions, sampled
+    from heed.envs.make import make_env
+    from heed.scripts.run_folder import RunFolder
+
+    run_folder = RunFolder(folder)
+    history: int = run_folder.read_config().get("history", 0)
+    agent = load(run_folder.latest_checkpoint())
+    env = make_env(env_id)
+    require_same_actions(agent, env)
+    env.close()
+    choices = sampled(agent)
+    generator = np.random.default_rng(seed)
+
+    def choose(observation: Mapping[str, Any]) -> Any:
+        words = {key: [observation[key]] for key in ("instruction", "observation", "actions") if key in observation}
+        return choices(words, [generator])[0]
+
+    return choose, history
+
+
 def _sample(config: CheckEnvConfig) -> Table:
     """Return what the agent reads at the beginning of the first episode."""
+    from rich.table import Table
+    from rich.text import Text
+
     from heed.envs.contract import action_texts_of
     from heed.envs.make import make_env
 
+    assert config.env is not None
     env = make_env(config.env)
     observation, _ = env.reset(seed=config.seed)
-    texts = action_texts_of(env)
+    texts = observation.get("actions") or action_texts_of(env)
     env.close()
     table = Table(title="What the agent reads", title_justify="left", show_header=False)
     table.add_row("instruction", Text(observation["instruction"]))
@@ -76,16 +205,21 @@ def _sample(config: CheckEnvConfig) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Check an environment from the command line; exit with status 1 if a check failed.
+    """Check an environment, or all, from the command line; exit with status 1 if a check of the one failed.
 
     Args:
         arguments: those of the command line; None takes the program's own.
     """
-    config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
-    if not run(config):
-        raise SystemExit(1)
+    with as_sentence():
+        config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
+        config.require_sensible()
+        if config.env is None:
+            from heed.scripts.environment_table import write_table
+
+            write_table(pattern=config.pattern or "*", out=config.out, jobs=config.jobs, time_limit=config.time_limit)
+        elif not run(config):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":
-    with as_sentence():
-        main()
+    main()

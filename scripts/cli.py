@@ -17,7 +17,8 @@ COMMANDS = {
     "ablate": ("heed.scripts.ablate.command", "train variants with several seeds, and hold them against each other"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
     "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
-    "check-env": ("heed.scripts.check_env", "check whether an environment speaks the language contract"),
+    "new-env": ("heed.scripts.new_env", "write a small environment of your own, to begin with"),
+    "check-env": ("heed.scripts.check_env", "check an environment, or all that are registered"),
 }
 """Command -> module with a `main`, and what it does."""
 

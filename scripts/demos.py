@@ -26,7 +26,7 @@ class DemosConfig:
     """Record demonstrations: episodes that an expert plays, for `heed train --demonstrations`."""
 
     env: str = "BabyAI-GoToLocal-v0"
-    """Environment: an id registered with Gymnasium, or package.module:Id-v0."""
+    """Environment: an id registered with Gymnasium, package.module:Id-v0, or ./file.py:Id-v0."""
     expert: str = BOT
     """Who plays: bot (the environment's own expert, which BabyAI's levels have), person (you, at the keyboard), or the
     run folder of a trained agent."""

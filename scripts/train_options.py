@@ -16,6 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import tyro
 
+from heed.scripts.command_line import PYTHON_FILE, env_for_any_folder
 from heed.scripts.errors import ConfigurationError
 
 POLICY_GRADIENTS = ("ppo", "a2c", "reinforce", "grpo")
@@ -75,8 +76,8 @@ class RunOptions:
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success")
 
     env: str = "BabyAI-GoToLocal-v0"
-    """Environment: an id registered with Gymnasium, or package.module:Id-v0 (`heed check-env` says if it fits); or a
-    mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
+    """Environment: an id registered with Gymnasium, or package.module:Id-v0, or ./file.py:Id-v0 (`heed check-env` says
+    if it fits); or a mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
     agent: Literal["ppo", "a2c", "reinforce", "grpo", "dqn", "q-learning"] = "ppo"
     """Algorithm; q-learning has a table instead of a language model, for environments of few states."""
     steps: int | None = None
@@ -263,6 +264,7 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option of the agent."""
+        object.__setattr__(self, "env", env_for_any_folder(self.env))
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
         for group in _GROUPS:
@@ -347,6 +349,10 @@ def _list(agents: tuple[str, ...]) -> str:
 
 def _as_file_name(env_id: str) -> str:
     """Return an environment's id as a file's name; that of a long mixture is cut, and a hash tells it from others."""
+    if PYTHON_FILE in env_id:
+        from heed.envs.environment_file import without_folders
+
+        env_id = without_folders(env_id).replace(PYTHON_FILE, "").replace(".", "-")
     name = env_id.replace(":", "-").replace("/", "-")
     return name if len(name) <= 150 else f"{name[:100]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 

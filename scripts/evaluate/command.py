@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.command_line import option_words
+from heed.scripts.command_line import env_for_any_folder, option_words
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def suite_of(config: EvaluateConfig, trained: dict[str, Any]) -> Suite:
         )
     changes: dict[str, Any] = {name: getattr(config, name) for name in ("episodes", "seed")}
     if config.env is not None:
-        changes["environments"] = (config.env,)
+        changes["environments"] = (env_for_any_folder(config.env),)
     return dataclasses.replace(suite, **{name: value for name, value in changes.items() if value is not None})
 
 

@@ -279,3 +279,21 @@ def test_nothing_is_computed_unless_somebody_asks(monkeypatch: pytest.MonkeyPatc
     env.reset()
     infos = env.step(np.array([2, 2]))[3]
     assert "fulfilled_instructions" not in infos[0]
+
+
+def test_thing_that_a_level_set_into_its_grid_by_hand_stays_where_it_is() -> None:
+    """BlockedUnlockPickup's ball has no `cur_pos` until somebody picks it up."""
+    env = make_env("BabyAI-BlockedUnlockPickup-v0")
+    env.reset(seed=0)
+    level: Any = env.unwrapped
+    balls = [thing for thing in level.grid.grid if thing is not None and thing.type == "ball"]
+    assert [ball.cur_pos for ball in balls] == [None]
+    fulfilled = env.get_wrapper_attr("fulfilled_instructions")
+    fulfilled()
+    for action in (level.actions.toggle, level.actions.drop):  # only then is looked again where things are
+        env.step(int(action))
+        fulfilled()
+    described = env.get_wrapper_attr("_looked_at")()._described.values()
+    places = [place for one in described for thing, place in zip(one.obj_set, one.obj_poss) if thing is balls[0]]  # noqa: B905
+    assert all(level.grid.get(*place) is balls[0] for place in places)
+    assert all(len(one.obj_set) == len(one.obj_poss) for one in described)

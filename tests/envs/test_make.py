@@ -10,7 +10,7 @@ import pytest
 from stable_baselines3.common.vec_env import VecEnv
 
 from heed.envs.contract import ContractError, language_space
-from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.make import WORLDS, UnknownEnvironmentError, make, make_env
 from heed.envs.vectorize import LanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv
 
@@ -140,3 +140,43 @@ def test_public_face() -> None:
         assert getattr(heed.envs, name) is not None
     code = "import sys, heed.envs; sys.exit('transformers' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_optional_world_is_imported_when_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heed_test_world.py").write_text(PLUGIN.replace("Plugged/Door-v0", "plugged-world/Door-v0"))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setitem(WORLDS, "plugged-world/", "heed_test_world")
+    make_env("BabyAI-GoToLocal-v0")
+    assert "heed_test_world" not in sys.modules
+    try:
+        assert make_env("plugged-world/Door-v0").reset()[0]["observation"] == "a closed door"
+        with pytest.raises(UnknownEnvironmentError, match="Did you mean plugged-world/Door-v0"):
+            make_env("plugged-world/Dor-v0")
+    finally:
+        sys.modules.pop("heed_test_world", None)
+        gymnasium.registry.pop("plugged-world/Door-v0", None)
+
+
+def test_package_names_its_environments_in_an_entry_point(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "heed_test_package.py").write_text(PLUGIN.replace("Plugged/Door-v0", "PackagedDoor-v0"))
+    (tmp_path / "heed_test_package-1.0.dist-info").mkdir()
+    metadata = tmp_path / "heed_test_package-1.0.dist-info"
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: heed-test-package\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[heed.environments]\nPackaged* = heed_test_package\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    make_env("BabyAI-GoToLocal-v0")
+    assert "heed_test_package" not in sys.modules
+    try:
+        assert make_env("PackagedDoor-v0").reset()[0]["observation"] == "a closed door"
+        assert make_env("PackagedDoor-v0") is not None  # registered now: imported once
+    finally:
+        sys.modules.pop("heed_test_package", None)
+        gymnasium.registry.pop("PackagedDoor-v0", None)
+
+
+def test_missing_library_of_a_world_is_told_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(WORLDS, "nowhere/", "no_such_library.nowhere")
+    with pytest.raises(
+        UnknownEnvironmentError, match=r"No module named 'no_such_library'.*pip install 'heed\[nowhere\]'$"
+    ):
+        make_env("nowhere/Door-v0")

@@ -1,13 +1,14 @@
 """`heed check-env`: what it prints, and the status that it ends with."""
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from heed.scripts import check_env, errors
+from heed.scripts import check_env, errors, train
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_env.py"
 
@@ -36,6 +37,42 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     assert "[bold]two" in printed  # not read as markup
     assert "Mend: Give it [one]." in printed
     assert "What the agent reads" not in printed
+
+
+def test_notes_are_told_and_do_not_fail(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    check_env.main(["FrozenLake-v1", "--reward-episodes", "5", "--max-prompt-tokens", "40"])
+    printed = capsys.readouterr().out
+    assert "Note: The instruction is always the same" in printed
+    assert "5 episodes; rewards 0 to 0" in printed
+    assert "of heed-tiny, where 40 are read" in printed
+    assert "Note: The end of long observations is cut off: train with --max-prompt-tokens" in printed
+    assert "failed" not in printed
+
+
+def test_a_trained_agent_shows_that_the_reward_can_be_reached(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    run = tmp_path / "run"
+    boxes = "examples.boxes:Boxes-v0"
+    train.main(["--env", boxes, "--steps", "64", "--n-envs", "2", "--eval-episodes", "0", "--run-dir", str(run)])
+    check_env.main([boxes, "--policy", str(run), "--reward-episodes", "8"])
+    assert re.search(r"the given policy succeeds in \d of 8 episodes", capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        check_env.main(["FrozenLake-v1", "--policy", str(run)])
+    assert "open left" in capsys.readouterr().err
+
+
+def test_environment_of_a_file_and_a_language_model_that_is_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.py").write_text("from examples.boxes import Boxes\nclass Mine(Boxes):\n    pass\n")
+    check_env.main([f"{tmp_path}/mine.py:Mine"])
+    assert "Mine, as it is" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        check_env.main(["FrozenLake-v1", "--model", "./no-such-model"])
+    assert "There is no model folder './no-such-model'" in capsys.readouterr().err
 
 
 def test_help_is_fast_and_names_every_option() -> None:
