@@ -16,6 +16,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.spaces import Space
 
 from heed.envs.contract import LanguageObservation, language_space
 
@@ -30,6 +31,10 @@ OWN_VERBALIZERS = tuple(
         ("FrozenLake*", "heed.envs.toy_text:FrozenLakeVerbalizer"),
         ("Taxi-*", "heed.envs.toy_text:TaxiVerbalizer"),
         ("CliffWalking*", "heed.envs.toy_text:CliffWalkingVerbalizer"),
+        ("MiniWorld-*", "heed.envs.worlds.miniworld:MiniWorldVerbalizer"),
+        ("Fetch[PRS]*", "heed.envs.worlds.robotics:FetchVerbalizer"),
+        ("PointMaze_*", "heed.envs.worlds.robotics:PointMazeVerbalizer"),
+        ("ALE/*", "heed.envs.worlds.atari:AtariVerbalizer"),
     )
 )
 """Heed's own, in the form of entry points: loaded when needed, and after everybody else's."""
@@ -60,6 +65,17 @@ class Verbalizer(ABC):
     def action_texts(self) -> tuple[str, ...] | None:
         """Return one text for each action of a Discrete action space; None for any other space."""
 
+    def spaces(self) -> dict[str, Space[Any]]:
+        """Return what stands beside the words, by key; nothing unless overridden.
+
+        A policy reads `numbers`, a Box of float32 and one dimension, and `image`, a Box of uint8, (height, width, 3).
+        """
+        return {}
+
+    def beside(self, observation: Any) -> dict[str, Any]:
+        """Return a value for each key of `spaces()`."""
+        return {}
+
     def is_success(self, reward: float, terminated: bool, info: dict[str, Any]) -> bool:
         """Say, on an episode's last step, whether the agent did what it was told.
 
@@ -77,7 +93,8 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, verbalizer: Verbalizer):
         super().__init__(verbalizer.env)
         self.verbalizer = verbalizer
-        self.observation_space = language_space()
+        beside: dict[str, Any] = dict(verbalizer.spaces())
+        self.observation_space = language_space(**beside)
         self.action_texts = verbalizer.action_texts()
 
     def reset(
@@ -99,10 +116,12 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._words(observation), float(reward), terminated, truncated, info
 
     def _words(self, observation: Any) -> LanguageObservation:
-        return {
+        words: dict[str, Any] = {
             "instruction": self.verbalizer.instruction(observation),
             "observation": self.verbalizer.observation(observation),
         }
+        words.update(self.verbalizer.beside(observation))
+        return words  # type: ignore[return-value] # a TypedDict knows no further keys
 
 
 class AutomaticVerbalizer(Verbalizer):
