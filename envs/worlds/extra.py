@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import warnings
 from typing import Any
 
@@ -18,8 +20,9 @@ def load(module: str, *, system: str = "") -> Any:
         ModuleNotFoundError: if it is missing, or something of the operating system is, with the packages to install.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about other environments of the same library, or its own future
+        # Some tell of other environments of theirs, or of their own future.
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ModuleNotFoundError:
         raise

@@ -163,7 +163,9 @@ class TestWithTheLibrary:
                         cube = Thing(name="cube", place=(x, z), radius=0.1, bottom=y, top=y + 0.2)
                         agreed[entity in seen, is_in_view(looking, cube)] += 1
         assert agreed[True, True] > 5
-        assert agreed[True, False] + agreed[False, True] <= 0.02 * agreed.total()
+        # They differ over cubes of which less than a half is in the picture.
+        assert agreed[False, True] == 0
+        assert agreed[True, False] <= 0.05 * agreed.total()
 
     def test_a_sign_and_a_goal_are_drawn_unless_they_are_told(self) -> None:
         env = make_env("MiniWorld-Sign-v0")
