@@ -19,7 +19,7 @@ import gymnasium
 from gymnasium import spaces
 
 from heed.envs.contract import MAX_TEXT_LENGTH, FreeText, action_texts_of, require_language_env
-from heed.envs.verbalize import describe
+from heed.envs.describe import describe
 
 
 class Transcript:

@@ -1,4 +1,4 @@
-"""Gymnasium's toy-text environments in words: FrozenLake, Taxi, CliffWalking.
+"""Gymnasium's toy-text environments in words: FrozenLake, Taxi, CliffWalking, Blackjack.
 
 The words say all that the state's number says (the tests hold them apart for every state), in the manner of
 `heed.envs.babyai`: places are told from where the agent stands, up, down, left and right as on the map.
@@ -6,9 +6,11 @@ The words say all that the state's number says (the tests hold them apart for ev
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import gymnasium
+from gymnasium.envs.toy_text.frozen_lake import MAPS
 from gymnasium.wrappers import TimeLimit
 
 from heed.envs.verbalize import Verbalizer
@@ -29,52 +31,92 @@ def offset(rows: int, columns: int) -> str:
 
 GROUND = {"S": "ice", "F": "ice", "H": "hole", "G": "goal"}
 """The letters of FrozenLake's maps."""
+MOST_HOLES = 40
+"""Of a map of one's own so many holes are told, the nearest first."""
 STOPS = ("red", "green", "yellow", "blue")
 """Of Taxi's map, in the order of its numbers."""
 RIDING = 4
 """Where Taxi's passenger is in the taxi."""
 
 
-class FrozenLakeVerbalizer(Verbalizer):
-    """Where the goal is, and what lies on each side."""
+class StateVerbalizer(Verbalizer):
+    """A verbalizer for an environment whose observation is a state's number: each state is put into words once."""
+
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self._told: dict[int, str] = {}
+
+    def observation(self, observation: Any) -> str:
+        """Return the state's words."""
+        told = self._told.get(observation)
+        if told is None:
+            told = self._told[observation] = self.describe_state(int(observation))
+        return told
+
+    @abstractmethod
+    def describe_state(self, state: int) -> str:
+        """Put a state into words."""
+
+
+class FrozenLakeVerbalizer(StateVerbalizer):
+    """Where the goal is, and what lies on each side.
+
+    On Gymnasium's two maps, which an agent meets again in each episode, that tells places apart. On any other, random
+    or one's own, the words name all other holes as well (`MOST_HOLES`), so that a way can be found on maps never seen.
+
+    Raises:
+        ValueError: if the map has no goal.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         super().__init__(env)
         lake: Any = env.unwrapped
         self._map = [[cell.decode() for cell in row] for row in lake.desc]
-        self._goal = next((r, row.index("G")) for r, row in enumerate(self._map) if "G" in row)
+        self._goals, self._holes = self._places("G"), self._places("H")
+        if not self._goals:
+            raise ValueError(f"The frozen lake {[''.join(row) for row in self._map]} has no goal: put a G on its map.")
+        self._tells_holes = ["".join(row) for row in self._map] not in MAPS.values()
 
     def instruction(self, observation: Any) -> str:
         """Return the one task."""
         return "walk over the frozen lake to the goal, around the holes"
 
-    def observation(self, observation: Any) -> str:
+    def describe_state(self, state: int) -> str:
         """Return the goal's place and the four neighbours: "goal 3 down 3 right; ice down; ice right"."""
-        row, column = divmod(int(observation), len(self._map[0]))
-        parts = [f"goal {offset(self._goal[0] - row, self._goal[1] - column)}"]
+        row, column = divmod(state, len(self._map[0]))
+        parts = [f"goal {offset(r - row, c - column)}" for r, c in self._goals]
+        beside = {(row, column)}
         for name, (down, right) in {"left": (0, -1), "down": (1, 0), "right": (0, 1), "up": (-1, 0)}.items():
             r, c = row + down, column + right
             if 0 <= r < len(self._map) and 0 <= c < len(self._map[0]):
                 parts.append(f"{GROUND[self._map[r][c]]} {name}")
+                beside.add((r, c))
+        if self._tells_holes:
+            others = sorted((abs(r - row) + abs(c - column), r, c) for r, c in self._holes if (r, c) not in beside)
+            told = [offset(r - row, c - column) for _, r, c in others[:MOST_HOLES]]
+            if told:
+                parts.append(f"hole{'s' if len(told) > 1 else ''} {', '.join(told)}")
         return "; ".join(parts)
 
     def action_texts(self) -> tuple[str, ...]:
         """Return the four ways to go."""
         return ("go left", "go down", "go right", "go up")
 
+    def _places(self, letter: str) -> list[tuple[int, int]]:
+        return [(r, c) for r, row in enumerate(self._map) for c, cell in enumerate(row) if cell == letter]
 
-class TaxiVerbalizer(Verbalizer):
+
+class TaxiVerbalizer(StateVerbalizer):
     """Where the passenger and the destination are, and on which sides walls stand."""
 
     def instruction(self, observation: Any) -> str:
         """Return the episode's task."""
-        *_, destination = self._decode(observation)
-        return f"take the passenger to the {STOPS[destination]} stop"
+        return f"take the passenger to the {STOPS[int(observation) % len(STOPS)]} stop"
 
-    def observation(self, observation: Any) -> str:
+    def describe_state(self, state: int) -> str:
         """Return where everything is: "red stop 2 up 1 left; passenger at the green stop, 2 up 3 right; wall right"."""
-        row, column, passenger, destination = self._decode(observation)
         taxi: Any = self.env.unwrapped
+        row, column, passenger, destination = taxi.decode(state)
         places = [offset(r - row, c - column) for r, c in taxi.locs]
         parts = [f"{STOPS[destination]} stop {places[destination]}"]
         if passenger == RIDING:
@@ -98,13 +140,8 @@ class TaxiVerbalizer(Verbalizer):
             "let the passenger out",
         )
 
-    def _decode(self, observation: Any) -> tuple[int, int, int, int]:
-        taxi: Any = self.env.unwrapped
-        row, column, passenger, destination = taxi.decode(int(observation))
-        return int(row), int(column), int(passenger), int(destination)
 
-
-class CliffWalkingVerbalizer(Verbalizer):
+class CliffWalkingVerbalizer(StateVerbalizer):
     """Where the goal is, and on which side the cliff."""
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
@@ -118,9 +155,9 @@ class CliffWalkingVerbalizer(Verbalizer):
         """Return the one task."""
         return "walk to the goal, and do not step over the cliff"
 
-    def observation(self, observation: Any) -> str:
-        """Return the goal's place, and the sides with the cliff or the map's edge: "goal 1 down 11 right"."""
-        row, column = divmod(int(observation), self._shape[1])
+    def describe_state(self, state: int) -> str:
+        """Return the goal's place, and the sides with the cliff: "goal 1 down 10 right; cliff down"."""
+        row, column = divmod(state, self._shape[1])
         parts = [f"goal {offset(self._shape[0] - 1 - row, self._shape[1] - 1 - column)}"]
         for name, (down, right) in {"up": (-1, 0), "right": (0, 1), "down": (1, 0), "left": (0, -1)}.items():
             r, c = row + down, column + right
@@ -135,3 +172,22 @@ class CliffWalkingVerbalizer(Verbalizer):
     def is_success(self, reward: float, terminated: bool, info: dict[str, Any]) -> bool:
         """Say whether the goal was reached: nothing else ends an episode, and no reward is positive."""
         return terminated
+
+
+class BlackjackVerbalizer(Verbalizer):
+    """The sum of one's cards, whether an ace among them counts as 11, and the dealer's open card. Success is to win."""
+
+    def instruction(self, observation: Any) -> str:
+        """Return the one task."""
+        return "beat the dealer: come closer to 21, and not beyond"
+
+    def observation(self, observation: Any) -> str:
+        """Return what lies on the table: "you have 15, an ace counts as 11; the dealer shows 10"."""
+        total, dealer, usable_ace = observation
+        ace = ", an ace counts as 11" if usable_ace else ""
+        bust = ", too much" if total > 21 else ""
+        return f"you have {total}{bust}{ace}; the dealer shows {'an ace' if dealer == 1 else dealer}"
+
+    def action_texts(self) -> tuple[str, ...]:
+        """Return what a player may do."""
+        return ("stick", "take a card")

@@ -7,18 +7,28 @@ environment's id; what no pattern matches gets `AutomaticVerbalizer`, which puts
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
-from gymnasium.spaces import Space
+from gymnasium.spaces import Space  # `spaces` is a method in verbalizers
 
-from heed.envs.contract import LanguageObservation, language_space
+from heed.envs.beside import BesideWords
+from heed.envs.contract import (
+    ChangingActions,
+    ContractError,
+    ExpertError,
+    LanguageObservation,
+    expert_of,
+    language_space,
+)
+from heed.envs.describe import DIGITS, Describer
+from heed.envs.names import action_names, observation_names
 
 ENTRY_POINT_GROUP = "heed.verbalizers"
 """Packages add verbalizers of their own in this entry point group: name = id pattern, value = the class."""
@@ -31,6 +41,12 @@ OWN_VERBALIZERS = tuple(
         ("FrozenLake*", "heed.envs.toy_text:FrozenLakeVerbalizer"),
         ("Taxi-*", "heed.envs.toy_text:TaxiVerbalizer"),
         ("CliffWalking*", "heed.envs.toy_text:CliffWalkingVerbalizer"),
+        ("Blackjack-*", "heed.envs.toy_text:BlackjackVerbalizer"),
+        ("CartPole-*", "heed.envs.classic_control:CartPoleVerbalizer"),
+        ("MountainCar*", "heed.envs.classic_control:MountainCarVerbalizer"),
+        ("Acrobot-*", "heed.envs.classic_control:AcrobotVerbalizer"),
+        ("Pendulum-*", "heed.envs.classic_control:PendulumVerbalizer"),
+        ("LunarLander*", "heed.envs.box2d:LunarLanderVerbalizer"),
         ("MiniWorld-*", "heed.envs.worlds.miniworld:MiniWorldVerbalizer"),
         ("Fetch[PRS]*", "heed.envs.worlds.robotics:FetchVerbalizer"),
         ("PointMaze_*", "heed.envs.worlds.robotics:PointMazeVerbalizer"),
@@ -76,6 +92,14 @@ class Verbalizer(ABC):
         """Return a value for each key of `spaces()`."""
         return {}
 
+    def admissible_actions(self, observation: Any) -> Sequence[int] | None:
+        """Return which actions can be done now, as places in `action_texts()`; None stands for all of them.
+
+        Where a class overrides this, its language environments have `ChangingActions`: each observation lists the
+        texts of these actions, and whoever chooses the i-th of the list does the i-th of these.
+        """
+        return None
+
     def is_success(self, reward: float, terminated: bool, info: dict[str, Any]) -> bool:
         """Say, on an episode's last step, whether the agent did what it was told.
 
@@ -88,14 +112,37 @@ class Verbalizer(ABC):
 
 
 class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """A plain environment that a `Verbalizer` lets speak the language contract."""
+    """A plain environment that a `Verbalizer` lets speak the language contract.
+
+    Raises:
+        ContractError: if the verbalizer gives something beside the words under a key that the words have; or if it
+            says which actions are admissible, but has no texts for them.
+    """
 
     def __init__(self, verbalizer: Verbalizer):
         super().__init__(verbalizer.env)
         self.verbalizer = verbalizer
-        beside: dict[str, Any] = dict(verbalizer.spaces())
-        self.observation_space = language_space(**beside)
         self.action_texts = verbalizer.action_texts()
+        self._texts = self.action_texts or ()
+        beside = verbalizer.spaces()
+        self._has_more = bool(beside)
+        self._listed: list[int] | None = None
+        """The actions that the last observation lists, where actions change."""
+        self._first_action = 0
+        """What the plain environment calls its first action; the contract calls it 0."""
+        plain = self.env.action_space
+        if isinstance(plain, spaces.Discrete) and plain.start != 0:
+            self._first_action = int(plain.start)
+            self.action_space = spaces.Discrete(int(plain.n))
+        changing = type(verbalizer).admissible_actions is not Verbalizer.admissible_actions
+        if changing:
+            self._list_actions()
+        expert = expert_of(self.env)
+        if expert is not None and (changing or self._first_action):
+            self.expert_action = lambda: self._place_of(expert())  # the expert knows the plain environment's actions
+        if taken := sorted(beside.keys() & {"instruction", "observation", "actions"}):
+            raise ContractError(f"{type(verbalizer).__name__}.spaces() has the key {taken[0]!r}, which the words have.")
+        self.observation_space = language_space(changing_actions=changing, **beside)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -106,54 +153,151 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._words(observation), info
 
     def step(self, action: Any) -> tuple[LanguageObservation, float, bool, bool, dict[str, Any]]:
-        """Act, and put what follows into words; `info["is_success"]` is set on the last step."""
+        """Act, and put what follows into words; `info["is_success"]` is set on the last step.
+
+        Raises:
+            ValueError: if the last observation lists fewer actions.
+        """
+        if self._listed is not None:
+            if not 0 <= action < len(self._listed):
+                raise ValueError(f"There is no action {action}: the last observation lists {len(self._listed)}.")
+            action = self._listed[action]
+        if self._first_action:
+            action = int(action) + self._first_action
         observation, reward, terminated, truncated, info = self.env.step(action)
         # An episode that ends by its own rules on the last allowed step has ended: a time limit that says so
         # as well would make learners bootstrap past the end.
         terminated, truncated = bool(terminated), bool(truncated and not terminated)
         if terminated or truncated:
             info["is_success"] = self.verbalizer.is_success(float(reward), terminated, info)
-        return self._words(observation), float(reward), terminated, truncated, info
+        return self._words(observation, terminated), float(reward), terminated, truncated, info
 
-    def _words(self, observation: Any) -> LanguageObservation:
+    def _words(self, observation: Any, terminated: bool = False) -> LanguageObservation:
         words: dict[str, Any] = {
             "instruction": self.verbalizer.instruction(observation),
             "observation": self.verbalizer.observation(observation),
         }
-        words.update(self.verbalizer.beside(observation))
+        if self._has_more:
+            words.update(self.verbalizer.beside(observation))
+        if self._listed is not None:
+            self._listed = self._admissible(observation, terminated)
+            words["actions"] = tuple([self._texts[action] for action in self._listed])
         return words  # type: ignore[return-value] # a TypedDict knows no further keys
+
+    def _list_actions(self) -> None:
+        """Have observations list the actions that can be done."""
+        if not self._texts:
+            raise ContractError(
+                f"{type(self.verbalizer).__name__} says which actions are admissible, so it must name them: return "
+                "a text for each from `action_texts()`."
+            )
+        self.action_texts = None
+        self.action_space = ChangingActions(len(self._texts))
+        self._listed = list(range(len(self._texts)))
+
+    def _place_of(self, plain_action: Any) -> int:
+        """Return which of the actions that can be chosen now an action of the plain environment is.
+
+        Raises:
+            ExpertError: if it cannot be chosen now.
+        """
+        place = int(plain_action) - self._first_action
+        if self._listed is None:
+            return place
+        if place not in self._listed:
+            raise ExpertError(f"The expert would {self._texts[place]!r}, which the verbalizer says cannot be done now.")
+        return self._listed.index(place)
+
+    def _admissible(self, observation: Any, terminated: bool) -> list[int]:
+        admissible = self.verbalizer.admissible_actions(observation)
+        if admissible is None or (terminated and len(admissible) == 0):  # nothing can be done after the end
+            return list(range(len(self._texts)))
+        listed = [int(action) for action in admissible]
+        if not listed or len(set(listed)) < len(listed) or not 0 <= min(listed) <= max(listed) < len(self._texts):
+            raise ContractError(
+                f"{type(self.verbalizer).__name__}.admissible_actions returned {listed}; it must return at least one "
+                f"of the actions 0 to {len(self._texts) - 1}, each once."
+            )
+        return listed
+
+
+INSTRUCTION_KEYS = ("instruction", "mission")
+"""A Text under one of these keys of a Dict is what the agent is told to do."""
 
 
 class AutomaticVerbalizer(Verbalizer):
-    """Words for any Gymnasium environment: field by field, numbers at three significant digits.
+    """Words for any Gymnasium environment: field by field, with the names that the environment itself has for them.
+
+    `heed.envs.describe` says how values become words, `heed.envs.names` where names come from, and `heed.envs.beside`
+    what stands beside the words because they would lose it.
 
     Where the environment's specification names a reward threshold (as CartPole's does), success is a return
     that reaches it, since rewards there tell nothing about the end: CartPole rewards the step that drops the
     pole as well.
+
+    Args:
+        env: speaks no language.
+        instruction: what the agent is told to do, unless the environment's observations say so, as a Text under the key
+            `instruction` or `mission` of a Dict. A plain environment has one task, which only its reward tells.
+        changes: does each number say what it has changed since the last step, and all else what it was?
+        digits: significant digits of numbers that are not whole.
     """
 
-    def __init__(self, env: gymnasium.Env[Any, Any]):
+    def __init__(
+        self,
+        env: gymnasium.Env[Any, Any],
+        *,
+        instruction: str = "collect as much reward as you can",
+        changes: bool = False,
+        digits: int = DIGITS,
+    ):
         self._episode = EpisodeReturn(env)
         super().__init__(self._episode)
         self._threshold = env.spec.reward_threshold if env.spec is not None else None
+        self._instruction = instruction
+        space = env.observation_space
+        self._told_in: str | None = None
+        if isinstance(space, spaces.Dict) and len(space.spaces) > 1:
+            told = [key for key in INSTRUCTION_KEYS if isinstance(space.spaces.get(key), spaces.Text)]
+            if told:
+                self._told_in = told[0]
+                space = spaces.Dict({key: part for key, part in space.spaces.items() if key != told[0]})
+        names = observation_names(env)
+        self._describe = Describer(space, names=names, digits=digits)
+        self._beside = BesideWords(space)
+        self._changes = changes
+        self._before: Any = None
+
+    def on_reset(self) -> None:
+        """Forget the last episode's values."""
+        self._before = None
 
     def instruction(self, observation: Any) -> str:
-        """Return a fixed sentence: a plain environment has one task, which only its reward tells."""
-        return "collect as much reward as you can"
+        """Return the instruction that the observation holds, or the fixed one."""
+        return self._instruction if self._told_in is None else str(observation[self._told_in])
 
     def observation(self, observation: Any) -> str:
-        """Return the observation's values, with the names of the fields where the space has them."""
-        return describe(self.env.observation_space, observation)
+        """Return the observation's values, with the names of the fields where the environment has them."""
+        if not self._changes:
+            return self._describe(observation)
+        before, self._before = self._before, copy.deepcopy(observation)  # environments may go on with the same array
+        return self._describe(observation, before)
+
+    def spaces(self) -> dict[str, Space[Any]]:
+        """Return `numbers` and `image` where words lose something of the observation."""
+        return self._beside.spaces
+
+    def beside(self, observation: Any) -> dict[str, Any]:
+        """Return what words lose."""
+        return self._beside(observation)
 
     def action_texts(self) -> tuple[str, ...] | None:
-        """Return the environment's own action meanings where it has them, else "action 0", "action 1", ..."""
+        """Return the environment's own names of its actions where it has them, else "action 0", "action 1", ..."""
         space = self.env.action_space
         if not isinstance(space, spaces.Discrete):
             return None
-        meanings = getattr(self.env.unwrapped, "get_action_meanings", None)
-        if callable(meanings):
-            return tuple(str(text).lower() for text in meanings())
-        return tuple(f"action {index}" for index in range(int(space.n)))
+        first = int(space.start)
+        return action_names(self.env) or tuple(f"action {index}" for index in range(first, first + int(space.n)))
 
     def is_success(self, reward: float, terminated: bool, info: dict[str, Any]) -> bool:
         """Say whether the return reached the environment's threshold; without one, as any `Verbalizer`."""
@@ -163,42 +307,22 @@ class AutomaticVerbalizer(Verbalizer):
 
 
 class EpisodeReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Adds up the rewards of the running episode in `value`."""
+    """Adds up the rewards of the running episode in `value`, and counts its steps in `steps`."""
 
     value = 0.0
+    steps = 0
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode at zero."""
-        self.value = 0.0
+        self.value, self.steps = 0.0, 0
         return self.env.reset(seed=seed, options=options)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act, and add the reward."""
         result = self.env.step(action)
         self.value += float(result[1])
+        self.steps += 1
         return result
-
-
-def describe(space: spaces.Space[Any], value: Any) -> str:
-    """Put a `value` of a Gymnasium `space` into words."""
-    match space:
-        case spaces.Dict():
-            parts = [f"{key} {describe(sub, value[key])}" for key, sub in space.spaces.items()]
-            return "; ".join(parts)
-        case spaces.Tuple():
-            return "; ".join(describe(sub, part) for sub, part in zip(space.spaces, value, strict=True))
-        case spaces.Text():
-            return str(value)
-        case spaces.Discrete():
-            return str(int(value))
-        case spaces.Box() | spaces.MultiDiscrete() | spaces.MultiBinary():
-            return " ".join(_number(entry) for entry in np.asarray(value).ravel())
-        case _:
-            return str(value)
-
-
-def _number(value: Any) -> str:
-    return f"{float(value) + 0.0:.3g}"  # adding zero turns -0.0 into 0.0
 
 
 VerbalizerFactory = Callable[[gymnasium.Env[Any, Any]], Verbalizer]

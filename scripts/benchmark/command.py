@@ -14,14 +14,14 @@ import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence
 
-Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts"]
+Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: the scoring of actions, a training's phases, SB3 without Heed, growth, reuse, short cuts.
+    """Measure Heed: the scoring of actions, a training's phases, SB3 without Heed, growth, reuse, short cuts, words.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """
@@ -85,14 +85,32 @@ class BenchmarkConfig:
     history_steps: int = 128
     """reuse: steps of each environment in a rollout with a history."""
 
+    verbalizing_envs: tuple[str, ...] = (
+        "BabyAI-GoToLocal-v0",
+        "BabyAI-BossLevel-v0",
+        "FrozenLake-v1",
+        "Taxi-v4",
+        "CliffWalking-v1",
+        "Blackjack-v1",
+        "CartPole-v1",
+        "MountainCar-v0",
+        "Acrobot-v1",
+        "Pendulum-v1",
+    )
+    """verbalizing: environments that do not speak themselves."""
+    verbalizing_steps: int = 3_000
+    """verbalizing: steps that are timed each time."""
+
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         least_of = {
             1: ("repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
+            100: ("vocabulary",),
         }
-        for least, names in {**least_of, 100: ("vocabulary",)}.items():
-            for name in (*names, *(("growth_layers", "growth_envs", "history") if least == 1 else ())):
+        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps")
+        for least, names in least_of.items():
+            for name in (*names, *(positive if least == 1 else ())):
                 value = getattr(self, name)
                 if not value or min(value if isinstance(value, tuple) else (value,)) < least:
                     raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")

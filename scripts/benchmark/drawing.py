@@ -40,6 +40,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panels.append(partial(_reuse, reuse))
     if shortcuts := results.get("shortcuts"):
         panels.append(partial(_shortcuts, shortcuts))
+    if verbalizing := results.get("verbalizing"):
+        panels.append(partial(_verbalizing, verbalizing))
     rows_needed = max(1, -(-len(panels) // COLUMNS))
     figure = Figure(figsize=(3.7 * min(COLUMNS, max(1, len(panels))), 3.4 * rows_needed), layout="constrained")
     axes = figure.subplots(rows_needed, min(COLUMNS, max(1, len(panels))), squeeze=False).flatten()
@@ -116,3 +118,9 @@ def _shortcuts(result: dict[str, Any], axes: Axes) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.set_title("time of a step without, against with all")
+
+
+def _verbalizing(result: dict[str, Any], axes: Axes) -> None:
+    axes.barh(list(result), [figures["words"]["median"] for figures in result.values()])
+    axes.invert_yaxis()
+    axes.set_title("words: microseconds a step")

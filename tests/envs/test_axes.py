@@ -197,9 +197,9 @@ def test_what_is_no_axis_is_told(description: Any, message: str) -> None:
     ("name", "env_id", "message"),
     [
         ("swapped", "BabyAI-GoToRedBallNoDists-v0", r"swapped has nothing else to show.*only \('go to the red ball'\)"),
-        ("french", "CartPole-v1", "reads instructions of BabyAI's grammar, which 'collect as much reward as you can'"),
+        ("french", "CartPole-v1", "reads instructions of BabyAI's grammar, which 'keep the pole upright on the cart'"),
         ("synonyms", "FrozenLake-v1", "reads instructions of BabyAI's grammar"),
-        ("unseen-words", "CartPole-v1", "replaces one of the words red, .*'collect as much"),
+        ("unseen-words", "CartPole-v1", "replaces one of the words red, .*'keep the pole"),
         ("renamed-words", "FrozenLake-v1", "replaces one of the words red"),
         (
             "longer",
@@ -210,7 +210,7 @@ def test_what_is_no_axis_is_told(description: Any, message: str) -> None:
         ("impossible", "CartPole-v1", "needs instructions that cannot be done, and CartPole-v1 knows of none"),
         ("unseen-combinations", GO, "needs the phrases that were held out at training, and none were"),
         ("more-distractors", "CartPole-v1", "does not know with which arguments to make CartPole-v1"),
-        ("injected-text", "CartPole-v1", r"one instruction only \('collect as much"),
+        ("injected-text", "CartPole-v1", r"one instruction only \('keep the pole"),
     ],
 )
 def test_where_an_axis_has_no_meaning_it_says_why(name: str, env_id: str, message: str) -> None:
@@ -221,7 +221,7 @@ def test_where_an_axis_has_no_meaning_it_says_why(name: str, env_id: str, messag
 @pytest.mark.parametrize("name", ["blank", "paraphrase", "typos", "case-and-punctuation"])
 def test_some_axes_apply_to_any_instruction(name: str) -> None:
     (example,) = examples(axis(name), "CartPole-v1", seeds=[0])
-    assert example.true == "collect as much reward as you can"
+    assert example.true == "keep the pole upright on the cart"
     assert example.instruction != example.true
     assert example.instruction == example.shown
 

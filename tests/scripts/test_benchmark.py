@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import ConstantSchedule
 
+from heed.envs.make import speaking
+from heed.envs.verbalize import VerbalizedEnv
 from heed.policies import hidden_states, network
 from heed.policies.batching import CHUNK_TOKENS, UniquePrompts
 from heed.policies.prompt import PADDING
 from heed.policies.scoring import naive_scores
-from heed.scripts.benchmark import building, comparison, reuse, scoring, shortcuts, training
+from heed.scripts.benchmark import building, comparison, reuse, scoring, shortcuts, training, verbalizing
 from heed.scripts.benchmark.command import SECTIONS, BenchmarkConfig, benchmark, main
 from heed.scripts.benchmark.drawing import draw
 from heed.scripts.benchmark.memory import LiveBytes, peak_bytes
@@ -53,6 +57,8 @@ def smallest(**options: Any) -> BenchmarkConfig:
         "growth_envs": (2, 4),
         "history": 2,
         "history_steps": 8,
+        "verbalizing_envs": ("FrozenLake-v1",),
+        "verbalizing_steps": 20,
     }
     return BenchmarkConfig(**{**sizes, **options})
 
@@ -250,7 +256,7 @@ def test_it_writes_every_section_and_a_plot(
     assert picture.startswith(b"\x89PNG")
     assert len(picture) < 200_000
     printed = capsys.readouterr().out
-    for words in ("steps/s", "x naive", "sb3 linear", "environment step", "recomputed"):
+    for words in ("steps/s", "x naive", "sb3 linear", "environment step", "recomputed", "words alone"):
         assert words in printed
 
     rows = results["scoring"]["rows"]
@@ -295,6 +301,28 @@ def test_doing_without_a_short_cut_undoes_it_for_its_turn_only(name: str) -> Non
         assert (now != before) == any(change in name for change in changes)
     after = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)
     assert after == before
+
+
+def test_words_are_timed_call_by_call_over_the_same_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = itertools.count()
+    monkeypatch.setattr("time.thread_time", lambda: next(ticks) / 1e6)  # each look takes a microsecond
+    env = speaking(gymnasium.make("Taxi-v4"))
+    assert isinstance(env, VerbalizedEnv)
+    timer = verbalizing.WordTimer(env)
+    timer.start(timed=True)
+    # Two looks at the clock for the words of each of the 250 steps, and four for two episodes of up to 200 steps; the
+    # two resets' words are counted, and lie outside the episodes' time.
+    assert verbalizing.play(env, 250, 0) == pytest.approx((2 * 250 + 2) / 250 / 1e6)
+    assert timer.calls == 252
+    assert timer.seconds == pytest.approx(252 / 1e6)
+    timer.start(timed=False)
+    assert verbalizing.play(env, 250, 0) == pytest.approx(2 / 250 / 1e6)
+    assert timer.calls == 0
+
+
+def test_an_environment_that_speaks_has_no_words_to_measure() -> None:
+    with pytest.raises(ConfigurationError, match="Heed/DeepSea-v0 speaks itself"):
+        verbalizing.measure(smallest(verbalizing_envs=("Heed/DeepSea-v0",)))
 
 
 def test_a_section_alone_leaves_the_others_results(tmp_path: Path) -> None:
