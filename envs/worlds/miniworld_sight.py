@@ -5,7 +5,8 @@
 
 Angles are rounded to 5 degrees and distances to a decimetre. A thing is in view if its middle, or the middle of its
 left or its right half, lies within the picture, some of its height too (what stands close before the feet is below the
-picture), and no wall stands between. Things do not hide one another. Walls are told along three lines.
+picture), and no wall stands between. Things do not hide one another; at most the eight nearest are told. Walls are
+told along three lines.
 
 Coordinates are MiniWorld's: x to the east and z to the south; directions in radians, counter-clockwise from the east.
 """
@@ -25,6 +26,8 @@ DEGREES = 5
 """Angles are told in steps of so many."""
 WALL_ANGLES = (0, 30, -30)
 """Where the distance to the next wall is told, in degrees to the left."""
+MOST_THINGS = 8
+"""Of more things in view only the number is told."""
 BEFORE_A_WALL = 0.1
 """Metres before a thing where the line of sight ends: what hangs on a wall is not hidden by it."""
 
@@ -67,7 +70,10 @@ def words_for(view: View) -> list[str]:
         angle, distance = _relative(view, thing.place)
         if is_in_view(view, thing):
             seen.append((distance, f"{thing.name} {_direction(angle)} {distance:.1f} m"))
-    parts = [words for _, words in sorted(seen)]
+    seen.sort()
+    parts = [words for _, words in seen[:MOST_THINGS]]
+    if len(seen) > MOST_THINGS:
+        parts.append(f"{len(seen) - MOST_THINGS} more further away")
     walls = []
     for degrees in WALL_ANGLES:
         distance = distance_to_wall(view.place, view.direction + math.radians(degrees), view.walls)

@@ -68,6 +68,12 @@ def test_what_is_in_view(thing: Thing, seen: bool) -> None:
     assert is_in_view(view(), thing) is seen
 
 
+def test_of_many_things_the_nearest_are_told() -> None:
+    words = words_for(view(*(box(4.8, 3.5 + 0.1 * step) for step in range(11))))
+    assert words[0] == "red box straight ahead 2.8 m"
+    assert words[8:-1] == ["3 more further away"]
+
+
 def test_the_view_turns_with_the_direction() -> None:
     assert words_for(view(box(2.0, 1.0), direction=math.pi / 2))[0] == "red box straight ahead 3.0 m"
     assert words_for(view(box(2.0, 1.0), direction=math.radians(110)))[0] == "red box 20 degrees right 3.0 m"
