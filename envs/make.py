@@ -24,7 +24,16 @@ from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
 
-WORLDS: dict[str, str] = {}
+WORLDS: dict[str, str] = {
+    "ALE/": "heed.envs.worlds.atari",
+    "FetchPickAndPlace": "heed.envs.worlds.robotics",
+    "FetchPush": "heed.envs.worlds.robotics",
+    "FetchReach": "heed.envs.worlds.robotics",
+    "FetchSlide": "heed.envs.worlds.robotics",
+    "Heed/Crafter": "heed.envs.worlds.crafter",
+    "MiniWorld-": "heed.envs.worlds.miniworld",
+    "PointMaze_": "heed.envs.worlds.robotics",
+}
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
 The module is imported when such an id is first asked for. It is named as the extra that installs its library.

@@ -47,6 +47,10 @@ OWN_VERBALIZERS = tuple(
         ("Acrobot-*", "heed.envs.classic_control:AcrobotVerbalizer"),
         ("Pendulum-*", "heed.envs.classic_control:PendulumVerbalizer"),
         ("LunarLander*", "heed.envs.box2d:LunarLanderVerbalizer"),
+        ("MiniWorld-*", "heed.envs.worlds.miniworld:MiniWorldVerbalizer"),
+        ("Fetch[PRS]*", "heed.envs.worlds.robotics:FetchVerbalizer"),
+        ("PointMaze_*", "heed.envs.worlds.robotics:PointMazeVerbalizer"),
+        ("ALE/*", "heed.envs.worlds.atari:AtariVerbalizer"),
     )
 )
 """Heed's own, in the form of entry points: loaded when needed, and after everybody else's."""
