@@ -58,7 +58,7 @@ SIDES = {"left": "on your left", "right": "on your right", "front": "in front of
 
 
 class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Offers `fulfilled_instructions`, `possible_instructions` and `impossible_instructions` around a BabyAI level.
+    """Offers what an environment may tell of its instructions (`heed.envs.contract`) around a BabyAI level.
 
     Until one of them is called it costs next to nothing. The first call of an episode wants to be right after its
     reset: they look at the world as the episode began.
@@ -106,6 +106,13 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         Where the own one puts a thing next to another, one of the two is not there.
         """
         return tuple(sorted(self._looked_at().impossible()))
+
+    def fulfilled_parts(self) -> tuple[str, ...]:
+        """Return the parts of the episode's own instruction that its verifier counts as done, as they are said.
+
+        A part that was done before its time ("..., then ...") is not among them, until it is done again.
+        """
+        return tuple(part.surface(self._level) for part in _done_parts(self._level.instrs, done=False))
 
     def _looked_at(self) -> _Episode:
         """Return the running episode; the first call looks over the grid."""
@@ -336,6 +343,16 @@ def _parts(instruction: Instr) -> Iterator[Any]:
         yield from _parts(instruction.instr_a)
         yield from _parts(instruction.instr_b)
     elif isinstance(instruction, ActionInstr):
+        yield instruction
+
+
+def _done_parts(instruction: Any, *, done: bool) -> Iterator[Any]:
+    """Yield the parts that are done: of a sequence the verifier keeps it, of a part alone only who asks knows."""
+    if isinstance(instruction, SeqInstr):
+        sequence: Any = instruction  # each kind of it sets what is done when it is reset
+        yield from _done_parts(sequence.instr_a, done=done or sequence.a_done == "success")
+        yield from _done_parts(sequence.instr_b, done=done or sequence.b_done == "success")
+    elif done:
         yield instruction
 
 
