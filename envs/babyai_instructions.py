@@ -23,6 +23,7 @@ instruction (`heed.envs.axes`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -43,6 +44,8 @@ from minigrid.envs.babyai.core.verifier import (
     SeqInstr,
     pos_next_to,
 )
+
+from heed.envs.axes.grammar import JOINTS
 
 Place = tuple[int, int]
 """A cell of the grid."""
@@ -112,7 +115,10 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
 
         A part that was done before its time ("..., then ...") is not among them, until it is done again.
         """
-        return tuple(part.surface(self._level) for part in _done_parts(self._level.instrs, done=False))
+        # Words of the mission: a part's own `surface` looks for its things anew, and so changes its verifier.
+        words = re.split(_JOINTS, self._level.mission)
+        done = _parts_done(self._level.instrs)
+        return tuple(part for part, is_done in zip(words, done, strict=True) if is_done)
 
     def _looked_at(self) -> _Episode:
         """Return the running episode; the first call looks over the grid."""
@@ -121,6 +127,7 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._episode
 
 
+_JOINTS = re.compile("|".join(JOINTS.values()))
 _VERBS: dict[type[Any], str] = {GoToInstr: "go to", OpenInstr: "open", PickupInstr: "pick up"}
 
 
@@ -346,14 +353,14 @@ def _parts(instruction: Instr) -> Iterator[Any]:
         yield instruction
 
 
-def _done_parts(instruction: Any, *, done: bool) -> Iterator[Any]:
-    """Yield the parts that are done: of a sequence the verifier keeps it, of a part alone only who asks knows."""
+def _parts_done(instruction: Any, *, done: bool = False) -> Iterator[bool]:
+    """Yield for each part whether it is done: of a sequence the verifier keeps it, of a part alone nobody does."""
     if isinstance(instruction, SeqInstr):
         sequence: Any = instruction  # each kind of it sets what is done when it is reset
-        yield from _done_parts(sequence.instr_a, done=done or sequence.a_done == "success")
-        yield from _done_parts(sequence.instr_b, done=done or sequence.b_done == "success")
-    elif done:
-        yield instruction
+        yield from _parts_done(sequence.instr_a, done=done or sequence.a_done == "success")
+        yield from _parts_done(sequence.instr_b, done=done or sequence.b_done == "success")
+    else:
+        yield done
 
 
 def _descriptions_of(part: Any) -> list[ObjDesc]:
