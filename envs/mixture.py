@@ -79,7 +79,7 @@ def _weight(text: str, env_id: str) -> float:
 class Mixture(gymnasium.Env[Any, Any]):
     """Plays, in each episode, one of several language environments.
 
-    `info["level"]` names it on the first and on the last step. Keys beside the words are there if all levels have them.
+    `info["level"]` names it on every step. Keys beside the words are there if all levels have them.
     What an environment may offer beside its steps (an expert, what it fulfilled) is there if all levels offer it.
 
     Args:
@@ -182,8 +182,8 @@ class Mixture(gymnasium.Env[Any, Any]):
         if self._lists_actions and texts is not None and not 0 <= int(action) < len(texts):
             raise ValueError(f"There is no action {int(action)} in {self.level}, which has {len(texts)}: {texts}.")
         observation, reward, terminated, truncated, info = self.envs[self._index].step(action)
-        if terminated or truncated:
-            info = {**info, "level": self.level}
+        # With every step: a wrapper around the mixture may make it the last one.
+        info = {**info, "level": self.level}
         # Gymnasium's own time limit says so too where an episode ends on the last allowed step.
         return self._common(observation), reward, bool(terminated), bool(truncated and not terminated), info
 

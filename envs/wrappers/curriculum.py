@@ -92,8 +92,9 @@ class CurriculumVecEnv(VecEnvWrapper):
         if ended:
             for index in ended:
                 self._begun[index // self._size] += 1
-                if "is_success" in infos[index]:  # a lost episode has none, and counts for nothing
-                    self._shares.add(infos[index][self._key], bool(infos[index]["is_success"]))
+                drawn = self._drawn[index]
+                if drawn is not None and "is_success" in infos[index]:  # a lost one has none, and counts for nothing
+                    self._shares.add(drawn, bool(infos[index]["is_success"]))
             self._note_drawn(ended)
             self._hand_out(group for group, begun in enumerate(self._begun) if begun % self._size == 0)
             # An environment that was made anew knows nothing of shares.

@@ -17,8 +17,8 @@ from heed.envs.wrappers.task import Moment, Task
 class Instructions(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Gives, in each episode, one of several tasks in the same environment, drawn by the episode's seed.
 
-    An episode ends when the task is done, or when the environment ends it. `info["task"]` names the task on the first
-    and on the last step; `info["is_success"]` is of the task.
+    An episode ends when the task is done, or when the environment ends it. `info["task"]` names the task on
+    every step; `info["is_success"]` is of the task.
 
     What the tasks know also tells what could be done instead and what was done beside (`possible_instructions`,
     `impossible_instructions`, `fulfilled_instructions`), so an evaluation's *swapped* instructions, hindsight and
@@ -129,9 +129,9 @@ class Instructions(gymnasium.Wrapper[Any, Any, Any, Any]):
             if succeeded and not task.at_end:
                 terminated, truncated = True, False
         reward = task.reward_for(moment, succeeded)
-        if terminated or truncated:
-            own = task.success is None and "is_success" not in info  # for the checks to find
-            info = {**info, self.draws: task.name, **({} if own else {"is_success": succeeded})}
+        info = {**info, self.draws: task.name}
+        if (terminated or truncated) and (task.success is not None or "is_success" in info):  # else a check finds it
+            info["is_success"] = succeeded
         return self._see(observation), reward, terminated, truncated, info
 
     def fulfilled_instructions(self) -> Mapping[str, float]:

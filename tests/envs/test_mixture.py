@@ -73,7 +73,7 @@ def test_an_episode_is_that_of_its_level_with_the_same_seed() -> None:
             ours, theirs = mixture.step(2), level.step(2)
             over = bool(ours[2] or ours[3])
             assert ours[:4] == theirs[:4]
-            assert ours[4].get("level") == (info["level"] if over else None)
+            assert ours[4]["level"] == info["level"]
         assert ours[4]["is_success"] == theirs[4]["is_success"]
 
 

@@ -39,7 +39,7 @@ def test_the_task_ends_the_episode_and_pays_for_it() -> None:
     env = Instructions(Corridor(), [at(0, "the left end"), at(1, "the second cell", reward=0.25)])
     observation, _ = begin(env, "be at the left end")
     assert observation == {"instruction": "be at the left end", "observation": "cell 2"}
-    assert env.step(LEFT)[1:5] == (0.0, False, False, {})
+    assert env.step(LEFT)[1:5] == (0.0, False, False, {"task": "be at the left end"})
     shown, *rest = env.step(LEFT)
     assert shown == {"instruction": "be at the left end", "observation": "cell 0"}
     assert rest == [1.0, True, False, {"is_success": True, "task": "be at the left end"}]
@@ -106,7 +106,7 @@ def test_a_text_of_a_task_is_drawn_and_may_be_a_function_of_the_beginning() -> N
 
 def test_only_what_is_possible_is_given() -> None:
     def never(moment: Moment) -> bool:
-        return moment.observation["observation"] == "cell 0"
+        return bool(moment.observation["observation"] == "cell 0")
 
     env = Instructions(Corridor(), [at(0, "the left end", possible=never, weight=99), at(1, "the second cell")])
     assert {env.reset(seed=seed)[1]["task"] for seed in range(30)} == {"be at the second cell"}
@@ -164,7 +164,7 @@ def test_parts_of_an_instruction_are_other_tasks() -> None:
     seen = {"left": False}
 
     def both(moment: Moment) -> bool:
-        place = moment.env.unwrapped.place  # type: ignore[attr-defined]
+        place: int = moment.env.unwrapped.place  # type: ignore[attr-defined]
         seen["left"] = moment.number > 1 and (seen["left"] or place == 1)
         return seen["left"] and place == 3
 

@@ -150,7 +150,7 @@ def test_babyai_s_verifier_decides_which_parts_are_done(level: str) -> None:
             assert ours[0] == theirs[0]
             assert ours[2:4] == theirs[2:4]
             new = list(ours[4].get("fulfilled_parts", ()))
-            assert ours[1] == theirs[1] + 0.125 * len(new)
+            assert float(ours[1]) == float(theirs[1]) + 0.125 * len(new)
             done += new
             if ours[2] or ours[3]:
                 break
@@ -171,7 +171,7 @@ def test_babyai_s_parts_wait_for_their_turn_and_count_when_they_are_done_again()
     too_early = again = 0
     for seed in range(60):
         words = env.reset(seed=seed)[0]["instruction"]
-        assert parts() == fulfilled() or not parts()
+        assert parts() == ()
         stages = split_instruction(words)
         fulfilled()
         generator, over, early = np.random.default_rng(seed), False, set[str]()
