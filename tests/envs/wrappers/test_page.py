@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from heed.envs import Curriculum, Task
+from heed.envs import Curriculum, Task, make
 from heed.envs.wrappers.task import Moment
 from heed.scripts.train_options import TrainConfig
 
@@ -34,3 +34,11 @@ def test_the_page_names_every_field_and_option() -> None:
     for line in re.findall(r"heed train (.*)", PAGE):
         for option in re.findall(r"--([a-z-]+)", line):
             assert option.replace("-", "_") in {field.name for field in dataclasses.fields(TrainConfig)}
+
+
+def test_the_file_for_the_command_line_makes_vectors_with_a_curriculum() -> None:
+    (code,) = (code for code in EXAMPLES if "gymnasium.register" in code)
+    exec(compile(code, "page", "exec", dont_inherit=True), {"__name__": "page"})
+    venv: Any = make("ThingsAndWalls-v0", n_envs=8, seed=0, max_steps=9, curriculum=Curriculum())
+    assert set(venv.reset()["instruction"]) > {"walk to a wall"}
+    assert set(venv.shares) == {"the environment's own", "walk to a wall"}
