@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
 
 from heed.envs import Curriculum, Task, make
@@ -15,6 +17,13 @@ from heed.scripts.train_options import TrainConfig
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wrappers.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was() -> Iterator[None]:
+    """Forget the environment that the page registers."""
+    yield
+    gymnasium.registry.pop("ThingsAndWalls-v0", None)
 
 
 @pytest.mark.parametrize("code", EXAMPLES, ids=range(len(EXAMPLES)))
