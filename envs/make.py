@@ -85,8 +85,8 @@ def make_env(
 
     Args:
         env_id: as in `make_plain_env`.
-        max_steps: truncate episodes that are longer (`heed.envs.StepLimit`); None leaves the environment's own limit
-            alone.
+        max_steps: truncate episodes that are longer (`heed.envs.StepLimit`). The environment's own limit stays, so this
+            can only shorten; an argument of the same name, as MiniGrid's levels have it, does not go to them.
         hold_out: phrases such as "purple key": no instruction names one (`heed.envs.hold_out`).
         wrappers: put around the environment, the first one first, a mixture's around the mixture: functions of a
             language environment that return another, such as `functools.partial(SubInstructionRewards, reward=0.1)`.
