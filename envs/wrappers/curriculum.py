@@ -11,7 +11,7 @@ In groups (`group_size`) all episodes of a seed are drawn under the same shares.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,11 +97,12 @@ class CurriculumVecEnv(VecEnvWrapper):
                     self._shares.add(drawn, bool(infos[index]["is_success"]))
             self._note_drawn(ended)
             self._hand_out(group for group, begun in enumerate(self._begun) if begun % self._size == 0)
-            # An environment that was made anew knows nothing of shares.
-            self._hand_again([index for index in ended if "episode_lost" in infos[index]])
+            if any("episode_lost" in infos[index] for index in ended):
+                # What was made anew knows nothing of shares, and a whole process may have been.
+                self._hand_again(range(self.num_envs))
         return observations, rewards, dones, infos
 
-    def _hand_out(self, groups: Any) -> None:
+    def _hand_out(self, groups: Iterable[int]) -> None:
         """Let the shares of now stand in these groups, of which no episode waits for the seed of a running one."""
         shares = self._shares.now()
         changed = [group for group in groups if self._held[group] != shares]
@@ -111,11 +112,11 @@ class CurriculumVecEnv(VecEnvWrapper):
             indices = [group * self._size + place for group in changed for place in range(self._size)]
             self.venv.env_method("set_weights", shares, indices=indices)
 
-    def _hand_again(self, indices: Sequence[int]) -> None:
+    def _hand_again(self, indices: Iterable[int]) -> None:
         for index in indices:
             self.venv.env_method("set_weights", self._held[index // self._size], indices=[index])
 
-    def _note_drawn(self, indices: Any) -> None:
+    def _note_drawn(self, indices: Iterable[int]) -> None:
         self.reset_infos = self.venv.reset_infos
         for index in indices:
             self._drawn[index] = self.reset_infos[index].get(self._key)
