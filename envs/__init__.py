@@ -32,6 +32,13 @@ from heed.envs.mixture import Mixture
 from heed.envs.suites import Suite, SuiteError, load_suite
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
+from heed.envs.wrappers.changing_instruction import ChangingInstruction
+from heed.envs.wrappers.curriculum import CurriculumVecEnv
+from heed.envs.wrappers.instructions import Instructions
+from heed.envs.wrappers.limits import EpisodeTimeLimit, StepLimit
+from heed.envs.wrappers.shares import Curriculum
+from heed.envs.wrappers.sub_instructions import SubInstructionRewards, split_instruction
+from heed.envs.wrappers.task import Moment, Task
 
 __all__ = [
     "AutomaticVerbalizer",
@@ -39,22 +46,31 @@ __all__ = [
     "AxisDoesNotApplyError",
     "AxisError",
     "ChangingActions",
+    "ChangingInstruction",
     "Check",
     "ContractError",
+    "Curriculum",
+    "CurriculumVecEnv",
     "Demonstration",
     "DemonstrationError",
     "Demonstrations",
+    "EpisodeTimeLimit",
     "ExpertError",
     "FreeText",
     "History",
     "HoldOutError",
+    "Instructions",
     "LanguageObservation",
     "LanguageVecEnv",
     "MaskedActions",
     "Mixture",
+    "Moment",
     "ProcessLanguageVecEnv",
+    "StepLimit",
+    "SubInstructionRewards",
     "Suite",
     "SuiteError",
+    "Task",
     "TextActions",
     "UnknownEnvironmentError",
     "VerbalizedEnv",
@@ -72,5 +88,6 @@ __all__ = [
     "read_demonstrations",
     "register_axis",
     "register_verbalizer",
+    "split_instruction",
     "write_demonstrations",
 ]

@@ -23,6 +23,7 @@ instruction (`heed.envs.axes`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,8 @@ from minigrid.envs.babyai.core.verifier import (
     pos_next_to,
 )
 
+from heed.envs.axes.grammar import JOINTS
+
 Place = tuple[int, int]
 """A cell of the grid."""
 
@@ -58,7 +61,7 @@ SIDES = {"left": "on your left", "right": "on your right", "front": "in front of
 
 
 class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Offers `fulfilled_instructions`, `possible_instructions` and `impossible_instructions` around a BabyAI level.
+    """Offers what an environment may tell of its instructions (`heed.envs.contract`) around a BabyAI level.
 
     Until one of them is called it costs next to nothing. The first call of an episode wants to be right after its
     reset: they look at the world as the episode began.
@@ -107,6 +110,16 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         return tuple(sorted(self._looked_at().impossible()))
 
+    def fulfilled_parts(self) -> tuple[str, ...]:
+        """Return the parts of the episode's own instruction that its verifier counts as done, as they are said.
+
+        A part that was done before its time ("..., then ...") is not among them, until it is done again.
+        """
+        # Words of the mission: a part's own `surface` looks for its things anew, and so changes its verifier.
+        words = re.split(_JOINTS, self._level.mission)
+        done = _parts_done(self._level.instrs)
+        return tuple(part for part, is_done in zip(words, done, strict=True) if is_done)
+
     def _looked_at(self) -> _Episode:
         """Return the running episode; the first call looks over the grid."""
         if self._episode is None:
@@ -114,6 +127,7 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         return self._episode
 
 
+_JOINTS = re.compile("|".join(JOINTS.values()))
 _VERBS: dict[type[Any], str] = {GoToInstr: "go to", OpenInstr: "open", PickupInstr: "pick up"}
 
 
@@ -342,6 +356,16 @@ def _parts(instruction: Instr) -> Iterator[Any]:
         yield from _parts(instruction.instr_b)
     elif isinstance(instruction, ActionInstr):
         yield instruction
+
+
+def _parts_done(instruction: Any, *, done: bool = False) -> Iterator[bool]:
+    """Yield for each part whether it is done: of a sequence the verifier keeps it, of a part alone nobody does."""
+    if isinstance(instruction, SeqInstr):
+        sequence: Any = instruction  # each kind of it sets what is done when it is reset
+        yield from _parts_done(sequence.instr_a, done=done or sequence.a_done == "success")
+        yield from _parts_done(sequence.instr_b, done=done or sequence.b_done == "success")
+    else:
+        yield done
 
 
 def _descriptions_of(part: Any) -> list[ObjDesc]:

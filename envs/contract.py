@@ -24,6 +24,10 @@ For other instructions in the same world (`heed.envs.axes`), an environment that
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
 done. And `impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
 
+Where instructions have parts ("open the door, then go to the ball"), an environment may offer
+`fulfilled_parts() -> tuple[str, ...]`: after each step, the parts of the episode's own instruction that count as done
+by now, in the order in which they are said (`heed.envs.SubInstructionRewards`).
+
 `require_language_env` refuses what breaks the first two at once, in a sentence; `heed.envs.checks` plays
 episodes and tests the rest.
 """
@@ -39,6 +43,16 @@ from gymnasium import spaces
 
 MAX_TEXT_LENGTH = 100_000
 """Characters that a `FreeText` holds unless told otherwise: a bound against runaway text, not a format."""
+
+
+OPTIONAL_METHODS = (
+    "expert_action",
+    "fulfilled_instructions",
+    "fulfilled_parts",
+    "possible_instructions",
+    "impossible_instructions",
+)
+"""What an environment may offer beside its steps; each takes no arguments."""
 
 
 class LanguageObservation(TypedDict):
@@ -195,17 +209,18 @@ def fulfilled_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], Mapp
 
 def possible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
     """Return the method of `env` that lists what else can be done in the episode that has just begun, or None."""
-    method: Callable[[], tuple[str, ...]] | None = _method_of(env, "possible_instructions")
+    method: Callable[[], tuple[str, ...]] | None = method_of(env, "possible_instructions")
     return method
 
 
 def impossible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
     """Return the method of `env` that lists instructions which cannot be done in this episode's world, or None."""
-    method: Callable[[], tuple[str, ...]] | None = _method_of(env, "impossible_instructions")
+    method: Callable[[], tuple[str, ...]] | None = method_of(env, "impossible_instructions")
     return method
 
 
-def _method_of(env: gymnasium.Env[Any, Any], name: str) -> Any:
+def method_of(env: gymnasium.Env[Any, Any], name: str) -> Any:
+    """Return what `env` or a wrapper around it offers under a name of `OPTIONAL_METHODS`, or None."""
     try:
         return env.get_wrapper_attr(name)
     except AttributeError:
@@ -250,7 +265,7 @@ def expert_of(env: gymnasium.Env[Any, Any]) -> Callable[[], int] | None:
     It may be asked several times in one state. To be right in every state of an episode it wants to be asked at the
     episode's beginning: an expert may remember what it has seen. It raises `ExpertError` where it does not know.
     """
-    expert: Callable[[], int] | None = _method_of(env, "expert_action")
+    expert: Callable[[], int] | None = method_of(env, "expert_action")
     return expert
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from typing import Any
@@ -14,13 +14,16 @@ import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
-from heed.envs.contract import require_language_env, speaks_language
+from heed.envs.contract import ContractError, require_language_env, speaks_language
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
 from heed.envs.mixture import Mixture, is_mixture, levels_of
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+from heed.envs.wrappers.curriculum import CurriculumVecEnv
+from heed.envs.wrappers.limits import StepLimit
+from heed.envs.wrappers.shares import Curriculum
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
 
@@ -44,6 +47,8 @@ ENTRY_POINT_GROUP = "heed.environments"
 
 Gymnasium itself loads no entry points since 1.0.
 """
+MakeWrapper = Callable[[gymnasium.Env[Any, Any]], gymnasium.Env[Any, Any]]
+"""Puts a wrapper around an environment. For processes an importable function, or a `functools.partial` of such."""
 
 POOL_EPISODES = 64
 """Episodes from which the instructions of a level are collected."""
@@ -96,7 +101,9 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
 def make_env(
     env_id: str,
     *,
+    max_steps: int | None = None,
     hold_out: Sequence[str] = (),
+    wrappers: Sequence[MakeWrapper] = (),
     history: int = 0,
     render_mode: str | None = None,
     **kwargs: Any,
@@ -107,7 +114,11 @@ def make_env(
 
     Args:
         env_id: as in `make_plain_env`.
+        max_steps: truncate episodes that are longer (`heed.envs.StepLimit`). The environment's own limit stays, so this
+            can only shorten; an argument of the same name, as MiniGrid's levels have it, does not go to them.
         hold_out: phrases such as "purple key": no instruction names one (`heed.envs.hold_out`).
+        wrappers: put around the environment, the first one first, a mixture's around the mixture: functions of a
+            language environment that return another, such as `functools.partial(SubInstructionRewards, reward=0.1)`.
         history: `length` of the `heed.envs.History` that shows past observations and actions too; 0 shows none.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
@@ -116,29 +127,40 @@ def make_env(
         UnknownEnvironmentError: if no environment has this id, with close names.
         ContractError: if the environment breaks the static part of the contract.
         HoldOutError: if no instruction names a phrase that is to be held out, or all do.
-        ValueError: if `history` is negative.
+        ValueError: if `history` is negative, or `max_steps` not positive.
     """
     if hold_out:
         require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
     if is_mixture(env_id):  # each level by itself: a mixture would draw another level in place of one that does not fit
-        env = _make_mixture(env_id, hold_out=hold_out, render_mode=render_mode, **kwargs)
+        env = _make_mixture(env_id, max_steps=max_steps, hold_out=hold_out, render_mode=render_mode, **kwargs)
     else:
-        env = speaking(make_plain_env(env_id, render_mode=render_mode, **kwargs))
+        plain = make_plain_env(env_id, render_mode=render_mode, **kwargs)
+        # Within the verbalizer, which is then asked whether an episode that was cut succeeded.
+        env = speaking(plain if max_steps is None else StepLimit(plain, max_steps))
         require_language_env(env)
         env = WithoutPhrases(env, hold_out) if hold_out else env
+    for wrap in wrappers:
+        env = wrap(env)
+    if wrappers:
+        require_language_env(env)
     # Outermost, so that it remembers what the agent saw, whatever else changes that.
     return History(env, length=history) if history else env
 
 
 def _make_mixture(
-    env_id: str, *, hold_out: Sequence[str] = (), render_mode: str | None = None, **kwargs: Any
+    env_id: str,
+    *,
+    max_steps: int | None = None,
+    hold_out: Sequence[str] = (),
+    render_mode: str | None = None,
+    **kwargs: Any,
 ) -> gymnasium.Env[Any, Any]:
     """Make a mixture, whose phrases to hold out are checked already."""
     try:
         levels = levels_of(env_id)
     except ValueError as error:
         raise UnknownEnvironmentError(str(error)) from None
-    envs = [make_env(level.env_id, render_mode=render_mode, **kwargs) for level in levels]
+    envs = [make_env(level.env_id, max_steps=max_steps, render_mode=render_mode, **kwargs) for level in levels]
     return Mixture([WithoutPhrases(env, hold_out) if hold_out else env for env in envs], levels)
 
 
@@ -157,7 +179,10 @@ def make(
     seed: int | None = None,
     group_size: int = 1,
     processes: int = 1,
+    curriculum: Curriculum | None = None,
+    max_steps: int | None = None,
     hold_out: Sequence[str] = (),
+    wrappers: Sequence[MakeWrapper] = (),
     history: int = 0,
     render_mode: str | None = None,
     **kwargs: Any,
@@ -172,13 +197,18 @@ def make(
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
+        curriculum: draw a mixture's levels, or the tasks of `heed.envs.Instructions`, by how they go; None draws by
+            their weights.
+        max_steps: as in `make_env`.
         hold_out: as in `make_env`.
+        wrappers: as in `make_env`; with `processes` importable functions, or partials of such.
         history: as in `make_env`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environments.
 
     Raises:
-        UnknownEnvironmentError, ContractError, HoldOutError: as in `make_env`.
+        UnknownEnvironmentError, HoldOutError: as in `make_env`.
+        ContractError: as in `make_env`; or if there is nothing that a curriculum could draw.
         ValueError: if `n_envs` or `processes` is not positive, or `n_envs` no multiple of `group_size`; and as in
             `make_env`.
     """
@@ -187,15 +217,28 @@ def make(
     factory = functools.partial(
         make_env,
         with_absolute_paths(env_id),  # processes that start later may start in another folder
+        max_steps=max_steps,
         hold_out=tuple(hold_out),
+        wrappers=tuple(wrappers),
         history=history,
         render_mode=render_mode,
         **kwargs,
     )
+    venv: VecEnv
     if processes == 1:
-        return LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
-    factory().close()  # an unknown id or a broken contract is told here, before processes start
-    return ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size)
+        venv = LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
+    else:
+        factory().close()  # an unknown id or a broken contract is told here, before processes start
+        venv = ProcessLanguageVecEnv(
+            [factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size
+        )
+    if curriculum is None:
+        return venv
+    try:
+        return CurriculumVecEnv(venv, curriculum)
+    except ContractError:
+        venv.close()
+        raise
 
 
 @functools.lru_cache(maxsize=64)

@@ -4,12 +4,16 @@
     BabyAI-GoToLocal-v0@3+BabyAI-PickupLoc-v0      the first three times as often
 
 is such an environment's id, wherever an id is asked for: Gymnasium's own ids hold neither `+` nor `@`.
+
+Levels with the same actions make a mixture with these actions. If they differ, or change from state to state in one of
+the levels, the mixture's observations list those that there are now (`ChangingActions`).
 """
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +21,17 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from heed.envs.contract import ContractError, action_texts_of, language_space, require_language_env
+from heed.envs.contract import (
+    OPTIONAL_METHODS,
+    ChangingActions,
+    ContractError,
+    action_texts_of,
+    language_space,
+    method_of,
+    require_language_env,
+)
 from heed.envs.environment_file import parts_of, weight_of
+from heed.envs.weighted_draw import WeightedDraw
 
 LEVEL = 0x1E7E1
 """Sets the draw of an episode's level apart from whatever else the episode's seed is used for."""
@@ -72,48 +85,84 @@ def _weight(text: str, env_id: str) -> float:
 class Mixture(gymnasium.Env[Any, Any]):
     """Plays, in each episode, one of several language environments.
 
-    `info["level"]` names it on the first and on the last step. Keys beside the words are there if all levels have them.
+    `info["level"]` names it on every step. Keys beside the words are there if all levels have them.
+    What an environment may offer beside its steps (an expert, what it fulfilled) is there if all levels offer it.
 
     Args:
-        envs: language environments with the same actions.
+        envs: language environments. Where all are `Discrete` with the same action texts in the same order, the mixture
+            has these. Where they are `Discrete` otherwise, or one has `ChangingActions`, it has `ChangingActions` of
+            the most that a level has, and observations list the level's own. Other action spaces must be the same.
         levels: their names and weights.
 
     Raises:
-        ContractError: if an environment breaks the static part of the contract, or has other actions than the first.
+        ContractError: if an environment breaks the static part of the contract, or its actions cannot be mixed with
+            those of the first.
     """
+
+    draws = "level"
+    """What is drawn for each episode, and the key in `info` that names it."""
 
     def __init__(self, envs: Sequence[gymnasium.Env[Any, Any]], levels: Sequence[Level]):
         for env in envs:
             require_language_env(env)
         self.envs, self.levels = tuple(envs), tuple(levels)
-        self.action_space = envs[0].action_space
-        self.action_texts = action_texts_of(envs[0])
-        for env, level in zip(self.envs, self.levels, strict=True):
-            self._require_same_actions(env, level)
-        self.observation_space = _common_space([env.observation_space for env in envs])
-        self._keys = tuple(self.observation_space.spaces)
+        self._texts = tuple(action_texts_of(env) for env in envs)
+        self.action_space = self._common_actions()
+        self._lists_actions = isinstance(self.action_space, ChangingActions)
+        self.action_texts = None if self._lists_actions else self._texts[0]
+        self.observation_space = _common_space([env.observation_space for env in envs], self._lists_actions)
+        self._keys = tuple(key for key in self.observation_space.spaces if key != "actions")
         modes = [set(env.metadata.get("render_modes") or ()) for env in envs]
         self.metadata = {**envs[0].metadata, "render_modes": sorted(set.intersection(*modes))}
         self.render_mode = envs[0].render_mode
-        self._bounds = np.cumsum([level.weight for level in levels])
+        self._draw = WeightedDraw([level.env_id for level in levels], [level.weight for level in levels])
         self._generator = np.random.default_rng()
         self._index = 0
+        for name in OPTIONAL_METHODS:
+            methods = [method_of(env, name) for env in envs]
+            if None not in methods:
+                setattr(self, name, functools.partial(self._ask_level, methods))
 
-    def _require_same_actions(self, env: gymnasium.Env[Any, Any], level: Level) -> None:
-        if isinstance(self.action_space, spaces.Discrete) and isinstance(env.action_space, spaces.Discrete):
-            ours, theirs = self.action_texts, action_texts_of(env)
-        else:
-            ours, theirs = self.action_space, env.action_space  # type: ignore[assignment]
-        if ours != theirs:
-            raise ContractError(
-                f"The levels of a mixture must have the same actions, in the same order: {self.levels[0].env_id} has "
-                f"{ours}, but {level.env_id} has {theirs}."
-            )
+    def _common_actions(self) -> spaces.Space[Any]:
+        action_spaces = [env.action_space for env in self.envs]
+        if all(isinstance(space, spaces.Discrete) for space in action_spaces):
+            changing = any(isinstance(space, ChangingActions) for space in action_spaces)
+            if not changing and len(set(self._texts)) == 1:
+                return action_spaces[0]
+            return ChangingActions(max(int(space.n) for space in action_spaces if isinstance(space, spaces.Discrete)))
+        for level, space in zip(self.levels, action_spaces, strict=True):
+            if space != action_spaces[0]:
+                raise ContractError(
+                    "The levels of a mixture must have the same actions, or all of them actions to choose one from: "
+                    f"{self.levels[0].env_id} has {action_spaces[0]}, but {level.env_id} has {space}."
+                )
+        return action_spaces[0]
+
+    def _ask_level(self, methods: Sequence[Callable[[], Any]]) -> Any:
+        return methods[self._index]()
 
     @property
     def level(self) -> str:
         """The running episode's level."""
         return self.levels[self._index].env_id
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """The names of the levels."""
+        return self._draw.names
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How often each level is drawn, against the others."""
+        return self._draw.weights
+
+    def set_weights(self, weights: Sequence[float]) -> None:
+        """Draw the levels of coming episodes by other weights.
+
+        Raises:
+            ValueError: if there are not as many as levels, one is negative, or all are zero.
+        """
+        self._draw.weights = tuple(weights)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -125,21 +174,31 @@ class Mixture(gymnasium.Env[Any, Any]):
             self._generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(LEVEL,)))
         else:
             seed = int(self._generator.integers(2**31))
-        drawn = self._generator.random() * self._bounds[-1]
-        self._index = int(np.searchsorted(self._bounds, drawn, side="right"))
+        self._index = self._draw.draw(self._generator)
         observation, info = self.envs[self._index].reset(seed=seed, options=options)
         return self._common(observation), {**info, "level": self.level}
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
-        """Act in the level that was drawn."""
+        """Act in the level that was drawn.
+
+        Raises:
+            ValueError: if the level does not have so many actions.
+        """
+        texts = self._texts[self._index]
+        if self._lists_actions and texts is not None and not 0 <= int(action) < len(texts):
+            raise ValueError(f"There is no action {int(action)} in {self.level}, which has {len(texts)}: {texts}.")
         observation, reward, terminated, truncated, info = self.envs[self._index].step(action)
-        if terminated or truncated:
-            info = {**info, "level": self.level}
+        # With every step: a wrapper around the mixture may make it the last one.
+        info = {**info, "level": self.level}
         # Gymnasium's own time limit says so too where an episode ends on the last allowed step.
         return self._common(observation), reward, bool(terminated), bool(truncated and not terminated), info
 
     def _common(self, observation: Any) -> dict[str, Any]:
-        return {key: observation[key] for key in self._keys}
+        common = {key: observation[key] for key in self._keys}
+        if self._lists_actions:
+            texts = self._texts[self._index]
+            common["actions"] = observation["actions"] if texts is None else texts
+        return common
 
     def render(self) -> Any:
         """Return the picture of the level that is played."""
@@ -151,7 +210,7 @@ class Mixture(gymnasium.Env[Any, Any]):
             env.close()
 
 
-def _common_space(members: Sequence[spaces.Space[Any]]) -> spaces.Dict:
+def _common_space(members: Sequence[spaces.Space[Any]], lists_actions: bool) -> spaces.Dict:
     """Return words as long as any, and beside them what all spaces have alike."""
     dicts = [space.spaces for space in members if isinstance(space, spaces.Dict)]
     first, words = dicts[0], language_space()
@@ -161,6 +220,6 @@ def _common_space(members: Sequence[spaces.Space[Any]]) -> spaces.Dict:
     beside = {
         key: part
         for key, part in first.items()
-        if key not in words.spaces and all(space.get(key) == part for space in dicts)
+        if key not in (*words.spaces, "actions") and all(space.get(key) == part for space in dicts)
     }
-    return spaces.Dict({**words.spaces, **beside})
+    return language_space(changing_actions=lists_actions, **{**words.spaces, **beside})

@@ -13,6 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import unwrap_vec_wrapper
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
+from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.training_time import TrainingTime
 
@@ -125,6 +126,23 @@ class LogIntrinsicReward(BaseCallback):
         if env is not None:
             self.logger.record("rollout/intrinsic_reward", env.mean_bonus)
         return True
+
+
+class LogCurriculum(BaseCallback):
+    """Logs how often each level or task is drawn, and its success rate in the curriculum's window."""
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        env = unwrap_vec_wrapper(self.training_env, CurriculumVecEnv)
+        if env is None:
+            return
+        rates = env.success_rates
+        for name, share in env.shares.items():
+            self.logger.record(f"curriculum/{name}/share", share)
+            if name in rates:
+                self.logger.record(f"curriculum/{name}/success", rates[name])
 
 
 class StopOnSignal(BaseCallback):

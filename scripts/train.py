@@ -12,6 +12,7 @@ from heed.scripts.errors import ConfigurationError, as_sentence
 from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
     from heed.agents import A2C, DQN, GRPO, PPO, QLearning
@@ -41,7 +42,14 @@ def train(config: TrainConfig) -> None:
 
     from heed.scripts.cloning import learn_from_demonstrations, read_for
     from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-    from heed.scripts.progress import Checkpointing, LogIntrinsicReward, ProgressBar, StopOnSignal, StopWhenSolved
+    from heed.scripts.progress import (
+        Checkpointing,
+        LogCurriculum,
+        LogIntrinsicReward,
+        ProgressBar,
+        StopOnSignal,
+        StopWhenSolved,
+    )
     from heed.scripts.run_folder import RunFolder
     from heed.scripts.training_time import TrainingTime
 
@@ -62,7 +70,8 @@ def train(config: TrainConfig) -> None:
         f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
-    log_bonus = [LogIntrinsicReward()] if config.intrinsic else []
+    log_also: list[BaseCallback] = [LogIntrinsicReward()] if config.intrinsic else []
+    log_also += [LogCurriculum()] if config.curriculum else []
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
@@ -73,7 +82,7 @@ def train(config: TrainConfig) -> None:
             if agent.num_timesteps < config.steps:
                 agent.learn(
                     config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, solved, *log_bonus, progress],
+                    callback=[stop, checkpointing, solved, *log_also, progress],
                     log_interval=LOG_INTERVAL[config.agent],
                     reset_num_timesteps=not config.resume,
                 )
@@ -97,6 +106,7 @@ def train(config: TrainConfig) -> None:
 
 def _make_env(config: TrainConfig) -> VecEnv:
     from heed.envs.make import make
+    from heed.scripts.train_wrappers import wrapping
 
     assert config.n_envs is not None
     group_size = config.group_size or 1
@@ -110,6 +120,7 @@ def _make_env(config: TrainConfig) -> VecEnv:
         processes=config.processes,
         hold_out=config.hold_out,
         history=config.history,
+        **wrapping(config),
     )
     if config.intrinsic is None:
         return env

@@ -121,6 +121,25 @@ class RunOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WrapperOptions:
+    """Of what is put around the environments."""
+
+    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _least: ClassVar[dict[str, float]] = {"max_steps": 1}
+    _positive: ClassVar[tuple[str, ...]] = ("sub_instruction_reward",)
+
+    max_steps: int | None = None
+    """End episodes after so many steps, in the training and in its evaluations (default: the environment's own)."""
+    curriculum: Literal["failures", "progress"] | None = None
+    """Draw the levels of a mixture, while training, by how often they failed of late, or by how fast they change."""
+    sub_instruction_reward: float | None = None
+    """Reward each part of an instruction when it is done, while training, but for the last (default: no reward)."""
+    instruction_changes: str | None = None
+    """Let another instruction stand first, while training, and the true one after some steps: "5-20" draws from 5 to
+    20 for each episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class LanguageModelOptions:
     """Of agents that have a language model."""
 
@@ -253,13 +272,16 @@ _GROUPS: tuple[Any, ...] = (
     DeepQOptions,
     PolicyGradientOptions,
     LanguageModelOptions,
+    WrapperOptions,
     RunOptions,
 )
 """In the order of bases: dataclasses take the fields of the last base first."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, LanguageModelOptions, RunOptions):
+class TrainConfig(
+    ExplorationOptions, DeepQOptions, PolicyGradientOptions, LanguageModelOptions, WrapperOptions, RunOptions
+):
     """Train a language-model agent, then evaluate it and write a report into the run folder."""
 
     def __post_init__(self) -> None:
@@ -283,6 +305,8 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
             raise ConfigurationError(
                 f"--exploration-temperature is an option of epsilon-greedy exploration, not of {self.exploration}."
             )
+        if self.instruction_changes is not None:
+            range_of_steps("--instruction-changes", self.instruction_changes)
         if self.intrinsic_coef is not None and self.intrinsic is None:
             raise ConfigurationError("--intrinsic-coef is the weight of --intrinsic, which is not given.")
 
@@ -336,6 +360,22 @@ class TrainConfig(ExplorationOptions, DeepQOptions, PolicyGradientOptions, Langu
         demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
         options["demonstrations"] = None if demonstrations is None else Path(demonstrations)
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+def range_of_steps(option: str, text: str) -> tuple[int, int]:
+    """Return the two numbers of "5-20"; of "5" twice the one.
+
+    Raises:
+        ConfigurationError: if `text` is no such range, from 1 on.
+    """
+    first, _, last = text.partition("-")
+    try:
+        steps = int(first), int(last or first)
+    except ValueError:
+        steps = (0, 0)
+    if not 1 <= steps[0] <= steps[1]:
+        raise ConfigurationError(f"{option} is {text!r}, but must be a range of steps from 1 on, such as 5-20.")
+    return steps
 
 
 def _option(name: str) -> str:

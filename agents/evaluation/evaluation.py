@@ -58,6 +58,7 @@ def evaluate(
     baselines: Mapping[str, Any] | None = None,
     references: bool = True,
     history: int = 0,
+    max_steps: int | None = None,
     n_envs: int = 64,
     run: str = "",
     on_plan: Callable[[int], None] = lambda episodes: None,
@@ -73,6 +74,7 @@ def evaluate(
             observation to an action or an action's text, or a text-generation pipeline of `transformers`.
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
+        max_steps: as there.
         n_envs: episodes side by side; agents of `heed.agents` play the same episodes whatever it is.
         run: the name of the run that the agent comes from, where there are several.
         on_plan: is told how many episodes there are going to be.
@@ -86,7 +88,7 @@ def evaluate(
     missing: list[Missing] = []
     for env_id, members in itertools.groupby(suite.cells(), key=lambda cell: cell[0]):
         try:
-            env = axis(TRUE).make_env(env_id)
+            env = axis(TRUE).make_env(env_id, max_steps=max_steps)
         except (UnknownEnvironmentError, ContractError) as error:
             reason = str(error)
             missing += [_nothing(env_id, one.label, len(seeds), reason, run) for _, one in members]
@@ -110,7 +112,8 @@ def evaluate(
             also = referees if one.label == TRUE or not one.same_world else []
             if references and not has_expert and also:
                 missing.append(_no_expert(env_id, one.label, len(seeds), run))
-            cells += [Cell(env=env_id, axis=one, player=player) for player in [*players, *also]]
+            made = one if max_steps is None else _Limited(one, max_steps)
+            cells += [Cell(env=env_id, axis=made, player=player) for player in [*players, *also]]
     on_plan(len(cells) * len(seeds))
     played = play(cells, seeds, history=history, n_envs=n_envs, run=run, on_episode=on_episode)
     return Evaluation(
@@ -119,6 +122,21 @@ def evaluate(
         episodes=tuple(played.episodes),
         missing=(*missing, *played.missing),
     )
+
+
+@dataclass(frozen=True)
+class _Limited:
+    """Makes the environments of an axis with a limit to their steps."""
+
+    axis: Axis
+    max_steps: int
+
+    @property
+    def label(self) -> str:
+        return self.axis.label
+
+    def make_env(self, env_id: str) -> gymnasium.Env[Any, Any]:
+        return self.axis.make_env(env_id, max_steps=self.max_steps)
 
 
 def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Player]:

@@ -27,7 +27,7 @@ VERBS: tuple[Verb, ...] = ("go to", "pick up", "open", "put")
 Order = Literal["and", "then", "after"]
 
 _THING = re.compile(rf"(a|the)(?: ({'|'.join(COLORS)}))? ({'|'.join(KINDS)})(?: ({'|'.join(PLACES)}))?")
-_JOINTS: dict[Order, str] = {"then": ", then ", "after": " after you ", "and": " and "}
+JOINTS: dict[Order, str] = {"then": ", then ", "after": " after you ", "and": " and "}
 
 
 class GrammarError(ValueError):
@@ -68,7 +68,7 @@ class Sequence:
     second: Action | Sequence
 
     def __str__(self) -> str:
-        return f"{self.first}{_JOINTS[self.order]}{self.second}"
+        return f"{self.first}{JOINTS[self.order]}{self.second}"
 
 
 Instruction = Action | Sequence
@@ -99,7 +99,7 @@ def is_of_the_grammar(words: str) -> bool:
 def _parse(words: str, orders: tuple[Order, ...]) -> Instruction | None:
     """Read a sequence of one of `orders`, or an action."""
     for order in orders:
-        first, joint, second = words.partition(_JOINTS[order])
+        first, joint, second = words.partition(JOINTS[order])
         if joint:
             inside: tuple[Order, ...] = () if order == "and" else ("and",)
             parts = _parse(first, inside), _parse(second, inside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import importlib.util
 import shlex
@@ -99,6 +100,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     suite = suite_of(config, trained)
     agent = load(run.latest_checkpoint())
     history = trained.get("history", 0)  # a run of an earlier version has none
+    max_steps = trained.get("max_steps")
     with _EpisodeBar(console) as bar:
         evaluation = evaluate(
             agent,
@@ -106,6 +108,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             baselines=_baselines(config),
             references=config.references,
             history=history,
+            max_steps=max_steps,
             n_envs=config.n_envs,
             on_plan=bar.plan,
             on_episode=bar.step,
@@ -116,7 +119,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     # Steps are the agent's, not the configuration's: a training may have stopped early.
     numbers = numbers_of(evaluation, command=command_of(config), trained_steps=agent.num_timesteps)
     with console.status("recording episodes"):
-        recordings, traces = _recorded(agent, evaluation, history=history, viewed=config.viewed)
+        recordings, traces = _recorded(agent, evaluation, history=history, max_steps=max_steps, viewed=config.viewed)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "evaluation.json", numbers)
     write_episodes(out / "episodes.csv", evaluation.episodes)
@@ -203,11 +206,12 @@ def _imported(path: str) -> Any:
 
 
 def _recorded(
-    agent: LanguageAgent, evaluation: Evaluation, *, history: int, viewed: int
+    agent: LanguageAgent, evaluation: Evaluation, *, history: int, max_steps: int | None, viewed: int
 ) -> tuple[list[Any], list[Any]]:
     """Return moving pictures of the first episodes, and episodes step by step: failures first, if there are any."""
     import numpy as np
 
+    from heed.envs.make import make_env
     from heed.scripts.recording import make_recordable_env, record_episode
     from heed.scripts.report.tracing import trace_episode
 
@@ -215,7 +219,8 @@ def _recorded(
     if not sampled:
         return [], []
     first = [one for one in sampled if one.env == sampled[0].env]
-    env = make_recordable_env(first[0].env, history=history)
+    make = functools.partial(make_env, max_steps=max_steps)
+    env = make_recordable_env(first[0].env, history=history, make=make)
     recordings = [
         record_episode(agent, env, seed=one.seed, generator=np.random.default_rng(one.seed))
         for one in first[:RECORDED_EPISODES]

@@ -12,7 +12,15 @@ from gymnasium import spaces
 
 from heed.envs.axes import axis
 from heed.envs.checks import check_env
-from heed.envs.contract import ContractError, language_space
+from heed.envs.contract import (
+    ChangingActions,
+    ContractError,
+    action_texts_of,
+    expert_of,
+    fulfilled_instructions_of,
+    language_space,
+    possible_instructions_of,
+)
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
 from heed.envs.mixture import Level, Mixture, levels_of
 from tests.buttons import Buttons
@@ -65,7 +73,7 @@ def test_an_episode_is_that_of_its_level_with_the_same_seed() -> None:
             ours, theirs = mixture.step(2), level.step(2)
             over = bool(ours[2] or ours[3])
             assert ours[:4] == theirs[:4]
-            assert ours[4].get("level") == (info["level"] if over else None)
+            assert ours[4]["level"] == info["level"]
         assert ours[4]["is_success"] == theirs[4]["is_success"]
 
 
@@ -154,17 +162,125 @@ class Pictured(Buttons):
         return {**super()._words(), "number": 1}
 
 
-def mix(*kinds: type[Buttons]) -> Mixture:
+def mix(*kinds: type[gymnasium.Env[Any, Any]]) -> Mixture:
     return Mixture([kind() for kind in kinds], [Level(env_id=kind.__name__) for kind in kinds])
 
 
-def test_other_actions_cannot_be_mixed() -> None:
-    with pytest.raises(ContractError, match=r"the same actions, in the same order: Buttons has .* OtherButtons has"):
-        mix(Buttons, OtherButtons)
-    with pytest.raises(ContractError, match="must have the same actions"):
-        make_env(f"{GO}+CartPole-v1")
-    with pytest.raises(ContractError, match="must have the same actions"):
+class Doors(gymnasium.Env[Any, Any]):
+    """Ten steps along doors: at step k there are k % 3 + 2 of them to open, and the last one is the right one."""
+
+    def __init__(self) -> None:
+        self.observation_space = language_space(changing_actions=True)
+        self.action_space = ChangingActions(4)
+        self._steps = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._steps = 0
+        return self._words(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        texts = self._words()["actions"]
+        if not 0 <= int(action) < len(texts):
+            raise ValueError(f"There is no action {action}.")
+        self._steps += 1
+        over = self._steps == 10
+        right = int(action) == len(texts) - 1
+        return self._words(), float(right), over, False, {"is_success": right} if over else {}
+
+    def _words(self) -> dict[str, Any]:
+        actions = tuple(f"open door {number}" for number in range(self._steps % 3 + 2))
+        return {"instruction": "open the last door", "observation": f"step {self._steps}", "actions": actions}
+
+
+def test_levels_with_other_actions_list_their_own() -> None:
+    env = mix(Buttons, OtherButtons, Doors)
+    assert env.action_space == ChangingActions(4)
+    assert action_texts_of(env) is None
+    seen: dict[str, set[tuple[str, ...]]] = {}
+    for seed in range(30):
+        observation, info = env.reset(seed=seed)
+        over = False
+        while not over:
+            assert env.observation_space.contains(observation)
+            seen.setdefault(info["level"], set()).add(observation["actions"])
+            action = len(observation["actions"]) - 1
+            observation, _, over, _, told = env.step(action)
+            if over:
+                assert told["level"] == info["level"]
+    assert seen["Buttons"] == {Buttons.action_texts}
+    assert seen["OtherButtons"] == {OtherButtons.action_texts}
+    assert sorted(map(len, seen["Doors"])) == [2, 3, 4]
+
+
+def test_an_action_means_the_text_that_its_level_lists() -> None:
+    env = mix(Buttons, OtherButtons)
+    for seed in range(20):
+        observation, _ = env.reset(seed=seed)
+        named = observation["instruction"].removeprefix("press the ").removesuffix(" button")
+        *_, info = env.step(observation["actions"].index(f"press {named}"))
+        assert info["is_success"] == (info["level"] == "Buttons" or named == "green")  # the other's words are reversed
+
+
+def test_an_action_beyond_the_level_s_list_is_refused() -> None:
+    env = make_env(f"{GO}+examples.boxes:Boxes-v0")
+    seed = next(seed for seed in range(20) if level_of(env, seed) != GO)
+    env.reset(seed=seed)
+    for action in (3, -1):
+        with pytest.raises(ValueError, match=rf"There is no action {action} in examples.boxes:Boxes-v0, which has 3"):
+            env.step(action)
+
+
+def test_a_vector_and_a_history_carry_the_lists() -> None:
+    venv = make(f"{GO}+examples.boxes:Boxes-v0", n_envs=4, seed=0, history=2)
+    observations: Any = venv.reset()
+    listed = set()
+    for _ in range(30):
+        listed |= {len(actions) for actions in observations["actions"]}
+        observations = venv.step(np.array([len(actions) - 1 for actions in observations["actions"]]))[0]
+    assert listed == {3, 7}
+
+
+def test_actions_that_are_no_choice_are_the_same_or_cannot_be_mixed() -> None:
+    assert isinstance(make_env("CartPole-v1+MountainCar-v0").action_space, ChangingActions)
+    with pytest.raises(ContractError, match=r"actions to choose one from: .*CartPole-v1 has Discrete\(2\), but Pend"):
         make_env("CartPole-v1+Pendulum-v1")
+
+
+def test_what_all_levels_offer_the_mixture_offers_of_the_level_that_is_played() -> None:
+    env = make_env(f"{GO}+{PICK}")
+    expert, possible, fulfilled = expert_of(env), possible_instructions_of(env), fulfilled_instructions_of(env)
+    assert expert is not None
+    assert possible is not None
+    levels = set()
+    for seed in range(8):
+        level = env.reset(seed=seed)[1]["level"]
+        levels.add(level)
+        alone = make_env(level)
+        alone.reset(seed=seed)
+        assert possible() == possible_instructions_of(alone)()  # type: ignore[misc]
+        assert fulfilled() == {}
+        over = False
+        while not over:
+            _, _, terminated, truncated, info = env.step(expert())
+            over = terminated or truncated
+        assert info["is_success"]
+    assert levels == {GO, PICK}
+    assert expert_of(make_env(f"{GO}+MiniGrid-Empty-5x5-v0")) is None
+
+
+def test_other_weights_draw_other_levels_of_the_same_worlds() -> None:
+    env: Any = make_env(f"{GO}+{PICK}")
+    env.set_weights((0.0, 5.0))
+    assert {level_of(env, seed) for seed in range(20)} == {PICK}
+    assert env.reset(seed=3)[0] == make_env(PICK).reset(seed=3)[0]
+    for weights, message in (
+        ((1.0,), "There are 1 weights for 2"),
+        ((0.0, 0.0), "not all of them 0"),
+        ((1, -1), "0 on"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            env.set_weights(weights)
 
 
 def test_what_stands_beside_the_words_is_shown_where_all_levels_have_it() -> None:
