@@ -24,6 +24,7 @@ from heed.envs.demonstrations import (
     read_demonstrations,
     write_demonstrations,
 )
+from heed.envs.faults import LostEpisode, LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
@@ -49,11 +50,14 @@ __all__ = [
     "HoldOutError",
     "LanguageObservation",
     "LanguageVecEnv",
+    "LostEpisode",
+    "LostEpisodeWarning",
     "Mixture",
     "ProcessLanguageVecEnv",
     "Suite",
     "SuiteError",
     "TextActions",
+    "TooManyLostEpisodesError",
     "UnknownEnvironmentError",
     "VerbalizedEnv",
     "Verbalizer",

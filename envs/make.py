@@ -15,7 +15,7 @@ from heed.envs.contract import require_language_env, speaks_language
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
 from heed.envs.mixture import Mixture, levels_of
-from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
@@ -127,6 +127,9 @@ def make(
     seed: int | None = None,
     group_size: int = 1,
     processes: int = 1,
+    step_timeout: float | None = TIMEOUT,
+    reset_timeout: float | None = TIMEOUT,
+    max_lost: int | None = None,
     hold_out: Sequence[str] = (),
     history: int = 0,
     render_mode: str | None = None,
@@ -142,6 +145,10 @@ def make(
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
+        step_timeout: seconds that a step may take before its episode is lost; None for any.
+        reset_timeout: the same of a reset, or of making an environment.
+        max_lost: episodes that environments may lose in a row, without one between them that came to its end, before it
+            is an error; None for 10 for each environment, and at least 100.
         hold_out: as in `make_env`.
         history: as in `make_env`.
         render_mode: as in `gymnasium.make`.
@@ -149,8 +156,8 @@ def make(
 
     Raises:
         UnknownEnvironmentError, ContractError, HoldOutError: as in `make_env`.
-        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` no multiple of `group_size`; and as in
-            `make_env`.
+        ValueError: if `n_envs`, `processes` or a timeout is not positive, or `n_envs` no multiple of `group_size`; and
+            as in `make_env`.
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
@@ -162,10 +169,17 @@ def make(
         render_mode=render_mode,
         **kwargs,
     )
+    robustness: dict[str, Any] = {
+        "step_timeout": step_timeout,
+        "reset_timeout": reset_timeout,
+        "max_lost": max_lost,
+    }
     if processes == 1:
-        return LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
+        return LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size, **robustness)
     factory().close()  # an unknown id or a broken contract is told here, before processes start
-    return ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size)
+    return ProcessLanguageVecEnv(
+        [factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size, **robustness
+    )
 
 
 @functools.lru_cache(maxsize=64)

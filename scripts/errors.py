@@ -18,6 +18,7 @@ KNOWN_ERRORS = {
     "heed.envs.axes.registry": ("AxisError", "AxisDoesNotApplyError"),
     "heed.envs.contract": ("ContractError", "ExpertError"),
     "heed.envs.demonstrations": ("DemonstrationError",),
+    "heed.envs.faults": ("TooManyLostEpisodesError",),
     "heed.envs.hold_out": ("HoldOutError",),
     "heed.envs.make": ("UnknownEnvironmentError",),
     "heed.envs.suites.suite": ("SuiteError",),
