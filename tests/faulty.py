@@ -158,3 +158,6 @@ class Injected(gymnasium.Env[Any, Any]):
 
     def _perceive(self) -> dict[str, Any]:
         return {"instruction": f"say {self.action_texts[self._right]}", "observation": f"{self._step}"}
+
+
+gymnasium.register("Injected-v0", entry_point=Injected, kwargs={"raises": 0.02, "hangs": 0.0})

@@ -40,6 +40,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panels.append(partial(_reuse, reuse))
     if shortcuts := results.get("shortcuts"):
         panels.append(partial(_shortcuts, shortcuts))
+    if processes := results.get("processes"):
+        panels.append(partial(_processes, processes))
     rows_needed = max(1, -(-len(panels) // COLUMNS))
     figure = Figure(figsize=(3.7 * min(COLUMNS, max(1, len(panels))), 3.4 * rows_needed), layout="constrained")
     axes = figure.subplots(rows_needed, min(COLUMNS, max(1, len(panels))), squeeze=False).flatten()
@@ -116,3 +118,14 @@ def _shortcuts(result: dict[str, Any], axes: Axes) -> None:
     axes.axvline(1, color="black", linewidth=0.8)
     axes.invert_yaxis()
     axes.set_title("time of a step without, against with all")
+
+
+def _processes(result: dict[str, Any], axes: Axes) -> None:
+    for kind, measured in result.items():
+        ratios = measured["times_one"]
+        axes.plot([int(name) for name in ratios], list(ratios.values()), marker="o", label=kind)
+    axes.set_title("slow environments, steps/s: ratio")
+    axes.set_xlabel("processes", fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=7, frameon=False)

@@ -81,10 +81,10 @@ def test_a_training_with_injected_faults_ends_with_the_right_counts(processes: i
         agent = PPO(
             env=env,
             seed=0,
-            n_steps=100,
+            n_steps=25,
             batch_size=500,
-            n_epochs=2,
-            learning_rate=3e-3,
+            n_epochs=6,
+            learning_rate=1e-2,
             policy_kwargs={"head": "linear", "train_layers": 0, "max_prompt_tokens": 48},
             device="cpu",
         )
