@@ -13,6 +13,7 @@ Environments that swallow every exception (`except:`) are interrupted again, eac
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -36,11 +37,15 @@ class _Interrupt(BaseException):
 class Watchdog:
     """Limits the time of calls, inside a `with` block, which installs the handler once for many of them.
 
-    Whoever else uses SIGALRM finds handler and timer as before behind the block. One may stand within another.
+    Whoever else uses SIGALRM finds handler and timer as before behind the block. One may stand in a call of another.
     """
 
     def __init__(self) -> None:
         self._watching = False
+        self._deadline = self._limit = 0.0
+        # The timer is not set for every call, which would be two system calls for each: one that rings too early is
+        # set again for the call that is going on.
+        self._rings_at = math.inf
         self._can_interrupt = False
         self._told = False
         self._before: tuple[Any, tuple[float, float], float] = (None, (0.0, 0.0), 0.0)
@@ -48,8 +53,9 @@ class Watchdog:
     def __enter__(self) -> Watchdog:
         self._can_interrupt = threading.current_thread() is threading.main_thread()
         if self._can_interrupt:
-            handler = signal.signal(signal.SIGALRM, self._interrupt)
+            handler = signal.signal(signal.SIGALRM, self._ring)
             self._before = handler, signal.setitimer(signal.ITIMER_REAL, 0), time.monotonic()
+            self._rings_at = math.inf
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,23 +93,34 @@ class Watchdog:
         if not self._can_interrupt:
             return self._observe(what, limit, function, *arguments, **named)
         try:
+            self._limit, self._deadline = limit, time.monotonic() + limit
             self._watching = True
-            signal.setitimer(signal.ITIMER_REAL, limit, limit)
+            if self._rings_at > self._deadline:
+                self._set_timer(limit)
             try:
                 return function(*arguments, **named)
             finally:
                 self._watching = False
-                signal.setitimer(signal.ITIMER_REAL, 0)
         except _Interrupt as interrupt:
             self._watching = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
             raise HangError(f"{what} did not return within {limit:g} s").with_traceback(
                 interrupt.__traceback__
             ) from None
 
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        if self._watching:
-            raise _Interrupt
+    def _set_timer(self, seconds: float) -> None:
+        self._rings_at = time.monotonic() + seconds
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+    def _ring(self, number: int, frame: FrameType | None) -> None:
+        self._rings_at = math.inf
+        if not self._watching:
+            return
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            self._set_timer(left)
+            return
+        self._set_timer(self._limit)  # for what swallows the exception
+        raise _Interrupt
 
     def _observe(
         self,

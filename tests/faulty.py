@@ -160,4 +160,4 @@ class Injected(gymnasium.Env[Any, Any]):
         return {"instruction": f"say {self.action_texts[self._right]}", "observation": f"{self._step}"}
 
 
-gymnasium.register("Injected-v0", entry_point=Injected, kwargs={"raises": 0.02, "hangs": 0.0})
+gymnasium.register("Injected-v0", entry_point="tests.faulty:Injected", kwargs={"raises": 0.02, "hangs": 0.0})

@@ -32,11 +32,12 @@ class Inspector:
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
-        self._env = env
         self.observation_space, self.action_space = env.observation_space, env.action_space
         # Some make their spaces anew whenever they are asked: comparing these would take long in every step.
         self._lasting = env.observation_space is self.observation_space and env.action_space is self.action_space
         self.action_texts = action_texts_of(env)
+        self._has_observation_space = _holder(env, "observation_space")
+        self._has_action_space = _holder(env, "action_space")
         self._names_actions = _owner(env, "action_texts") if self.action_texts is not None else None
         self._texts = None if self._names_actions is None else self._names_actions.action_texts
         assert isinstance(self.observation_space, spaces.Dict)
@@ -107,14 +108,13 @@ class Inspector:
             check(key, observation[key])
 
     def _check_contract(self, *, begins: bool) -> None:
-        env = self._env
         if self._lasting or begins:
-            for name in ("observation_space", "action_space"):
-                now, before = getattr(env, name), getattr(self, name)
-                if now is not before:
-                    if now != before:
-                        raise FaultError(f"the {name} became {_short(now)}, but was {_short(before)}")
-                    setattr(self, name, now)
+            observation_space = self._has_observation_space.observation_space
+            if observation_space is not self.observation_space:
+                self.observation_space = _equal("observation_space", observation_space, self.observation_space)
+            action_space = self._has_action_space.action_space
+            if action_space is not self.action_space:
+                self.action_space = _equal("action_space", action_space, self.action_space)
         if self._names_actions is not None:
             texts = self._names_actions.action_texts
             if texts is not self._texts and (texts is None or tuple(texts) != self.action_texts):
@@ -168,6 +168,20 @@ class _Member:
     def __call__(self, key: str, value: Any) -> None:
         if not self._space.contains(value):
             raise FaultError(f"the observation's {key!r} was {_short(value)}, which is not in {_short(self._space)}")
+
+
+def _equal(name: str, now: Any, before: Any) -> Any:
+    if now != before:
+        raise FaultError(f"the {name} became {_short(now)}, but was {_short(before)}")
+    return now
+
+
+def _holder(env: Any, name: str) -> Any:
+    """Return the innermost environment that has the very space of the outermost: reading it there takes less time."""
+    space = getattr(env, name)
+    while isinstance(env, gymnasium.Wrapper) and getattr(env.env, name) is space:
+        env = env.env
+    return env
 
 
 def _owner(env: Any, name: str) -> Any:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import VecEnv
 
 from heed.agents import DQN, GRPO, PPO, QLearning
 from heed.agents.evaluation import playing
@@ -25,7 +24,7 @@ from tests.faulty import Broken, Injected, planned
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
 
-STEPS, N_ENVS, LIMIT = 20_000, 40, 0.25
+STEPS, N_ENVS, LIMIT = 20_000, 100, 0.25
 RAISED = "ZeroDivisionError: injected"
 HUNG = f"HangError: step did not return within {LIMIT} s"
 
@@ -72,7 +71,7 @@ def expected(steps: int) -> tuple[dict[str, int], list[int], list[tuple[int, int
 def test_a_training_with_injected_faults_ends_with_the_right_counts(processes: int) -> None:
     options: Any = {"seed": 0, "step_timeout": LIMIT}
     factories = [Injected] * N_ENVS
-    env: VecEnv
+    env: LanguageVecEnv | ProcessLanguageVecEnv
     if processes == 1:
         env = LanguageVecEnv(factories, **options)
     else:
@@ -81,7 +80,7 @@ def test_a_training_with_injected_faults_ends_with_the_right_counts(processes: i
         agent = PPO(
             env=env,
             seed=0,
-            n_steps=25,
+            n_steps=10,
             batch_size=500,
             n_epochs=6,
             learning_rate=1e-2,
@@ -92,10 +91,10 @@ def test_a_training_with_injected_faults_ends_with_the_right_counts(processes: i
         agent.learn(STEPS, callback=told)
         reasons, lengths, records = expected(STEPS // N_ENVS)
         assert agent.num_timesteps == STEPS
-        assert env.lost_summary() == reasons  # type: ignore[attr-defined]
+        assert env.lost_summary() == reasons
         assert told.lost == reasons
         assert sorted(told.ended) == lengths
-        lost = env.lost_episodes  # type: ignore[attr-defined]
+        lost = env.lost_episodes
         assert sorted((one.env, one.seed, one.step) for one in lost) == records
         assert 150 < reasons[RAISED] < 250  # 1 % of 20,000
         assert 10 < reasons[HUNG] < 30  # 0.1 %
@@ -120,8 +119,8 @@ def test_a_rollout_with_a_lost_step_is_the_one_that_ends_before_it() -> None:
             if step == lost_at:
                 buffer.lose([{EPISODE_LOST: "gone"}])
             start = np.array([step == 0 or step - 1 == dones])
-            arguments: Any = np.array([[step]]), np.array([[0]]), np.array([reward]), start
-            buffer.add(*arguments, torch.tensor([value]), torch.tensor([0.0]))
+            step_taken = np.array([[step]]), np.array([[0]]), np.array([reward])
+            buffer.add(*step_taken, start, torch.tensor([value]), torch.tensor([0.0]))
         buffer.compute_returns_and_advantage(torch.tensor([0.4]), np.array([False]))
         return buffer
 
