@@ -22,6 +22,7 @@ KNOWN_ERRORS = {
     "heed.envs.hold_out": ("HoldOutError",),
     "heed.envs.make": ("UnknownEnvironmentError",),
     "heed.envs.suites.suite": ("SuiteError",),
+    "heed.envs.watchdog": ("HangError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.scripts.errors": ("ConfigurationError",),
     "heed.scripts.run_folder": ("RunFolderError",),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -25,12 +26,14 @@ class Broken(gymnasium.Env[Any, Any]):
         kind: what breaks.
         seeds: of the episodes in which it does.
         step: in which it does; 0 is the reset.
+        place: a folder where environments of different processes meet, for that kind.
     """
 
     action_texts: Any = ("yes", "no")
     length = 4
 
-    def __init__(self, kind: str, seeds: frozenset[int], step: int = 2):
+    def __init__(self, kind: str, seeds: frozenset[int], step: int = 2, place: str = ""):
+        self._place = place
         numbers = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         self._changing = kind == "actions"
         self.observation_space = language_space(changing_actions=self._changing, numbers=numbers)
@@ -84,8 +87,10 @@ class Broken(gymnasium.Env[Any, Any]):
             case "native":  # as a loop in C, which Python's signals cannot end
                 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
                 time.sleep(LONG)
-            case "exit":
-                os._exit(3)
+            case "meet":  # nothing breaks, if the other process is at work at the same time
+                Path(self._place, str(os.getpid())).touch()
+                while len(os.listdir(self._place)) < 2:
+                    time.sleep(0.001)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "nan":

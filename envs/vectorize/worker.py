@@ -86,7 +86,8 @@ class Events:
         self._noted.append(lost)
         self._in_a_row = 0 if lost is None else self._in_a_row + 1
         if self._in_a_row > self._limit:
-            raise TooManyLostEpisodesError(f"{self._in_a_row} episodes in a row were lost.") from cause
+            told = "" if lost is None else f": environment {lost.env}, seed {lost.seed}, {lost.reason}"
+            raise TooManyLostEpisodesError(f"A process lost {self._in_a_row} episodes in a row{told}.") from cause
 
     def taken(self) -> list[LostEpisode | None]:
         """Return what was noted since."""

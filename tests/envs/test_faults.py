@@ -33,8 +33,8 @@ from tests.faulty import Broken, Injected
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
 
-SEEDS = [[episode_seed(0, index, episode) for episode in range(40)] for index in range(4)]
-"""Of the episodes of four environments with the seed 0."""
+SEEDS = [[episode_seed(0, index, episode) for episode in range(40)] for index in range(6)]
+"""Of the episodes of six environments with the seed 0."""
 
 LIMIT = 0.2
 """Seconds for what hangs: much more than a step takes, also where others use the processor."""
@@ -330,28 +330,35 @@ def test_outside_the_main_thread_a_late_call_is_told() -> None:
 # -- processes ---------------------------------------------------------------------------------------------------
 
 
-BREAK = {0: SEEDS[0][1], 2: SEEDS[2][2], 3: SEEDS[3][3]}
+BREAK = {0: SEEDS[0][1], 4: SEEDS[4][2], 5: SEEDS[5][3]}
 """In which episode of which environment."""
+MEET = {2: SEEDS[2][0], 3: SEEDS[3][0]}
+PATIENCE = 1.0
+"""Seconds that a step may take here, where processes wait for each other."""
 DIED = "ProcessError: the environment's process died, killed by SIGKILL"
-HUNG = f"HangError: step did not return within {LIMIT:g} s"
+HUNG = f"HangError: step did not return within {PATIENCE:g} s"
 
 
 @pytest.fixture(scope="module")
-def spread() -> Iterator[ProcessLanguageVecEnv]:
-    """Four environments over two processes: the first one dies, the last two hang, one of them for good."""
-    kinds = ("kill", "kill", "sleep", "native")
+def spread(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessLanguageVecEnv]:
+    """Six environments over two processes: the first one dies, the last two hang, one of them for good.
+
+    Those in the middle, of different processes, each wait in their second step until the other one is there.
+    """
+    kinds = ("kill", "raise", "meet", "meet", "sleep", "native")
+    place, seeds = str(tmp_path_factory.mktemp("meeting")), {**BREAK, **MEET}
     factories = [
-        functools.partial(Broken, kind, frozenset({BREAK[index]} if index in BREAK else ()))
+        functools.partial(Broken, kind, frozenset({seeds[index]} if index in seeds else ()), 2, place)
         for index, kind in enumerate(kinds)
     ]
-    env = ProcessLanguageVecEnv(factories, processes=2, seed=0, step_timeout=LIMIT)
+    env = ProcessLanguageVecEnv(factories, processes=2, seed=0, step_timeout=PATIENCE)
     yield env
     env.close()
 
 
 def raising() -> LanguageVecEnv:
     """The same in one process, with environments that raise in the same places."""
-    return LanguageVecEnv([functools.partial(Broken, "raise", frozenset(BREAK.values()))] * 4, seed=0)
+    return LanguageVecEnv([functools.partial(Broken, "raise", frozenset(BREAK.values()))] * 6, seed=0)
 
 
 def test_a_process_that_dies_or_hangs_costs_one_episode_and_the_others_go_on_exactly(
@@ -370,8 +377,8 @@ def test_a_process_that_dies_or_hangs_costs_one_episode_and_the_others_go_on_exa
     assert reasons == ["ValueError: it broke"] * 3 + [DIED, HUNG, for_good]
     assert [(lost.env, lost.seed, lost.step, lost.reason) for lost in spread.lost_episodes] == [
         (0, BREAK[0], 2, DIED),
-        (2, BREAK[2], 2, HUNG),
-        (3, BREAK[3], 2, for_good),
+        (4, BREAK[4], 2, HUNG),
+        (5, BREAK[5], 2, for_good),
     ]
     assert [lost.seed for lost in alone.lost_episodes] == list(BREAK.values())
     assert spread.restarts == 2
