@@ -5,8 +5,8 @@ that Python itself runs or waits in: loops, `time.sleep`, sockets, subprocesses,
 
 - native code that never comes back to the interpreter (a simulator in C that loops): the handler would have to wait
   for it. Only another process can end that, see `heed.envs.ProcessLanguageVecEnv`;
-- anything outside the main thread, where Python delivers no signals. There a call that took too long is noticed when
-  it comes back, and told in a warning.
+- anything outside the main thread, where Python delivers no signals, or on Windows. There a call that took too long is
+  noticed when it comes back, and told in a warning.
 
 Environments that swallow every exception (`except:`) are interrupted again, each time after as long once more.
 """
@@ -51,7 +51,8 @@ class Watchdog:
         self._before: tuple[Any, tuple[float, float], float] = (None, (0.0, 0.0), 0.0)
 
     def __enter__(self) -> Watchdog:
-        self._can_interrupt = threading.current_thread() is threading.main_thread()
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        self._can_interrupt = in_main_thread and hasattr(signal, "setitimer")  # which Windows has not
         if self._can_interrupt:
             handler = signal.signal(signal.SIGALRM, self._ring)
             self._before = handler, signal.setitimer(signal.ITIMER_REAL, 0), time.monotonic()
@@ -137,7 +138,7 @@ class Watchdog:
             self._told = True
             warnings.warn(
                 f"{what} took {time.monotonic() - began:.3g} s, longer than {limit:g} s, but outside the main thread "
-                "nothing can interrupt it (this is said once). Spread the environments over processes (2 or more).",
+                "nothing can interrupt it (this is said once). Spread the environments over processes, 2 or more.",
                 stacklevel=3,
             )
         return result
