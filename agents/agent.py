@@ -188,6 +188,13 @@ class LanguageAgent(BaseAlgorithm):
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
         self.forget_readings()
 
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        """Log how many episodes the environments have lost, once one is."""
+        super()._update_info_buffer(infos, dones)
+        lost = 0 if self.env is None else getattr(self.env.unwrapped, "lost_count", 0)
+        if lost:
+            self.logger.record("rollout/lost_episodes", lost)
+
     def _policies(self) -> list[torch.nn.Module]:
         """Return the policy, and what other policies the agent keeps."""
         return [self.policy]

@@ -15,6 +15,8 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from heed.agents.lost_steps import EPISODE_LOST
+
 GROUP = "episode_group"
 """The key of an episode's last `info` that names its group: two integers."""
 
@@ -45,8 +47,10 @@ class Episode:
 class EpisodeGroups(BaseBuffer):
     """Collects steps of vectorised environments, and gives those of groups of which every episode has ended.
 
-    Nothing is lost and nothing is cut: the steps of a group wait until its last episode has ended, be it in a later
-    rollout. An episode that counted only where it ended in time would count the more often the shorter it was.
+    Nothing is cut: the steps of a group wait until its last episode has ended, be it in a later rollout. An episode
+    that counted only where it ended in time would count the more often the shorter it was. An episode that its
+    environment lost counts for nothing, and the others of its group are compared among themselves, once every
+    environment of the row has ended an episode of a later group; where fewer than two are left they are dropped.
 
     Args:
         observation_space: of the prompts.
@@ -81,12 +85,13 @@ class EpisodeGroups(BaseBuffer):
     def clear(self) -> None:
         """Drop all steps."""
         self._running = [Episode() for _ in range(self.n_envs)]
+        self._newest = [-1] * self.n_envs
         self._ended: dict[tuple[int, int], list[Episode]] = {}
         self._samples: RolloutBufferSamples | None = None
 
     def reset(self) -> None:
         """Drop the complete groups, which were trained on; what is not complete stays."""
-        self._ended = {name: episodes for name, episodes in self._ended.items() if len(episodes) < self.group_size}
+        self._ended = {name: episodes for name, episodes in self._ended.items() if not self._is_over(name)}
         self._samples = None
 
     def add(
@@ -116,13 +121,22 @@ class EpisodeGroups(BaseBuffer):
             episode.rewards.append(float(rewards[index]))
             if dones[index]:
                 first, second = infos[index][GROUP]
-                self._ended.setdefault((first, second), []).append(episode)
+                if EPISODE_LOST not in infos[index]:
+                    self._ended.setdefault((first, second), []).append(episode)
+                self._newest[index] = second
                 self._running[index] = Episode()
 
     @property
     def complete(self) -> list[list[Episode]]:
-        """The groups of which every episode has ended."""
-        return [episodes for episodes in self._ended.values() if len(episodes) == self.group_size]
+        """The groups of which every episode has ended, or was lost, and at least two have ended."""
+        return [episodes for name, episodes in self._ended.items() if self._is_over(name) and len(episodes) > 1]
+
+    def _is_over(self, name: tuple[int, int]) -> bool:
+        """Whether no episode of a group is still to come: all are there, or every environment has gone on from it."""
+        if len(self._ended[name]) == self.group_size:
+            return True
+        row, number = name
+        return min(self._newest[row * self.group_size : (row + 1) * self.group_size]) > number
 
     def samples(self) -> RolloutBufferSamples:
         """Return all steps of the complete groups, M of them; there must be such a group."""
@@ -185,11 +199,15 @@ class EpisodeGroups(BaseBuffer):
                 [log for one in episodes for log in one.log_probabilities], dtype=torch.float64
             ),
             "rewards": torch.tensor([reward for one in episodes for reward in one.rewards], dtype=torch.float64),
+            # of each environment: the group whose episode it ended last
+            "newest": torch.tensor(self._newest),
         }
 
     def set_state(self, state: dict[str, Tensor]) -> None:
         """Put the steps of `state` in place of those that are here."""
         self.clear()
+        if "newest" in state:  # a checkpoint of an earlier version does not tell
+            self._newest = state["newest"].tolist()
         prompts, actions = state["prompts"].numpy(), state["actions"].numpy()
         log_probabilities, rewards = state["log_probabilities"].tolist(), state["rewards"].tolist()
         begin = 0

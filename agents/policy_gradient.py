@@ -30,6 +30,7 @@ from torch.nn import functional
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import read_tensors, write_tensors
+from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import micro_batches
 from heed.policies.layout import PADDING
@@ -85,6 +86,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         self.value_warmup_steps = value_warmup_steps
 
     def _setup_model(self) -> None:
+        if self.rollout_buffer_class is None:
+            self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once.
@@ -116,6 +119,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         SB3 is about to ask for the values there, prompt by prompt; now the policy remembers them.
         """
         super()._update_info_buffer(infos, dones)
+        if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
+            self.rollout_buffer.lose(infos)
         if not self.has_critic:
             return
         ends = [info["terminal_observation"] for info in infos if info.get("TimeLimit.truncated", False)]
@@ -152,6 +157,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.logger.record("train/entropy_weight", entropy_weight)
         if self.has_critic:
             values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
+            if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
+                values, returns = values[self.rollout_buffer.rows], returns[self.rollout_buffer.rows]
             self.logger.record("train/explained_variance", explained_variance(values, returns))
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())

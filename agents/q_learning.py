@@ -30,6 +30,7 @@ from torch import Tensor
 from heed.agents.agent import _COUNTERS, LanguageAgent
 from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
 from heed.agents.exploration import EpsilonGreedy, Exploration
+from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.q_table import QTable, State, states_of
 from heed.envs.contract import ChangingActions, language_space
 
@@ -160,6 +161,8 @@ class QLearning(LanguageAgent):
         alpha = float(self.lr_schedule(self._current_progress_remaining))
         masks = self.exploration.masks(self.n_envs, self._generator)
         for index, (row, state, info) in enumerate(zip(rows, states, infos, strict=True)):
+            if EPISODE_LOST in info:
+                continue  # nobody knows what the action came to
             over = bool(dones[index]) and not info["TimeLimit.truncated"]
             learning = slice(None) if masks is None else masks[:, index]
             self._update(row, int(actions[index]), float(rewards[index]), None if over else state, alpha, learning)

@@ -27,6 +27,7 @@ from gymnasium import spaces
 from torch import Tensor
 
 from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.lost_steps import EPISODE_LOST, OBSERVATION_UNKNOWN
 from heed.agents.sum_tree import SumTree
 
 PRIORITY_EPSILON = 1e-3
@@ -99,6 +100,22 @@ class NStepReturns:
                 discount *= self.gamma
             first, chosen, _ = self.waiting.pop(0)
             yield Transition(first, chosen, total, next_observation, 0.0 if terminated else discount)
+
+    def cut(self, observation: npt.NDArray[Any], *, known: bool) -> list[Transition]:
+        """End the episode before a step that was lost, of which neither reward nor outcome is known.
+
+        Args:
+            observation: in which that step was taken, so what the steps before it came to.
+            known: whether it is that; otherwise nothing is known of their outcome either.
+
+        Returns:
+            The transitions of the steps before; without the lost one.
+        """
+        waiting, self.waiting = self.waiting, []
+        if not waiting or not known:
+            return []
+        self.waiting, (before, action, reward) = waiting[:-1], waiting[-1]
+        return list(self.step(before, action, reward, observation, terminated=False, truncated=True))
 
 
 class ReplayBuffer:
@@ -179,11 +196,15 @@ class ReplayBuffer:
             action: (n_envs,).
             reward: (n_envs,).
             done: (n_envs,), whether an episode ended.
-            infos: `TimeLimit.truncated` says that it was only cut off.
+            infos: `TimeLimit.truncated` says that it was only cut off, `episode_lost` that nobody knows what this step
+                came to: then it is left out, and the episode was cut off before it.
         """
         obs, next_obs, actions = obs.copy(), next_obs.copy(), np.asarray(action).reshape(-1).tolist()
         complete: list[Transition] = []
         for index, stream in enumerate(self._streams):
+            if EPISODE_LOST in infos[index]:
+                complete += stream.cut(obs[index], known=OBSERVATION_UNKNOWN not in infos[index])
+                continue
             truncated = bool(done[index] and infos[index].get("TimeLimit.truncated", False))
             complete += stream.step(
                 obs[index],

@@ -24,6 +24,7 @@ from heed.envs.demonstrations import (
     read_demonstrations,
     write_demonstrations,
 )
+from heed.envs.faults import LostEpisode, LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
@@ -62,6 +63,8 @@ __all__ = [
     "Instructions",
     "LanguageObservation",
     "LanguageVecEnv",
+    "LostEpisode",
+    "LostEpisodeWarning",
     "MaskedActions",
     "Mixture",
     "Moment",
@@ -72,6 +75,7 @@ __all__ = [
     "SuiteError",
     "Task",
     "TextActions",
+    "TooManyLostEpisodesError",
     "UnknownEnvironmentError",
     "VerbalizedEnv",
     "Verbalizer",

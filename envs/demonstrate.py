@@ -18,12 +18,17 @@ from gymnasium import spaces
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.envs.history import Transcript
+from heed.envs.watchdog import Watchdog
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 Words = dict[str, list[Any]]
 """A batch of language observations: strings, and what stands beside them, by their keys."""
 Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
+
+
+TIMEOUT = 60.0
+"""Seconds that a reset, a step or an expert's advice may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,7 @@ def demonstrate(
     Raises:
         ExpertError: if the environment has no expert and one is needed.
         DemonstrationError: if its actions have no texts, or it changes its instruction within an episode.
+        HangError: if it, or its expert, takes longer than a minute for one step.
     """
     ask = choose is None or expert_share is not None
     waiting = iter(enumerate(seeds))
@@ -103,6 +109,7 @@ class _Game:
     def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int):
         self.env = env
         self._ask = ask
+        self._watchdog = Watchdog()
         self._expert = expert_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         if ask and self._expert is None:
@@ -121,7 +128,8 @@ class _Game:
             return False
         self.generator = np.random.default_rng(self._seed)
         self._mixing = np.random.default_rng((self._seed, 1))
-        observation, _ = self.env.reset(seed=self._seed)
+        with self._watchdog:
+            observation, _ = self._watchdog.call("reset", TIMEOUT, self.env.reset, seed=self._seed)
         self._observation = observation
         self._admissible: list[tuple[str, ...]] = [observation["actions"]] if "actions" in observation else []
         self.instruction: str = observation["instruction"]
@@ -142,7 +150,8 @@ class _Game:
         if self._ask:
             assert self._expert is not None
             try:
-                self.label = int(self._expert())
+                with self._watchdog:
+                    self.label = int(self._watchdog.call("expert_action", TIMEOUT, self._expert))
             except ExpertError as error:
                 return str(error)
         return None
@@ -155,7 +164,9 @@ class _Game:
 
     def step(self, action: int) -> bool:
         """Act; return whether the episode is over."""
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        with self._watchdog:
+            result = self._watchdog.call("step", TIMEOUT, self.env.step, action)
+        observation, reward, terminated, truncated, info = result
         if observation["instruction"] != self.instruction:
             raise DemonstrationError(
                 f"{self._name} changes its instruction within an episode, from {self.instruction!r} to "

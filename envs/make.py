@@ -19,7 +19,7 @@ from heed.envs.environment_file import EnvironmentFileError, names_file, spec_fr
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
 from heed.envs.mixture import Mixture, is_mixture, levels_of
-from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.envs.wrappers.limits import StepLimit
@@ -181,6 +181,9 @@ def make(
     processes: int = 1,
     curriculum: Curriculum | None = None,
     max_steps: int | None = None,
+    step_timeout: float | None = TIMEOUT,
+    reset_timeout: float | None = TIMEOUT,
+    max_lost: int | None = None,
     hold_out: Sequence[str] = (),
     wrappers: Sequence[MakeWrapper] = (),
     history: int = 0,
@@ -200,6 +203,10 @@ def make(
         curriculum: draw a mixture's levels, or the tasks of `heed.envs.Instructions`, by how they go; None draws by
             their weights.
         max_steps: as in `make_env`.
+        step_timeout: seconds that a step may take before its episode is lost; None for any.
+        reset_timeout: the same of a reset, or of making an environment.
+        max_lost: episodes that environments may lose in a row, without one between them that came to its end, before it
+            is an error; None for 10 for each environment, and at least 100.
         hold_out: as in `make_env`.
         wrappers: as in `make_env`; with `processes` importable functions, or partials of such.
         history: as in `make_env`.
@@ -224,14 +231,19 @@ def make(
         render_mode=render_mode,
         **kwargs,
     )
+    options: dict[str, Any] = {
+        "seed": seed,
+        "group_size": group_size,
+        "step_timeout": step_timeout,
+        "reset_timeout": reset_timeout,
+        "max_lost": max_lost,
+    }
     venv: VecEnv
     if processes == 1:
-        venv = LanguageVecEnv([factory] * n_envs, seed=seed, group_size=group_size)
+        venv = LanguageVecEnv([factory] * n_envs, **options)
     else:
         factory().close()  # an unknown id or a broken contract is told here, before processes start
-        venv = ProcessLanguageVecEnv(
-            [factory] * n_envs, processes=min(processes, n_envs), seed=seed, group_size=group_size
-        )
+        venv = ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), **options)
     if curriculum is None:
         return venv
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from types import FrameType
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
@@ -143,6 +144,36 @@ class LogCurriculum(BaseCallback):
             self.logger.record(f"curriculum/{name}/share", share)
             if name in rates:
                 self.logger.record(f"curriculum/{name}/success", rates[name])
+
+
+class RecordLostEpisodes(BaseCallback):
+    """Writes into a run's folder what is known of each episode that an environment loses."""
+
+    def __init__(self, run: RunFolder):
+        super().__init__()
+        self._run = run
+        self._written = 0
+
+    def _on_training_start(self) -> None:
+        # A training that goes on begins with the losses of its checkpoint, which are written already. Those of the
+        # reset that begins a new one are not.
+        env = self.training_env.unwrapped
+        self._written = env.lost_count - len(env.lost_episodes)  # type: ignore[attr-defined]
+
+    def _on_step(self) -> bool:
+        if self.training_env.unwrapped.lost_count > self._written:  # type: ignore[attr-defined]
+            self.write(self.training_env)
+        return True
+
+    def write(self, env: VecEnv) -> None:
+        """Write what is not written yet."""
+        count, records = env.unwrapped.lost_count, env.unwrapped.lost_episodes  # type: ignore[attr-defined]
+        new = records[-(count - self._written) :] if count > self._written else []
+        self._written = count
+        if new:
+            with self._run.lost_episodes.open("a", encoding="utf-8") as file:
+                for lost in new:
+                    file.write(json.dumps({"steps": self.num_timesteps, **lost.as_json()}) + "\n")
 
 
 class StopOnSignal(BaseCallback):

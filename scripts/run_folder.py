@@ -6,6 +6,7 @@ cloning.json    how the cloning of demonstrations went, if there were any
 curve.jsonl     one line per logging: steps, success rate, return, losses
 times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
 tensorboard/    the same for TensorBoard
+lost_episodes.jsonl  one line per episode that an environment lost, if any was: steps, and what is known of it
 checkpoints/    step-000012288/ ...: the last few
 evaluation.json, axes.csv, episodes.csv, report.html, *.gif
 """
@@ -41,6 +42,7 @@ class RunFolder:
         self.cloning = path / "cloning.json"
         self.curve = path / "curve.jsonl"
         self.times = path / "times.jsonl"
+        self.lost_episodes = path / "lost_episodes.jsonl"
         self.evaluation = path / "evaluation.json"
         self.episodes = path / "episodes.csv"
         self.checkpoints = path / "checkpoints"
@@ -124,6 +126,14 @@ class RunFolder:
         """Return the seconds of training up to steps, oldest first; a run of an earlier version has none."""
         return _read_lines(self.times)
 
+    def read_lost_episodes(self) -> list[dict[str, Any]]:
+        """Return what is known of the episodes that the training's environments lost, oldest first."""
+        return _read_lines(self.lost_episodes)
+
+    def cut_lost_episodes(self, steps: int) -> None:
+        """Drop the episodes lost after `steps` steps, as `cut_curve` does with the curve."""
+        _cut_lines(self.lost_episodes, steps)
+
     def cut_curve(self, steps: int) -> None:
         """Drop the curve's points after `steps` steps, and a half-written last line: resuming writes them anew."""
         _cut_lines(self.curve, steps)
@@ -133,7 +143,7 @@ class RunFolder:
         _cut_lines(self.times, steps)
 
 
-def _read_lines(path: Path) -> list[dict[str, float]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
     try:

@@ -36,10 +36,12 @@ def train(config: TrainConfig) -> None:
         LanguageModelError: if there is no such language model.
         RunFolderError: if the run folder holds another run, or with `resume` none.
         CheckpointError: if the checkpoint to continue from is damaged.
+        TooManyLostEpisodesError: if environments lose one episode after the other.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
+    from heed.envs.faults import told_losses
     from heed.scripts.cloning import learn_from_demonstrations, read_for
     from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
     from heed.scripts.progress import (
@@ -47,6 +49,7 @@ def train(config: TrainConfig) -> None:
         LogCurriculum,
         LogIntrinsicReward,
         ProgressBar,
+        RecordLostEpisodes,
         StopOnSignal,
         StopWhenSolved,
     )
@@ -75,6 +78,7 @@ def train(config: TrainConfig) -> None:
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
+    lost = RecordLostEpisodes(run)
     try:
         if not config.resume:
             learn_from_demonstrations(agent, demonstrations, config, run, console)
@@ -82,19 +86,23 @@ def train(config: TrainConfig) -> None:
             if agent.num_timesteps < config.steps:
                 agent.learn(
                     config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, solved, *log_also, progress],
+                    callback=[stop, checkpointing, solved, *log_also, lost, progress],
                     log_interval=LOG_INTERVAL[config.agent],
                     reset_num_timesteps=not config.resume,
                 )
                 checkpointing.save()
     finally:
         progress.close()
+        lost.write(env)
         agent.logger.close()
         env.close()
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     if steps:
         console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
+    if env.unwrapped.lost_count:  # type: ignore[attr-defined]
+        told = told_losses(env.unwrapped.lost_summary())  # type: ignore[attr-defined]
+        console.print(f"{told} All of them: {run.lost_episodes}", markup=False)
     if solved.reached:
         console.print(f"Stopped early: the last {STATS_WINDOW} episodes had a success rate of {solved.reached:.3f}.")
     if stop.stopped:
@@ -118,6 +126,9 @@ def _make_env(config: TrainConfig) -> VecEnv:
         seed=config.seed,
         group_size=group_size,
         processes=config.processes,
+        step_timeout=config.step_timeout,
+        reset_timeout=config.reset_timeout,
+        max_lost=config.max_lost,
         hold_out=config.hold_out,
         history=config.history,
         **wrapping(config),
@@ -169,6 +180,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRP
     checkpoint = run.latest_checkpoint()
     agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
     run.cut_curve(agent.num_timesteps)
+    run.cut_lost_episodes(agent.num_timesteps)
     run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})
     return agent
 

@@ -52,6 +52,9 @@ CHANGES_ON_RESUME = {
     "run_dir",
     "resume",
     "processes",
+    "step_timeout",
+    "reset_timeout",
+    "max_lost",
 }
 """What may differ when a run is continued; anything else would make it another training."""
 
@@ -69,11 +72,12 @@ class RunOptions:
         "history": 0,
         "intrinsic_coef": 0,
         "processes": 1,
+        "max_lost": 0,
         "save_every": 1,
         "keep_checkpoints": 1,
         "eval_episodes": 0,
     }
-    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success")
+    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success", "step_timeout", "reset_timeout")
 
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, or package.module:Id-v0, or ./file.py:Id-v0 (`heed check-env` says
@@ -108,6 +112,14 @@ class RunOptions:
     """Weight of that reward beside the environment's (default: 0.05 for count, 1 for rnd)."""
     processes: int = 1
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
+    step_timeout: float | None = 60.0
+    """Seconds that a step of an environment may take before its episode is lost, and the environment made anew; None
+    for any."""
+    reset_timeout: float | None = 60.0
+    """The same of a reset, or of making an environment."""
+    max_lost: int | None = None
+    """Episodes that environments may lose in a row, to errors or time, before the training ends (default: 10 for each
+    environment, and at least 100)."""
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
     stop_at_success: float | None = None

@@ -2,7 +2,7 @@
 
 Every episode has a seed of its own, which also seeds the draws of its actions, so it does not matter how many run side
 by side. What an environment or somebody else's agent raises costs the episode, and after a number of those the rest
-of its kind, but never the evaluation.
+of its kind, but never the evaluation. An environment that hangs is interrupted, and has lost its episode too.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ from heed.agents.evaluation.players import Player
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
 from heed.envs.demonstrate import Choose, MakeEnv
 from heed.envs.history import History
+from heed.envs.watchdog import Watchdog
+
+TIMEOUT = 60.0
+"""Seconds that a step or a reset may take, before the episode is lost."""
 
 MOST_LOST = 10
 """Episodes of a cell that an environment may lose before the cell is given up."""
@@ -64,6 +68,7 @@ def play(
     n_envs: int = 64,
     run: str = "",
     strict: bool = False,
+    timeout: float | None = TIMEOUT,
     on_episode: Callable[[Cell], None] = lambda cell: None,
 ) -> Played:
     """Play one episode of each cell for each seed.
@@ -75,12 +80,14 @@ def play(
         n_envs: how many episodes run side by side; nothing depends on it but the time.
         run: the episodes' `run`.
         strict: raise what an environment or a player raises, instead of going on without the episode.
+        timeout: seconds that a reset or a step of an environment may take, as `heed.envs.watchdog` can tell; None for
+            any.
         on_episode: is told of each episode that is over, or lost.
 
     Returns:
         The episodes in the order of cells and seeds, and what is missing of them.
     """
-    stage = _Stage(cells, seeds, history=history, strict=strict, on_episode=on_episode)
+    stage = _Stage(cells, seeds, history=history, strict=strict, timeout=timeout, on_episode=on_episode)
     waiting = stage.jobs()
     running = [game for game in (stage.begin_next(waiting) for _ in range(n_envs)) if game is not None]
     try:
@@ -167,8 +174,10 @@ class _Stage:
         *,
         history: int,
         strict: bool,
+        timeout: float | None,
         on_episode: Callable[[Cell], None],
     ):
+        self._timeout, self._watchdog = timeout, Watchdog()
         self._cells, self._seeds, self._history = cells, seeds, history
         self._strict, self._on_episode = strict, on_episode
         self._episodes: dict[tuple[int, int], Episode] = {}
@@ -195,7 +204,8 @@ class _Stage:
             try:
                 idle = self._idle[cell.env, cell.axis.label]
                 env = idle.pop() if idle else _Watched(cell.axis.make_env(cell.env), self._history)
-                return _Game.begin(env, cell, number, place, seed)
+                with self._watchdog:
+                    return self._watchdog.call("reset", self._timeout, _Game.begin, env, cell, number, place, seed)
             except Exception as error:  # whatever somebody's environment raises
                 self._lose(number, env, error)
         return None
@@ -205,7 +215,8 @@ class _Stage:
         try:
             if isinstance(action, Exception):
                 raise action
-            episode = game.step(action)
+            with self._watchdog:
+                episode = self._watchdog.call("step", self._timeout, game.step, action)
         except Exception as error:  # whatever somebody's environment raises
             self._lose(game.number, game.env, error)
             return True

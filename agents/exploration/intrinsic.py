@@ -25,6 +25,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
 from heed.agents.exploration.counts import Counts, fingerprint
+from heed.agents.lost_steps import EPISODE_LOST
 
 SMOOTHING = 0.01
 """Weight of the newest step in the mean bonus that is logged."""
@@ -108,6 +109,7 @@ class IntrinsicRewardVecEnv(VecEnvWrapper):
         for index in np.flatnonzero(dones):
             texts[index] = infos[index]["terminal_observation"]["observation"]
         bonus = self.coefficient * self.bonus([newest_observation(text) for text in texts], dones)
+        bonus[[EPISODE_LOST in info for info in infos]] = 0.0  # nobody knows what these steps reached
         self.mean_bonus += SMOOTHING * (float(bonus.mean()) - self.mean_bonus)
         for info, extra in zip(infos, bonus, strict=True):
             info["intrinsic_reward"] = float(extra)

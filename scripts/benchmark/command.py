@@ -14,14 +14,16 @@ import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence
 
-Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing"]
+Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes"]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
+
+SLOW = ("processes", "slow_envs", "slow_steps")
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: the scoring of actions, a training's phases, SB3 without Heed, growth, reuse, short cuts, words.
+    """Measure Heed: a training's phases, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, processes.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """
@@ -100,19 +102,28 @@ class BenchmarkConfig:
     """verbalizing: environments that do not speak themselves."""
     verbalizing_steps: int = 3_000
     """verbalizing: steps that are timed each time."""
+    processes: tuple[int, ...] = (1, 2, 4)
+    """processes: over how many the environments are spread."""
+    slow_envs: int = 8
+    """processes: environments side by side."""
+    slow_milliseconds: float = 5.0
+    """processes: what a step of theirs takes."""
+    slow_steps: int = 25
+    """processes: steps of each environment that are timed together."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         least_of = {
+            0: ("slow_milliseconds",),
             1: ("repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
             100: ("vocabulary",),
         }
-        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps")
+        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps", *SLOW)
         for least, names in least_of.items():
             for name in (*names, *(positive if least == 1 else ())):
                 value = getattr(self, name)
-                if not value or min(value if isinstance(value, tuple) else (value,)) < least:
+                if value in ((), None) or min(value if isinstance(value, tuple) else (value,)) < least:
                     raise ConfigurationError(f"--{name.replace('_', '-')} is {value}, but must be at least {least}.")
         for name in ("hidden", "growth_hidden"):
             value = getattr(self, name)

@@ -126,7 +126,13 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     write_axes(out / "axes.csv", numbers)
     gifs = [recording.write(out / f"episode-{number}.gif") for number, recording in enumerate(recordings, 1)]
     report = write_report(
-        out, evaluation=numbers, curve=run.read_curve(), config=trained, recordings=recordings, traces=traces
+        out,
+        evaluation=numbers,
+        curve=run.read_curve(),
+        config=trained,
+        recordings=recordings,
+        traces=traces,
+        lost=run.read_lost_episodes(),
     )
     for environment in numbers["environments"]:
         console.print(table_of(environment))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heed.envs.faults import told_losses
 from heed.scripts.recording import Recording
 from heed.scripts.report.bars import BarRow, as_rate, axis_rows, has
 from heed.scripts.report.curves import learning_curves
@@ -44,6 +46,7 @@ def write_report(
     config: Mapping[str, Any] | None,
     recordings: Sequence[Recording],
     traces: Sequence[Trace] = (),
+    lost: Sequence[Mapping[str, Any]] = (),
 ) -> Path:
     """Write `report.html` into `out`.
 
@@ -55,6 +58,7 @@ def write_report(
         config: the configuration of the run, if it is known.
         recordings: episodes to show as moving pictures.
         traces: episodes to show step by step.
+        lost: episodes that the training's environments lost, each with its `reason`.
 
     Returns:
         The page.
@@ -75,6 +79,7 @@ def write_report(
         blocks=blocks,
         config=config or {},
         curve_charts=learning_curves(curve),
+        lost=told_losses(Counter(episode["reason"] for episode in lost)) if lost else "",
         recordings=[(recording.caption, base64.b64encode(recording.gif).decode()) for recording in recordings],
         episodes=episodes,
         command=told.get("command") or _command(told, config),

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from heed.envs.demonstrations import (
     write_demonstrations,
 )
 from heed.envs.vectorize import episode_seed
+from heed.envs.watchdog import HangError
 from tests.buttons import Buttons
 
 LEVEL = functools.partial(make_env, "BabyAI-GoToLocal-v0")
@@ -242,3 +244,16 @@ def test_the_seeds_never_meet_those_of_evaluation_or_training() -> None:
         assert not set(ours) & set(demonstration_seeds(seed, 1000, part=1))
     first, second = (LEVEL().reset(seed=seed)[0] for seed in (5, 2**32 + 5))
     assert first != second
+
+
+class SleepingButtons(ExpertButtons):
+    """Whoever presses one waits for ever."""
+
+    def step(self, action: int) -> Any:
+        time.sleep(1000)
+
+
+def test_an_environment_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(demonstrate.__globals__, "TIMEOUT", 0.2)
+    with pytest.raises(HangError, match=r"step did not return within 0.2 s"):
+        list(demonstrate(SleepingButtons, [0, 1]))

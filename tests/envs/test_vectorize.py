@@ -2,8 +2,6 @@
 
 import functools
 import json
-import os
-import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,29 +267,32 @@ def test_attributes_and_methods(processes: VecEnv) -> None:
         assert not env.has_attr("no_such_attribute")
 
 
-def test_error_in_a_process_comes_through(processes: VecEnv) -> None:
-    processes.reset()
-    with pytest.raises(ValueError, match="Unknown action: 99") as caught:
-        processes.step(np.array([0, 0, 99]))
-    assert "minigrid_env.py" in str(caught.value.__cause__)  # where it happened, for whoever must mend it
-    # The others have answered, and all go on.
-    processes.reset()
-    processes.step(np.zeros(3, dtype=int))
+def test_an_action_that_there_is_not_is_refused_and_costs_no_episode(processes: VecEnv) -> None:
+    for env in (processes, make(LEVEL, n_envs=3)):
+        env.reset()
+        with pytest.raises(ValueError, match="Unknown action: 99, for environment 2, which has 7 actions now"):
+            env.step(np.array([0, 0, 99]))
+        env.step(np.zeros(3, dtype=int))
+        assert env.get_state()["lost"]["count"] == 0  # type: ignore[attr-defined]
+
+
+def test_error_in_a_process_comes_through() -> None:
+    env = ProcessLanguageVecEnv([Guess, functools.partial(Guess, tell=False)], processes=2, seed=0)
+    try:
+        env.reset()
+        with pytest.raises(ContractError, match=r"ended an episode without info\['is_success'\]") as caught:
+            env.step(np.zeros(2, dtype=int))
+        assert "success_of" in str(caught.value.__cause__)  # where it happened, for whoever must mend it
+        assert env.get_state()["episodes"] == [1, 0]  # the other one has answered, and begun its next episode
+        env.reset()
+    finally:
+        env.close()
 
 
 def test_failure_to_make_comes_through_as_it_is() -> None:
     factory = functools.partial(make_env, "BabyAI-GoToNowhere-v0")
     with pytest.raises(UnknownEnvironmentError, match="There is no environment 'BabyAI-GoToNowhere-v0'"):
         ProcessLanguageVecEnv([factory], processes=1)
-
-
-def test_dead_process_is_told() -> None:
-    env = ProcessLanguageVecEnv([functools.partial(make_env, LEVEL)], processes=1)
-    env.reset()
-    os.kill(env._processes[0].pid or 0, signal.SIGKILL)
-    with pytest.raises(RuntimeError, match="process died"):
-        env.reset()
-    env.close()
 
 
 def test_sb3s_own_vector_cannot_carry_words() -> None:

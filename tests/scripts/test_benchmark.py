@@ -22,7 +22,7 @@ from heed.policies import hidden_states, network
 from heed.policies.batching import CHUNK_TOKENS, UniquePrompts
 from heed.policies.layout import PADDING
 from heed.policies.scoring import naive_scores
-from heed.scripts.benchmark import building, comparison, reuse, scoring, shortcuts, training, verbalizing
+from heed.scripts.benchmark import building, comparison, processes, reuse, scoring, shortcuts, training, verbalizing
 from heed.scripts.benchmark.command import SECTIONS, BenchmarkConfig, benchmark, main
 from heed.scripts.benchmark.drawing import draw
 from heed.scripts.benchmark.memory import LiveBytes, peak_bytes
@@ -59,6 +59,10 @@ def smallest(**options: Any) -> BenchmarkConfig:
         "history_steps": 8,
         "verbalizing_envs": ("FrozenLake-v1",),
         "verbalizing_steps": 20,
+        "processes": (1,),
+        "slow_envs": 2,
+        "slow_milliseconds": 1.0,
+        "slow_steps": 3,
     }
     return BenchmarkConfig(**{**sizes, **options})
 
@@ -286,6 +290,10 @@ def test_it_writes_every_section_and_a_plot(
     assert set(results["reuse"]["frozen"]) == set(results["reuse"]["partly frozen"]) == set(results["comparison"])
     assert set(results["shortcuts"]) == {"all", *shortcuts.WITHOUT}
     assert all(way["same_actions"] for way in results["shortcuts"].values())
+    for kind in processes.KINDS:
+        measured = results["processes"][kind]
+        assert measured["times_one"] == {"1": 1.0}
+        assert 0 < measured["steps_per_second"]["1"]["median"] < 1000  # each step takes a millisecond at least
 
 
 @pytest.mark.parametrize("name", sorted(shortcuts.WITHOUT))

@@ -224,6 +224,36 @@ def test_what_cannot_be_is_told_in_a_sentence_before_anything_is_written(
     assert not folder.exists()
 
 
+@pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
+def test_lost_episodes_are_told_kept_and_shown_and_a_resumed_run_goes_on_with_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    faulty = ["--env", "tests.faulty:Injected-v0", "--head", "linear", "--max-lost", "50", "--step-timeout", "30"]
+    run_train(*faulty, "--steps", "1024", "--run-dir", str(whole), "--eval-episodes", "8")
+    lost = RunFolder(whole).read_lost_episodes()
+    assert len(lost) > 5
+    assert all(one["reason"] == "ZeroDivisionError: injected" and 0 < one["steps"] <= 1024 for one in lost)
+    assert [one["seed"] for one in lost] == list(dict.fromkeys(one["seed"] for one in lost))
+    printed = " ".join(capsys.readouterr().out.split())
+    told = f"{len(lost)} episodes were lost: {len(lost)} times ZeroDivisionError: injected."
+    assert told in printed
+    assert told in (whole / "report.html").read_text()
+    assert curve(whole)[-1]["rollout/lost_episodes"] == len(lost)
+
+    shutil.copytree(whole, stopped)
+    shutil.rmtree(RunFolder(stopped).latest_checkpoint())
+    train_module.main(["--run-dir", str(stopped), "--resume", "--eval-episodes", "0"])
+    assert curve(stopped) == curve(whole)
+    assert [one["seed"] for one in RunFolder(stopped).read_lost_episodes()] == [one["seed"] for one in lost]
+    assert told in " ".join(capsys.readouterr().out.split())
+
+    with pytest.raises(SystemExit):
+        run_train(*faulty, "--max-lost", "0", "--steps", "1024", "--run-dir", str(tmp_path / "strict"))
+    assert "An episode was lost, and max_lost allows 0" in capsys.readouterr().err
+    assert len(RunFolder(tmp_path / "strict").read_lost_episodes()) == 1
+
+
 def test_a_folder_that_holds_another_run_or_other_files_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

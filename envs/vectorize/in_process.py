@@ -1,0 +1,503 @@
+"""Language environments stepped one after the other in one process; see `heed.envs.vectorize`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+
+from heed.envs.contract import (
+    ChangingActions,
+    TextActions,
+    action_texts_of,
+    fulfilled_instructions_of,
+    require_language_env,
+    success_of,
+)
+from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes
+from heed.envs.vectorize.inspector import Inspector
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
+from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
+from heed.envs.watchdog import Watchdog
+
+EnvFactory = Callable[[], gymnasium.Env[Any, Any]]
+
+TIMEOUT = 60.0
+"""Seconds that a step, and a reset, may take unless it is said."""
+
+OBSERVATION_UNKNOWN = "observation_unknown"
+"""The key of a lost episode's `info` which says that its last observation could not be brought back either."""
+
+CLOSE = "close"
+
+CallKey = tuple[int, int, int]
+"""A call of an environment: its index, the number of its episode, and the number of the step, 0 for the reset."""
+
+
+class CallBoard(Protocol):
+    """Is told which environment is being called, so that somebody outside the process knows."""
+
+    def begin(self, call: CallKey, limit: float | None) -> None:
+        """Take in that a call begins, which may take so many seconds."""
+
+    def end(self) -> None:
+        """Take in that it is over."""
+
+
+class LossLog(Protocol):
+    """Takes in which episodes were lost, and which came to their end."""
+
+    def note(self, lost: LostEpisode | None, cause: BaseException | None = None) -> None:
+        """Take in an episode that was lost, or with None one that came to its end."""
+
+
+class LanguageVecEnv(VecEnv):
+    """Language environments stepped one after the other in this process.
+
+    Each is wrapped in SB3's `Monitor`, so `info["episode"]` is there as SB3's users know it. Observations at
+    an episode's end are in `info["terminal_observation"]`, time limits in `info["TimeLimit.truncated"]`.
+
+    What an environment does wrong in `reset` or `step` costs its episode. The lost step is the episode's last, with the
+    reward 0; `info["episode_lost"]` names the reason, and there is neither `info["episode"]` nor `info["is_success"]`.
+    It counts as truncated, and `info["terminal_observation"]` is the observation before it. The environment is closed
+    and made anew from its factory, and begins its next episode. A reset that fails is one lost episode more.
+
+    Args:
+        factories: make the environments; each must keep the language contract.
+        seed: of the episodes; None draws one from the operating system. `VecEnv.seed` sets it anew.
+        first_index: the index of the first environment, where these are a part of a larger vector; a multiple of
+            `group_size`.
+        group_size: episodes that begin with the same seed; the number of environments is a multiple of it.
+        step_timeout: seconds that a step may take (`heed.envs.watchdog` says what can be interrupted); None for any.
+        reset_timeout: seconds that a reset may take, or the making of an environment; None for any.
+        max_lost: episodes that may be lost in a row, without one between them that came to its end; None for 10 for
+            each environment, and at least 100. With 0 the first one ends the training.
+
+    Raises:
+        ContractError: if an environment breaks the static part of the language contract.
+        HangError: if the making of an environment takes too long.
+        ValueError: if the environments cannot be parted into groups, or a number cannot be.
+    """
+
+    def __init__(
+        self,
+        factories: Sequence[EnvFactory],
+        *,
+        seed: int | None = None,
+        first_index: int = 0,
+        group_size: int = 1,
+        step_timeout: float | None = TIMEOUT,
+        reset_timeout: float | None = TIMEOUT,
+        max_lost: int | None = None,
+    ):
+        check_group_size(len(factories), group_size)
+        check_timeouts(step_timeout, reset_timeout)
+        self._log: LossLog = LostEpisodes(len(factories), max_lost)
+        self._factories = list(factories)
+        self._step_timeout, self._reset_timeout = step_timeout, reset_timeout
+        self._watchdog = Watchdog()
+        self.board: CallBoard | None = None
+        """Is told of every call of an environment."""
+        self.called_off: dict[CallKey, str] = {}
+        """Calls that are not made, since they brought a process down before, each with the reason."""
+        with self._watchdog:
+            self.envs = [
+                self._watchdog.call("making an environment", reset_timeout, self._monitored, factory)
+                for factory in factories
+            ]
+        self._inspectors = [Inspector(env) for env in self.envs]
+        first = self.envs[0]
+        action_space = first.action_space
+        texts = action_texts_of(first)
+        if isinstance(action_space, spaces.Discrete) and texts is not None:
+            action_space = TextActions(texts)
+        super().__init__(len(self.envs), first.observation_space, action_space)
+        self._keys = keys_of(first.observation_space)
+        self._first_index = first_index
+        self.group_size = group_size
+        self._episodes = [-1] * len(self.envs)
+        self._history: list[list[Any]] = [[] for _ in self.envs]
+        self._actions: npt.NDArray[Any] = np.empty(0)
+        self._observations: Observations = {}
+        """Given last."""
+        self._untold: dict[int, str] = {}
+        """Environments whose running episode could not be brought back, with the reason: the next step tells."""
+        self._broken: set[int] = set()
+        """Environments that are to be made anew."""
+        self._tells_fulfilled = False
+        self._fulfilled: dict[int, Callable[[], Mapping[str, float]]] = {}
+        self.seed(seed)
+
+    @staticmethod
+    def _monitored(factory: EnvFactory) -> gymnasium.Env[Any, Any]:
+        env = factory()
+        require_language_env(env)
+        return Monitor(env)
+
+    @property
+    def lost_episodes(self) -> list[LostEpisode]:
+        """The episodes that were lost, oldest first; of very many the newest."""
+        return list(self._losses.records)
+
+    @property
+    def lost_count(self) -> int:
+        """How many episodes were lost."""
+        return self._losses.count
+
+    def lost_summary(self) -> dict[str, int]:
+        """Return how many episodes were lost to each reason, the commonest first."""
+        return dict(self._losses.reasons.most_common())
+
+    @property
+    def _losses(self) -> LostEpisodes:
+        assert isinstance(self._log, LostEpisodes)
+        return self._log
+
+    @property
+    def episodes(self) -> list[int]:
+        """The numbers of the running episodes."""
+        return list(self._episodes)
+
+    def log_losses_to(self, log: LossLog) -> None:
+        """Have another log take in the losses from now on."""
+        self._log = log
+
+    def tell_fulfilled_instructions(self, told: bool = True) -> None:
+        """Put into `info["fulfilled_instructions"]`, from the next reset on, what each step fulfilled; or stop that.
+
+        Unless this is called, no environment is asked, and nothing is computed.
+
+        Raises:
+            ContractError: if an environment does not tell.
+        """
+        self._tells_fulfilled = told
+        self._fulfilled = {i: fulfilled_instructions_of(env) for i, env in enumerate(self.envs)} if told else {}
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Set the seed that the seeds of all coming episodes are drawn from; their count restarts."""
+        self._seed = drawn_seed() if seed is None else seed
+        self._episodes = [-1] * self.num_envs
+        return [self._seed] * self.num_envs
+
+    def reset(self) -> Observations:
+        """Begin a new episode in every environment; those of a group begin a new seed together."""
+        size = self.group_size
+        observations = []
+        self._untold = {}
+        with self._watchdog:
+            for index in range(self.num_envs):
+                following = self._following(index)
+                observations.append(
+                    self._begin_episode(index, -(-following // size) * size if index % size == 0 else following)
+                )
+        self._observations = stack_observations(self._keys, observations)
+        return self._observations
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Take the actions for the next `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step every environment; one whose episode ends begins the next at once.
+
+        Raises:
+            ContractError: if an environment ends an episode without `info["is_success"]`.
+            TooManyLostEpisodesError: if it loses one episode after the other.
+            ValueError: if there is no such action.
+        """
+        observations, infos = [], []
+        rewards = np.zeros(self.num_envs, dtype=np.float32)
+        dones = np.zeros(self.num_envs, dtype=bool)
+        actions = [as_action(self.action_space, action) for action in self._actions]
+        for index, action in enumerate(actions):
+            if index not in self._untold:
+                require_action(self.action_space, self._observations, index, action)
+        with self._watchdog:
+            for index, action in enumerate(actions):
+                observation, rewards[index], dones[index], info = self._step(index, action)
+                observations.append(observation)
+                infos.append(info)
+        self._observations = stack_observations(self._keys, observations)
+        return self._observations, rewards, dones, infos
+
+    def _step(self, index: int, action: Any) -> tuple[Any, float, bool, dict[str, Any]]:
+        """Step one environment; at the episode's end, the observation is the next one's first."""
+        if index in self._untold:  # the episode that is told of is over, and the next one has begun
+            info = {OBSERVATION_UNKNOWN: True, **self._lost_info(index, self._untold.pop(index))}
+            return observation_at(self._observations, index), 0.0, True, info
+        try:
+            observation, reward, terminated, truncated, info = self._act(index, action)
+        except Exception as error:
+            info = self._lost_info(index, self._lose(index, error))
+            self._add_group(index, info)
+            return self._begin_episode(index, self._following(index)), 0.0, True, info
+        if not (terminated or truncated):
+            return observation, reward, False, info
+        # SB3 would pass over an episode that does not say, and count the success rate over the others only.
+        success_of(self.envs[index], info)
+        info["terminal_observation"] = observation
+        self._add_group(index, info)
+        self._log.note(None)
+        return self._begin_episode(index, self._following(index)), reward, True, info
+
+    def _lost_info(self, index: int, reason: str) -> dict[str, Any]:
+        """Return what the learner is told of a lost episode, whose newest observation is its last."""
+        info: dict[str, Any] = {
+            EPISODE_LOST: reason,
+            "TimeLimit.truncated": True,
+            "terminal_observation": observation_at(self._observations, index),
+        }
+        return {**info, "fulfilled_instructions": {}} if self._tells_fulfilled else info
+
+    def _add_group(self, index: int, info: dict[str, Any]) -> None:
+        if self.group_size > 1:
+            info["episode_group"] = self._group_of_episode(index)
+
+    def _following(self, index: int) -> int:
+        """Return the number of the next episode in a group's row; the last one that was begun still runs."""
+        first = index - index % self.group_size
+        return max(self._episodes[first : first + self.group_size]) + 1
+
+    def _group_of_episode(self, index: int) -> tuple[int, int]:
+        """Return what the running episode has in common with those of the same seed, and with no others."""
+        return (self._first_index + index) // self.group_size, self._episodes[index] // self.group_size
+
+    def _seed_of_episode(self, index: int) -> int:
+        return episode_seed(self._seed, *self._group_of_episode(index))
+
+    def _begin_episode(self, index: int, episode: int) -> Any:
+        """Begin an episode, or the first one after it whose reset does not fail."""
+        while True:
+            try:
+                return self._reset(index, episode)
+            except Exception as error:
+                self._lose(index, error)
+                episode = self._following(index)
+
+    def _reset(self, index: int, episode: int) -> Any:
+        """Begin this very episode.
+
+        Raises:
+            Exception: whatever the environment raises, or `FaultError` for what it should not have returned.
+        """
+        self._episodes[index] = episode
+        self._history[index] = []
+        if index in self._broken:
+            self._make_anew(index)
+        seed = self._seed_of_episode(index)
+        result = self._call(index, "reset", self._reset_timeout, self.envs[index].reset, seed=seed)
+        observation, self.reset_infos[index] = self._inspectors[index].check_reset(result)
+        if self._tells_fulfilled:
+            self._call(index, "fulfilled_instructions", self._step_timeout, self._fulfilled[index])
+        return observation
+
+    def _make_anew(self, index: int) -> None:
+        made = self._call(index, "making an environment", self._reset_timeout, self._monitored, self._factories[index])
+        try:
+            inspector = Inspector(made)
+            inspector.require_same(self._inspectors[index])
+        except Exception:
+            self._give_up(index, made)
+            raise
+        self.envs[index], self._inspectors[index] = made, inspector
+        if self._tells_fulfilled:
+            self._fulfilled[index] = fulfilled_instructions_of(made)
+        self._broken.remove(index)
+
+    def _act(self, index: int, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Step one environment.
+
+        Raises:
+            Exception: whatever the environment raises, or `FaultError` for what it should not have returned.
+        """
+        self._history[index].append(action.tolist() if isinstance(action, np.ndarray) else action)
+        result = self._call(index, "step", self._step_timeout, self.envs[index].step, action)
+        observation, reward, terminated, truncated, info = self._inspectors[index].check_step(result)
+        info["TimeLimit.truncated"] = truncated and not terminated
+        if self._tells_fulfilled:
+            fulfilled = self._call(index, "fulfilled_instructions", self._step_timeout, self._fulfilled[index])
+            info["fulfilled_instructions"] = dict(fulfilled)
+        return observation, reward, terminated, truncated, info
+
+    def _call(
+        self, index: int, what: str, limit: float | None, function: Callable[..., Any], *arguments: Any, **named: Any
+    ) -> Any:
+        """Call an environment, with a limit on the time."""
+        if self.board is None:
+            return self._watchdog.call(what, limit, function, *arguments, **named)
+        call = index, self._episodes[index], len(self._history[index])
+        if call in self.called_off and what != CLOSE:
+            raise CalledOffError(self.called_off[call])
+        self.board.begin(call, limit)
+        try:
+            return self._watchdog.call(what, limit, function, *arguments, **named)
+        finally:
+            self.board.end()
+
+    def _lose(self, index: int, error: Exception) -> str:
+        """Note that the running episode is lost, and give its environment up; return the reason."""
+        lost = LostEpisode.of(
+            error,
+            env=self._first_index + index,
+            seed=self._seed_of_episode(index),
+            step=len(self._history[index]),
+        )
+        if index not in self._broken:
+            self._broken.add(index)
+            self._give_up(index, self.envs[index])
+        self._log.note(lost, error)
+        return lost.reason
+
+    def _give_up(self, index: int, env: gymnasium.Env[Any, Any]) -> None:
+        with contextlib.suppress(Exception):  # of an environment that is broken anyway
+            self._call(index, CLOSE, self._reset_timeout, env.close)
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what `set_state` needs to bring the environments back to where they are (plain JSON)."""
+        return {**self.get_positions(), "lost": self._losses.get_state()}
+
+    def get_positions(self) -> dict[str, Any]:
+        """Return the same without the counts of lost episodes."""
+        return {
+            "seed": self._seed,
+            "episodes": list(self._episodes),
+            "actions": [list(history) for history in self._history],
+            "untold": [[index, reason] for index, reason in sorted(self._untold.items())],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> Observations:
+        """Bring the environments to where they were at `get_state`, by playing the running episodes again.
+
+        An episode in which that fails is lost: its environment begins the next one, and the next step, whose action has
+        no effect there, tells of the loss.
+
+        Returns:
+            The observations at that point.
+
+        Raises:
+            ValueError: if the state is of another number of environments.
+        """
+        check_state_size(state, self.num_envs)
+        self._losses.set_state(state.get("lost", {}))  # there are none in a state of an earlier version
+        return self.set_positions(state)
+
+    def set_positions(self, state: dict[str, Any], expected: Observations | None = None) -> Observations:
+        """Do the same with a state of `get_positions`.
+
+        Args:
+            state: of as many environments.
+            expected: the observations that there were; an episode whose words come out differently is lost.
+        """
+        self.set_numbers(state)  # all at once: what is not begun again yet counts where the next number is sought
+        observations = []
+        with self._watchdog:
+            for index, (episode, actions) in enumerate(zip(state["episodes"], state["actions"], strict=True)):
+                try:
+                    observation = self._play_again(index, episode, actions)
+                    if expected is not None:
+                        _require_words(observation, expected, index)
+                except Exception as error:
+                    self._untold.setdefault(index, self._lose(index, error))
+                    observation = self._begin_episode(index, self._following(index))
+                observations.append(observation)
+        self._observations = stack_observations(self._keys, observations)
+        return self._observations
+
+    def set_numbers(self, state: Mapping[str, Any]) -> None:
+        """Take only the episodes' numbers from a state of `get_positions`, and what is still to be told."""
+        self._seed = state["seed"]
+        self._episodes = list(state["episodes"])
+        self._untold = dict(state.get("untold", ()))
+
+    def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
+        observation = self._reset(index, episode)
+        for action in actions:
+            # The type of the space, so that numbers that went through JSON in a state give the very same step.
+            observation, _, terminated, truncated, _ = self._act(index, as_action(self.action_space, action))
+            if terminated or truncated:
+                raise FaultError("played again, the episode ended earlier: it does not follow from its seed")
+        return observation
+
+    def close(self) -> None:
+        """Close every environment."""
+        for index, env in enumerate(self.envs):
+            if index not in self._broken:
+                env.close()
+
+    def get_images(self) -> Sequence[Any]:
+        """Return each environment's picture (None where it draws none)."""
+        return [env.render() for env in self.envs]
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """Return an attribute of the environments or their wrappers."""
+        return [env.get_wrapper_attr(attr_name) for env in self._chosen(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Set an attribute of the environments or their wrappers; one that is made anew does not have it."""
+        for env in self._chosen(indices):
+            env.set_wrapper_attr(attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Call a method of the environments or their wrappers."""
+        return [env.get_wrapper_attr(method_name)(*args, **kwargs) for env in self._chosen(indices)]
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gymnasium.Wrapper[Any, Any, Any, Any]], indices: Any = None
+    ) -> list[bool]:
+        """Say for each environment whether `wrapper_class` is around it."""
+        return [_is_wrapped(env, wrapper_class) for env in self._chosen(indices)]
+
+    def _chosen(self, indices: Any) -> Iterable[gymnasium.Env[Any, Any]]:
+        return (self.envs[index] for index in self._get_indices(indices))
+
+
+def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> None:
+    """Refuse times that cannot be.
+
+    Raises:
+        ValueError: if one is not positive.
+    """
+    for name, seconds in (("step_timeout", step_timeout), ("reset_timeout", reset_timeout)):
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"{name} is {seconds}, but must be positive, or None for no limit.")
+
+
+def as_action(space: spaces.Space[Any], action: Any) -> Any:
+    """Return an action as an environment of this action space takes it: an int, or an array of the space's type."""
+    return int(action) if isinstance(space, spaces.Discrete) else np.asarray(action, dtype=space.dtype)
+
+
+def require_action(space: spaces.Space[Any], observations: Observations, index: int, action: Any) -> None:
+    """Refuse the number of an action that there is not: a fault of who acts, not of the environment.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if not isinstance(space, spaces.Discrete):
+        return
+    changing = isinstance(space, ChangingActions) and observations
+    most = len(observations["actions"][index]) if changing else int(space.n)
+    if not space.start <= action < space.start + most:
+        raise ValueError(f"Unknown action: {action}, for environment {index}, which has {most} actions now.")
+
+
+def _require_words(observation: Mapping[str, Any], expected: Observations, index: int) -> None:
+    for key in ("instruction", "observation", "actions"):
+        if key in expected and observation[key] != expected[key][index]:
+            raise FaultError(f"played again, its {key} came out differently: the episode does not follow from its seed")
+
+
+def _is_wrapped(env: gymnasium.Env[Any, Any], wrapper_class: type[Any]) -> bool:
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, wrapper_class):
+            return True
+        env = env.env
+    return False
