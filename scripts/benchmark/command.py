@@ -23,7 +23,7 @@ SLOW = ("processes", "slow_envs", "slow_steps")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: a training's phases, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, processes.
+    """Measure Heed: a training, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, processes.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """
