@@ -362,7 +362,7 @@ def summary(rows: Sequence[Row]) -> str:
 def markdown(pattern: str, rows: Sequence[Row]) -> str:
     """Return the table as a page."""
     command = "heed check-env --all" if pattern == "*" else f"heed check-env --pattern '{pattern}'"
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("gymnasium", "minigrid"))
+    versions = ", ".join(_versions())
     lines = [
         "# Every environment that is registered",
         "",
@@ -377,6 +377,13 @@ def markdown(pattern: str, rows: Sequence[Row]) -> str:
         lines += ["", f"## {family}", "", _line(HEADINGS), _line(["---"] * len(HEADINGS))]
         lines += [_line((f"`{row.env_id}`", row.observation, row.actions, row.result)) for row in members]
     return "\n".join(lines) + "\n"
+
+
+def _versions() -> Iterator[str]:
+    """Yield the packages that the environments come from or need, as far as they are installed."""
+    for name in ("gymnasium", "minigrid", "Box2D", "mujoco", "jax"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"
 
 
 def _families(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
