@@ -398,8 +398,9 @@ def _family(env_id: str) -> str:
     import gymnasium
 
     spec = gymnasium.registry.get(env_id)
-    entry_point = str(spec.entry_point) if spec is not None else ""
-    parts = entry_point.partition(":")[0].split(".")
+    entry_point = spec.entry_point if spec is not None else None
+    module = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
+    parts = module.split(".")
     if parts[:2] == ["gymnasium", "envs"] and len(parts) > 2:
         return f"Gymnasium: {parts[2].replace('_', ' ')}"
     return env_id.partition("-")[0] if parts[0] == "minigrid" else env_id.rpartition("/")[0] or parts[0] or "others"
