@@ -401,8 +401,8 @@ def _family(env_id: str) -> str:
     entry_point = spec.entry_point if spec is not None else None
     module = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
     parts = module.split(".")
-    if parts[:2] == ["gymnasium", "envs"] and len(parts) > 2:
-        return f"Gymnasium: {parts[2].replace('_', ' ')}"
+    if parts[:2] == ["gymnasium", "envs"]:
+        return f"Gymnasium: {(parts[2:] or ['moved elsewhere'])[0].replace('_', ' ')}"
     return env_id.partition("-")[0] if parts[0] == "minigrid" else env_id.rpartition("/")[0] or parts[0] or "others"
 
 
