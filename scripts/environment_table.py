@@ -362,7 +362,7 @@ def summary(rows: Sequence[Row]) -> str:
 def markdown(pattern: str, rows: Sequence[Row]) -> str:
     """Return the table as a page."""
     command = "heed check-env --all" if pattern == "*" else f"heed check-env --pattern '{pattern}'"
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("gymnasium", "minigrid"))
+    versions = ", ".join(_versions())
     lines = [
         "# Every environment that is registered",
         "",
@@ -379,6 +379,13 @@ def markdown(pattern: str, rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _versions() -> Iterator[str]:
+    """Yield the packages that the environments come from or need, as far as they are installed."""
+    for name in ("gymnasium", "minigrid", "Box2D", "mujoco", "jax"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            yield f"{name} {importlib.metadata.version(name)}"
+
+
 def _families(rows: Iterable[Row]) -> Mapping[str, list[Row]]:
     families: dict[str, list[Row]] = {}
     for row in rows:
@@ -391,10 +398,11 @@ def _family(env_id: str) -> str:
     import gymnasium
 
     spec = gymnasium.registry.get(env_id)
-    entry_point = str(spec.entry_point) if spec is not None else ""
-    parts = entry_point.partition(":")[0].split(".")
-    if parts[:2] == ["gymnasium", "envs"] and len(parts) > 2:
-        return f"Gymnasium: {parts[2].replace('_', ' ')}"
+    entry_point = spec.entry_point if spec is not None else None
+    module = entry_point.partition(":")[0] if isinstance(entry_point, str) else getattr(entry_point, "__module__", "")
+    parts = module.split(".")
+    if parts[:2] == ["gymnasium", "envs"]:
+        return f"Gymnasium: {(parts[2:] or ['moved elsewhere'])[0].replace('_', ' ')}"
     return env_id.partition("-")[0] if parts[0] == "minigrid" else env_id.rpartition("/")[0] or parts[0] or "others"
 
 

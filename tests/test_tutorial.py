@@ -63,7 +63,7 @@ def test_the_same_in_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "dial.py").write_text(TEN_LINES[0][1])
     source = re.findall(r"```python\n(from heed.agents.*?)```", SECTIONS["In ten lines"], re.DOTALL)[0]
     space: dict[str, object] = {}
-    exec(source.replace("20_000, progress_bar=True", "64"), space)
+    exec(source.replace("40_000, progress_bar=True", "64"), space)
     assert isinstance(space["agent"], PPO)
 
 
