@@ -59,7 +59,7 @@ class Broken(gymnasium.Env[Any, Any]):
         over = self._step == self.length
         if self._breaks:
             broken = self._break(observation)
-            return observation, reward if broken is None else broken, over, False, {"is_success": False}
+            return observation, reward if broken is None else broken, over, False, {"is_success": bool(reward)}
         return observation, reward, over, False, {"is_success": bool(reward)}
 
     @property
