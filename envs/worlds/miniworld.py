@@ -151,8 +151,8 @@ class MiniWorldVerbalizer(Verbalizer):
 def give_own_display_list(world: Any) -> None:
     """Have an environment draw its own rooms, whatever other environments the process has.
 
-    MiniWorld compiles what does not move in an episode into the display list number 1, and the environments of a process
-    share their lists: each would draw the rooms of the one that was reset last.
+    MiniWorld compiles what does not move in an episode into the display list number 1, and the environments of a
+    process share their lists: each would draw the rooms of the one that was reset last.
     """
     library = miniworld.miniworld
     world.shadow_window.switch_to()
