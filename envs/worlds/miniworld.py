@@ -12,8 +12,10 @@ their things.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -68,6 +70,7 @@ class MiniWorldVerbalizer(Verbalizer):
         world: Any = env.unwrapped
         if not isinstance(world, miniworld.miniworld.MiniWorldEnv):
             raise TypeError(f"This verbalizer needs a MiniWorld environment, not {type(world).__name__}.")
+        give_own_display_list(world)
         self._kind = type(world).__name__
         made_with = env.spec.kwargs if env.spec is not None else {}
         if self._kind == "Sign" and not made_with.keys() & {"color_index", "goal"}:
@@ -143,6 +146,36 @@ class MiniWorldVerbalizer(Verbalizer):
             ],
             walls=np.asarray(self._world.wall_segs, np.float64)[:, :, [0, 2]],
         )
+
+
+def give_own_display_list(world: Any) -> None:
+    """Have an environment draw its own rooms, whatever other environments the process has.
+
+    MiniWorld compiles what does not move in an episode into the display list number 1, and the environments of a
+    process share their lists: each would draw the rooms of the one that was reset last.
+    """
+    library = miniworld.miniworld
+    world.shadow_window.switch_to()
+    own = library.pyglet.gl.glGenLists(1)
+    names = ("glNewList", "glCallList", "glDeleteLists")
+
+    def with_own_list(method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def draw(*args: Any, **kwargs: Any) -> Any:
+            world.shadow_window.switch_to()
+            originals = {name: getattr(library, name) for name in names}
+            for name, original in originals.items():
+                setattr(library, name, lambda _, *more, original=original: original(own, *more))
+            try:
+                return method(*args, **kwargs)
+            finally:
+                for name, original in originals.items():
+                    setattr(library, name, original)
+
+        return draw
+
+    world._render_static = with_own_list(world._render_static)
+    world._render_world = with_own_list(world._render_world)
 
 
 def name_of(entity: Any) -> str:

@@ -173,6 +173,21 @@ class TestWithTheLibrary:
         assert agreed[False, True] == 0
         assert agreed[True, False] <= 0.05 * agreed.total()
 
+    def test_environments_side_by_side_draw_their_own_rooms(self) -> None:
+        """MiniWorld's own share one display list in a process, so that each draws the rooms that were made last."""
+        ids = ("MiniWorld-PickupObjects-v0", "MiniWorld-ThreeRooms-v0")
+
+        def pictures(env: Any) -> Any:
+            observation, _ = env.reset(seed=1)
+            for action in (0, 0, 2):
+                yield observation["image"].copy()
+                observation, *_ = env.step(action)
+
+        alone = [list(pictures(make_env(env_id))) for env_id in ids]
+        together = zip(*[pictures(make_env(env_id)) for env_id in ids], strict=True)
+        for expected, drawn in zip(zip(*alone, strict=True), together, strict=True):
+            np.testing.assert_array_equal(expected, drawn)
+
     def test_a_sign_and_a_goal_are_drawn_unless_they_are_told(self) -> None:
         env = make_env("MiniWorld-Sign-v0")
         drawn = set()
