@@ -22,7 +22,10 @@ from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
 
-WORLDS: dict[str, str] = {}
+WORLDS: dict[str, str] = {
+    "Heed/TextWorld": "heed.envs.worlds.textworld",
+    "miniwob/": "heed.envs.worlds.miniwob",
+}
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
 The module is imported when such an id is first asked for. It is named as the extra that installs its library.
