@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import gymnasium
+from heed.envs.make import UnknownEnvironmentError
 
 BINARY_VARIABLE = "MINIWOB_CHROME_BINARY"
 """Where the browser is, if the user says so; MiniWoB++'s own name for it."""
@@ -77,20 +77,20 @@ def find_browser() -> str:
     """Return the path of the browser.
 
     Raises:
-        gymnasium.error.DependencyNotInstalled: if there is none.
+        UnknownEnvironmentError: if there is none.
     """
     told = os.environ.get(BINARY_VARIABLE)
     if told:
         if not Path(told).is_file():
-            raise gymnasium.error.DependencyNotInstalled(f"{BINARY_VARIABLE} is {told!r}, but there is no such file")
+            raise UnknownEnvironmentError(f"{BINARY_VARIABLE} is {told!r}, but there is no such file.")
         return told
     for place in BINARIES:
         found = shutil.which(place)
         if found:
             return found
-    raise gymnasium.error.DependencyNotInstalled(
-        "no Chromium is found: install it (`apt-get install chromium` on Debian, `brew install --cask chromium` on "
-        f"macOS), or say in {BINARY_VARIABLE} where a Chromium or Chrome is"
+    raise UnknownEnvironmentError(
+        "Web pages need a browser, and no Chromium is found: install one (`apt-get install chromium` on Debian, `brew "
+        f"install --cask chromium` on macOS), or say in {BINARY_VARIABLE} where a Chromium or Chrome is."
     )
 
 
@@ -178,7 +178,7 @@ class Browser:
         headless: whether it shows nothing.
 
     Raises:
-        gymnasium.error.DependencyNotInstalled: if there is no browser.
+        UnknownEnvironmentError: if there is no browser.
         BrowserError: if it does not start.
     """
 

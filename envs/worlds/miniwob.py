@@ -82,7 +82,7 @@ class WebTask(gymnasium.Env[Any, Any]):
         render_mode: "rgb_array", or "human" to watch the browser.
 
     Raises:
-        gymnasium.error.DependencyNotInstalled: if the browser or its driver is missing.
+        UnknownEnvironmentError: if there is no browser.
         ValueError: if `most`, `max_steps` or `typing` is none of those.
     """
 

@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -120,12 +121,13 @@ class TextGame(gymnasium.Env[Any, Any]):
             file = self._file
         if file != self._playing:
             self.close()
-            self._played, self._playing = textworld.start(str(file), INFOS), file
+            with _without_warnings():
+                self._played, self._playing = textworld.start(str(file), INFOS), file
             self._texts = _texts_of(file) if file.suffix == ".json" else {}
         self._state = self._played.reset()
         if self._state.admissible_commands is None:
             raise ValueError(
-                f"{file} does not tell which commands it takes: the `.json` that TextWorld makes with it must be beside it."
+                f"{file} does not tell which commands it takes: the `.json` that is made with it must be beside it."
             )
         self._read = {}
         self._score = self._steps = 0
@@ -220,9 +222,17 @@ def _made_game(challenge: str, settings: dict[str, Any], number: int) -> Any:
     for attempt in range(ATTEMPTS):
         options = textworld.GameOptions()
         options.seeds = number + attempt * 10 * HELD_OUT_SEED
-        with contextlib.suppress(QuestGenerationError), _knowledge_kept():
+        with contextlib.suppress(QuestGenerationError), _knowledge_kept(), _without_warnings():
             return make(dict(settings), options)
     raise RuntimeError(f"TextWorld's generator {challenge} finds no quest with the settings {settings}.")
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Be silent about games that the interpreter plays, but cannot keep the score of: TextWorld does that itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @contextlib.contextmanager
