@@ -193,8 +193,9 @@ def test_tasks_stand_side_by_side() -> None:
     """In a vector, lists of actions and all."""
     venv = make("miniwob/click-test-2-v1", n_envs=2, seed=0)
     observations = venv.reset()
-    assert [list(actions) for actions in observations["actions"]] == [["click button ONE", "click button TWO"]] * 2  # type: ignore[call-overload]
-    _, rewards, dones, infos = venv.step(np.array([0, 1]))
+    lists = list(observations["actions"])  # type: ignore[call-overload]
+    actions = [lists[0].index("click button ONE"), lists[1].index("click button TWO")]
+    _, rewards, dones, infos = venv.step(np.array(actions))
     assert rewards.tolist() == [1.0, -1.0]
     assert dones.all()
     assert [info["is_success"] for info in infos] == [True, False]
