@@ -15,6 +15,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -63,6 +64,17 @@ SCRIPT = Path(__file__).with_name("web_page.js")
 
 KEYS = {"Enter": ("Enter", 13, "\r"), "Tab": ("Tab", 9, ""), "Backspace": ("Backspace", 8, "")}
 """Named keys: their code, their number, and what they type."""
+
+
+LAUNCH = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(pipe), fcntl.F_DUPFD, 10) for pipe in sys.argv[1:3]]
+os.dup2(pipes[0], 3)
+os.dup2(pipes[1], 4)
+os.closerange(5, 256)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Becomes the browser, which reads from 3 and writes to 4. (`preexec_fn` is not safe where there are threads.)"""
 
 
 class BrowserError(RuntimeError):
@@ -198,18 +210,10 @@ class Browser:
         its_input, self._output = os.pipe()
         self._input, its_output = os.pipe()
 
-        def with_pipes() -> None:  # Chromium reads from 3 and writes to 4
-            high_input, high_output = os.dup(its_input), os.dup(its_output)
-            while high_input <= 4 or high_output <= 4:  # out of the way of what is overwritten
-                high_input, high_output = os.dup(high_input), os.dup(high_output)
-            os.dup2(high_input, 3)
-            os.dup2(high_output, 4)
-
         # A session of its own: Ctrl-C is for the training, which closes the browser itself.
         self._process = subprocess.Popen(
-            [*command, "about:blank"],
-            preexec_fn=with_pipes,
-            pass_fds=(3, 4),
+            [sys.executable, "-I", "-S", "-c", LAUNCH, str(its_input), str(its_output), *command, "about:blank"],
+            pass_fds=(its_input, its_output),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

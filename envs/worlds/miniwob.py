@@ -56,6 +56,9 @@ RELOADED = frozenset(("form-sequence-3", "use-autocomplete", "use-autocomplete-n
 
 PAGES = Path(miniwob.__file__).parent / "html"
 
+REFRESHED = 500
+"""Episodes after which any page is loaded anew, so that what it does not let go of stays little."""
+
 LOADING_SECONDS = 10.0
 """Of real time, which a page that loads parts of itself may take."""
 
@@ -132,6 +135,8 @@ class WebTask(gymnasium.Env[Any, Any]):
         self._texts: tuple[str, ...] = ()
         self._instruction = ""
         self._steps = 0
+        self._episodes = 0
+        """On the page since it was loaded."""
         self._window: Window | None = None
         self._open()  # now, so that a missing browser is told when the environment is made
 
@@ -144,8 +149,9 @@ class WebTask(gymnasium.Env[Any, Any]):
         self._data_mode = (options or {}).get("data_mode", self._data_mode)
         if self._window is None or not self._window.browser.is_alive():
             self._open()
-        elif self._reload:
+        elif self._reload or self._episodes >= REFRESHED:
             self._load()
+        self._episodes += 1
         page = self._begin(page_seed)
         if page is None:  # the last episode led away from the page
             self._load()
@@ -193,6 +199,7 @@ class WebTask(gymnasium.Env[Any, Any]):
         self._load()
 
     def _load(self) -> None:
+        self._episodes = 0
         self._shown.show(_url_of(self.subdomain))
         # What a page does once it is loaded, and sets a timer for.
         self._shown.run(f"heed.settle(); heed.advance({self._milliseconds});")
