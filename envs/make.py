@@ -36,6 +36,8 @@ WORLDS: dict[str, str] = {
     "Heed/Crafter": "heed.envs.worlds.crafter",
     "MiniWorld-": "heed.envs.worlds.miniworld",
     "PointMaze_": "heed.envs.worlds.robotics",
+    "Heed/TextWorld": "heed.envs.worlds.textworld",
+    "miniwob/": "heed.envs.worlds.miniwob",
 }
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 

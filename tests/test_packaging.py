@@ -174,6 +174,7 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
     files = [file for package in PACKAGES for file in python_files(package)]
     files += [REPOSITORY / package / "py.typed" for package in PACKAGES]
     files += (REPOSITORY / "envs").rglob("*.yaml")
+    files += (REPOSITORY / "envs").rglob("*.js")
     files += (REPOSITORY / "policies" / "heed_tiny").glob("*.*")
     files += (REPOSITORY / "scripts" / "templates").glob("*.*")
     assert packed == {f"heed/{file.relative_to(REPOSITORY).as_posix()}" for file in files}
