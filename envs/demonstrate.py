@@ -31,6 +31,19 @@ TIMEOUT = 60.0
 """Seconds that a reset, a step or an expert's advice may take."""
 
 
+_ACTIONS = 0xAC710
+"""Sets the draws of actions apart from those of the environment."""
+
+
+def action_generator(seed: int) -> np.random.Generator:
+    """Return what draws the actions of the episode with that seed.
+
+    An environment makes its own generator from the very same seed (`env.np_random`). A player that drew from another
+    one of these would draw what the environment has drawn, and might find the goal without looking.
+    """
+    return np.random.default_rng((seed, _ACTIONS))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one episode."""
@@ -126,7 +139,7 @@ class _Game:
             self._number, self._seed = next(waiting)
         except StopIteration:
             return False
-        self.generator = np.random.default_rng(self._seed)
+        self.generator = action_generator(self._seed)
         self._mixing = np.random.default_rng((self._seed, 1))
         with self._watchdog:
             observation, _ = self._watchdog.call("reset", TIMEOUT, self.env.reset, seed=self._seed)

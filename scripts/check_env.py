@@ -161,10 +161,9 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
 
 def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
     """Return the agent of a run as a policy, with the length of its history."""
-    import numpy as np
-
     from heed.agents import load
     from heed.agents.evaluation import require_same_actions, sampled
+    from heed.envs.demonstrate import action_generator
     from heed.envs.make import make_env
     from heed.scripts.run_folder import RunFolder
 
@@ -175,10 +174,10 @@ def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
     require_same_actions(agent, env)
     env.close()
     choices = sampled(agent)
-    generator = np.random.default_rng(seed)
+    generator = action_generator(seed)
 
     def choose(observation: Mapping[str, Any]) -> Any:
-        words = {key: [observation[key]] for key in ("instruction", "observation", "actions") if key in observation}
+        words = {key: [value] for key, value in observation.items()}
         return choices(words, [generator])[0]
 
     return choose, history

@@ -48,8 +48,8 @@ class Moment:
 class Play:
     """An episode with sampled actions. To go through it is to play it; afterwards it says how it ended.
 
-    With `generator = np.random.default_rng(seed)` it is the episode that the evaluation plays for that seed with
-    sampled actions.
+    With `generator = heed.envs.demonstrate.action_generator(seed)` it is the episode that the evaluation plays for that
+    seed with sampled actions.
 
     Args:
         agent: chooses the actions.

@@ -111,8 +111,8 @@ def record_episode(
 ) -> Recording:
     """Play one episode with sampled actions and record it.
 
-    With `generator = np.random.default_rng(seed)` it is the episode that the evaluation plays for that seed with
-    sampled actions.
+    With `generator = heed.envs.demonstrate.action_generator(seed)` it is the episode that the evaluation plays for that
+    seed with sampled actions.
 
     Args:
         agent: chooses the actions.

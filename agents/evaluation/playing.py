@@ -21,7 +21,7 @@ from gymnasium import spaces
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
-from heed.envs.demonstrate import Choose, MakeEnv
+from heed.envs.demonstrate import Choose, MakeEnv, action_generator
 from heed.envs.history import History
 from heed.envs.watchdog import Watchdog
 
@@ -341,7 +341,7 @@ class _Game:
             observation,
             instruction=info.get("instruction", observation["instruction"]),
             shown=info.get("shown", observation["instruction"]),
-            generator=np.random.default_rng(seed),
+            generator=action_generator(seed),
         )
 
     def advice(self) -> int | None:

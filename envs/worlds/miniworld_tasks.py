@@ -40,6 +40,10 @@ ROOM_OBJECTS_STEPS = 250
 """Of an episode of RoomObjects, which has no time limit of its own."""
 
 
+TASK = 0x7A5C
+"""Sets the draw of an episode's task apart from the world's, which comes from the same seed."""
+
+
 class SignDrawn(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Sign with another sign and goal in each episode, drawn by its seed; its own are those it was made with."""
 
@@ -50,7 +54,7 @@ class SignDrawn(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Draw what the sign says and what is looked for, and start an episode."""
         if seed is not None:
-            self._chance = np.random.default_rng(seed)
+            self._chance = np.random.default_rng((seed, TASK))
         world: Any = self.env.unwrapped
         world.set_color_index(int(self._chance.integers(len(SIGN_COLORS))))
         world._goal = int(self._chance.integers(len(SIGN_SHAPES)))
@@ -80,7 +84,7 @@ class GoToThing(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode, and draw one of the things that are not reached from the start."""
         if seed is not None:
-            self._chance = np.random.default_rng(seed)
+            self._chance = np.random.default_rng((seed, TASK))
         result = self.env.reset(seed=seed, options=options)
         world: Any = self.env.unwrapped
         self._things = {self._name(entity): entity for entity in world.entities if self._name(entity)}

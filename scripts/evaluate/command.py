@@ -215,8 +215,7 @@ def _recorded(
     agent: LanguageAgent, evaluation: Evaluation, *, history: int, max_steps: int | None, viewed: int
 ) -> tuple[list[Any], list[Any]]:
     """Return moving pictures of the first episodes, and episodes step by step: failures first, if there are any."""
-    import numpy as np
-
+    from heed.envs.demonstrate import action_generator
     from heed.envs.make import make_env
     from heed.scripts.recording import make_recordable_env, record_episode
     from heed.scripts.report.tracing import trace_episode
@@ -228,14 +227,14 @@ def _recorded(
     make = functools.partial(make_env, max_steps=max_steps)
     env = make_recordable_env(first[0].env, history=history, make=make)
     recordings = [
-        record_episode(agent, env, seed=one.seed, generator=np.random.default_rng(one.seed))
+        record_episode(agent, env, seed=one.seed, generator=action_generator(one.seed))
         for one in first[:RECORDED_EPISODES]
     ]
     failures = [one for one in first if not one.success]
     successes = [one for one in first if one.success]
     # As many of each as there are; what went wrong teaches more.
     chosen = [*failures[: max(viewed // 2, viewed - len(successes))], *successes][:viewed]
-    traces = [trace_episode(agent, env, seed=one.seed, generator=np.random.default_rng(one.seed)) for one in chosen]
+    traces = [trace_episode(agent, env, seed=one.seed, generator=action_generator(one.seed)) for one in chosen]
     env.close()
     return recordings, traces
 

@@ -88,8 +88,8 @@ def trace_episode(
 ) -> Trace:
     """Play one episode with sampled actions, and note what the agent saw, thought and read.
 
-    With `generator = np.random.default_rng(seed)` it is the episode that the evaluation plays for that seed with
-    sampled actions, and that `record_episode` records.
+    With `generator = heed.envs.demonstrate.action_generator(seed)` it is the episode that the evaluation plays for that
+    seed with sampled actions, and that `record_episode` records.
 
     Args:
         agent: chooses the actions.

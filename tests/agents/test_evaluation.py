@@ -6,11 +6,15 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from heed.agents.evaluation import held_out_seeds, run_episodes, success_rate, uniform
-from heed.envs.contract import ContractError
+from heed.agents.evaluation.players import draw_actions
+from heed.envs.contract import ContractError, language_space
+from heed.envs.demonstrate import action_generator
 from heed.envs.make import make_env
 from heed.envs.vectorize import episode_seed
 from tests.buttons import Buttons
@@ -25,7 +29,7 @@ def test_every_seed_is_played_once_in_order_and_counted_right() -> None:
     episodes = run_episodes(make_level, uniform(space), seeds, n_envs=5)
     assert [episode.seed for episode in episodes] == seeds
     for episode in episodes[:4]:  # play it again by hand
-        env, generator = make_level(), np.random.default_rng(episode.seed)
+        env, generator = make_level(), action_generator(episode.seed)
         env.reset(seed=episode.seed)
         total, length, over = 0.0, 0, False
         info: dict[str, Any] = {}
@@ -70,3 +74,35 @@ def test_an_environment_that_does_not_say_whether_it_succeeded_is_refused_in_a_s
 
     with pytest.raises(ContractError, match="ended an episode without info\\['is_success'\\]"):
         run_episodes(Silent, uniform(Buttons().action_space), [1, 2])
+
+
+class Coin(gymnasium.Env[Any, Any]):
+    """Guess what the environment's own generator has drawn."""
+
+    action_texts = ("heads", "tails", "edge", "lost")
+
+    def __init__(self) -> None:
+        self.observation_space = language_space()
+        self.action_space = spaces.Discrete(4)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._drawn = int(self.np_random.integers(4))
+        return {"instruction": "guess", "observation": "a coin"}, {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        right = int(action) == self._drawn
+        return {"instruction": "guess", "observation": "a coin"}, float(right), True, False, {"is_success": right}
+
+
+def test_a_player_draws_nothing_that_the_environment_has_drawn() -> None:
+    guessed = success_rate(run_episodes(Coin, uniform(spaces.Discrete(4)), range(400)))
+    assert guessed == pytest.approx(0.25, abs=0.08)
+    shares = np.full((1, 4), 0.25)
+    draws = [draw_actions(shares, np.array([action_generator(seed).random()]))[0][0] for seed in range(400)]
+    env = Coin()
+    hits = []
+    for seed, draw in enumerate(draws):
+        env.reset(seed=seed)
+        hits.append(int(draw) == env._drawn)
+    assert np.mean(hits) == pytest.approx(0.25, abs=0.08)

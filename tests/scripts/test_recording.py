@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from heed.agents.evaluation import run_episodes, sampled
+from heed.envs.demonstrate import action_generator
 from heed.envs.history import History
 from heed.envs.make import make_env
 from heed.scripts.recording import MAX_BYTES, MAX_FRAMES, Recording, make_recordable_env, record_episode
@@ -22,7 +23,7 @@ LEVEL = "BabyAI-GoToLocal-v0"
 
 def record(env: gymnasium.Env[Any, Any], seed: int) -> Recording:
     agent: Any = Uniform(env.action_space)
-    return record_episode(agent, env, seed=seed, generator=np.random.default_rng(seed))
+    return record_episode(agent, env, seed=seed, generator=action_generator(seed))
 
 
 def frames_of(recording: Recording) -> list[Image.Image]:
