@@ -51,7 +51,7 @@ from heed.envs.worlds.web_words import (
 
 NAMESPACE = "miniwob/"
 
-RELOADED = frozenset(("form-sequence-3", "use-autocomplete", "use-autocomplete-nodelay"))
+RELOADED = frozenset(("email-inbox-noscroll", "form-sequence-3", "use-autocomplete", "use-autocomplete-nodelay"))
 """Tasks whose state outlasts an episode, beside those that the library marks as nondeterministic."""
 
 PAGES = Path(miniwob.__file__).parent / "html"

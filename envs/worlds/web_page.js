@@ -63,13 +63,23 @@
 
   // ---- Who listens to clicks.
   const presses = new Set(["mousedown", "mouseup", "pointerdown", "pointerup"]);
-  const listening = new WeakSet();
-  const pressable = new WeakSet(); // what holds other things listens so in order to be dragged or focused
-  const addEventListener = EventTarget.prototype.addEventListener;
-  EventTarget.prototype.addEventListener = function (type, ...rest) {
-    if (this instanceof Element && type === "click") listening.add(this);
-    if (this instanceof Element && presses.has(type)) pressable.add(this);
-    return addEventListener.call(this, type, ...rest);
+  const listening = new WeakMap(); // of each element: the functions that listen
+  const pressable = new WeakMap(); // apart: what holds other things listens so in order to be dragged or focused
+  const listenersOf = (element, type) => {
+    const kept = type === "click" ? listening : presses.has(type) ? pressable : null;
+    if (kept === null || !(element instanceof Element)) return new Set();
+    if (!kept.has(element)) kept.set(element, new Set());
+    return kept.get(element);
+  };
+  const listens = (kept, element) => kept.has(element) && kept.get(element).size > 0;
+  const { addEventListener, removeEventListener } = EventTarget.prototype;
+  EventTarget.prototype.addEventListener = function (type, listener, ...rest) {
+    listenersOf(this, type).add(listener);
+    return addEventListener.call(this, type, listener, ...rest);
+  };
+  EventTarget.prototype.removeEventListener = function (type, listener, ...rest) {
+    listenersOf(this, type).delete(listener);
+    return removeEventListener.call(this, type, listener, ...rest);
   };
   window.alert = () => undefined; // nobody is there to close them
   window.confirm = () => true;
@@ -79,8 +89,8 @@
   const clickable = (element) => {
     const area = element.ownerDocument.body;
     if (element === area || element === element.ownerDocument.documentElement) return false;
-    if (listening.has(element) || typeof element.onclick === "function") return true;
-    if (pressable.has(element) && element.childElementCount === 0) return true;
+    if (listens(listening, element) || typeof element.onclick === "function") return true;
+    if (listens(pressable, element) && element.childElementCount === 0) return true;
     return pointed(element) && !(element.parentElement && pointed(element.parentElement));
   };
 
