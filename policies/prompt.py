@@ -224,7 +224,7 @@ class PromptEncoder:
 
     def decode(self, prompt: Sequence[int] | npt.NDArray[Any]) -> str:
         """Return the text of one prompt."""
-        tokens = self.layout.tokens_of(prompt)
+        tokens = self.layout.tokens_of(np.asarray(prompt))
         text = self.tokenizer.decode([int(token) for token in tokens if token != PADDING])
         return text if isinstance(text, str) else " ".join(text)
 

@@ -78,7 +78,7 @@ def _environments_of(name: str) -> Patch:
     return mock.patch.object(babyai, "speed_up")
 
 
-def _every_prompt(prompts: torch.Tensor) -> UniquePrompts:
+def _every_prompt(prompts: torch.Tensor, actions: None = None) -> UniquePrompts:
     """Take each row of a batch for a prompt of its own."""
     lengths = (prompts != PADDING).sum(dim=1).cpu().numpy()
     order = np.argsort(lengths, kind="stable")

@@ -210,7 +210,7 @@ NAMES = ("stay here", "go left", "go right")
         {"ACTION_MEANING": {0: "a", 1: "b", 2: "c", 3: "d"}, "Actions": Moves},
         {"actions": [0, 1, 2], "Action": Moves},
     ],
-    ids=str,
+    ids=lambda attributes: "-".join(attributes),
 )
 def test_attributes_and_enums_name_actions(attributes: dict[str, Any]) -> None:
     assert action_names(Plain(**attributes)) == NAMES

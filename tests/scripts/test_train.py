@@ -188,7 +188,7 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
         (["--env", "BabyAI-GoToLocl-v0"], "Did you mean BabyAI-GoToLocal-v0"),
         (["--env", "no_such_module:X-v0"], "no_such_module"),
         (["--env", f"{LEVEL}+"], "has nothing beside a `+`"),
-        (["--env", f"{LEVEL}+CartPole-v1"], "The levels of a mixture must have the same actions"),
+        (["--env", f"{LEVEL}+Pendulum-v1"], "The levels of a mixture must have the same actions"),
         (["--model", "./no/model"], "There is no model folder"),
         (["--model", "nobody/nothing"], "is the name right, and is there a network"),
         (["--env", "Pendulum-v1"], "head='score' chooses among actions that have names"),
