@@ -30,7 +30,7 @@ from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 SEEDS = list(range(200))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [(PPO, 8192), (DQN, 4000)], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(("kind", "steps"), [(PPO, 4096), (DQN, 2800)], ids=["ppo", "dqn"])
 def test_an_agent_learns_to_choose_among_what_there_is(kind: Any, steps: int) -> None:
     agent = kind(env=make_doors(16), seed=0, **OPTIONS[kind])
     agent.learn(steps)
@@ -134,7 +134,7 @@ def test_an_agent_learns_what_no_word_says(picture: bool) -> None:
     agent = PPO(
         env=make_dials(16, picture=picture), seed=0, n_steps=32, batch_size=128, learning_rate=3e-3, ent_coef=0.0
     )
-    agent.learn(6144)
+    agent.learn(4096)
     assert success_rate(run_episodes(lambda: Dial(picture), greedy(agent), SEEDS)) > 0.95
     blind = PPO(env=make_dials(16, picture=picture), seed=0, policy_kwargs={"words_only": True})
     assert blind.language_policy.encoder.layout.width == 256
@@ -173,13 +173,13 @@ def test_demonstrations_hold_what_there_was_to_choose_from(tmp_path: Path) -> No
 
 @pytest.mark.parametrize("kind", [PPO, DQN])
 def test_an_agent_learns_from_them(kind: Any) -> None:
-    episodes = [outcome.demonstration for outcome in demonstrate(KnowingDoors, range(200), n_envs=4)]
+    episodes = [outcome.demonstration for outcome in demonstrate(KnowingDoors, range(100), n_envs=4)]
     agent = kind(env=make_doors(4), seed=0, **OPTIONS[kind])
     if kind is PPO:
         clone(agent, episodes, Cloning(epochs=10, batch_size=32, learning_rate=3e-3))
     else:
         agent.add_demonstrations(episodes)
-        agent.pretrain(300)
+        agent.pretrain(120)
     assert success_rate(run_episodes(Doors, greedy(agent), SEEDS)) > 0.95
 
 
