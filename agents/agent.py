@@ -7,7 +7,7 @@ import io
 import math
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -39,6 +39,7 @@ from heed.agents.checkpoint import (
 )
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.random_state import get_random_state, set_random_state
+from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
@@ -225,9 +226,8 @@ class LanguageAgent(BaseAlgorithm):
 
     def _write(self, folder: Path) -> None:
         described = self._write_policy(folder)
-        bonus = _intrinsic_reward(self.env)
-        if bonus is not None:
-            write_tensors(folder / "intrinsic_reward.safetensors", bonus.get_bonus_state())
+        for name, wrapper in _reward_wrappers(self.env):
+            write_tensors(folder / name, wrapper.get_tensors())
         random_numbers, random_tensors = get_random_state(self.action_space)
         write_tensors(folder / "random.safetensors", random_tensors)
         write_json(
@@ -346,9 +346,9 @@ class LanguageAgent(BaseAlgorithm):
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put the saved state into this newly made agent; the random states come last."""
         self._read_policy(folder, saved)
-        bonus = _intrinsic_reward(self.env)
-        if bonus is not None and (folder / "intrinsic_reward.safetensors").is_file():
-            bonus.set_bonus_state(read_tensors(folder / "intrinsic_reward.safetensors"))
+        for name, wrapper in _reward_wrappers(self.env):
+            if (folder / name).is_file():
+                wrapper.set_tensors(read_tensors(folder / name))
         for name, value in saved["counters"].items():
             setattr(self, name, value)
         infos, successes = saved["episodes"]
@@ -376,6 +376,16 @@ class LanguageAgent(BaseAlgorithm):
         return self.env.set_state(state)
 
 
-def _intrinsic_reward(env: VecEnv | None) -> IntrinsicRewardVecEnv | None:
-    """Return what adds a bonus to the rewards of `env`, if something does."""
-    return None if env is None else unwrap_vec_wrapper(env, IntrinsicRewardVecEnv)
+_REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv]] = {
+    "intrinsic_reward.safetensors": IntrinsicRewardVecEnv,
+    "reward_scale.safetensors": ScaledRewardsVecEnv,
+}
+"""What changes rewards by what it has seen, and the file of a checkpoint that holds it."""
+
+
+def _reward_wrappers(env: VecEnv | None) -> Iterator[tuple[str, IntrinsicRewardVecEnv | ScaledRewardsVecEnv]]:
+    """Yield those that are around `env`, each with the name of its file."""
+    for name, kind in _REWARD_WRAPPERS.items():
+        wrapper = None if env is None else unwrap_vec_wrapper(env, kind)
+        if wrapper is not None:
+            yield name, wrapper

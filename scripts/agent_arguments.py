@@ -54,6 +54,11 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     return given
 
 
+def discount(config: TrainConfig) -> float:
+    """Return the discount that the agent is going to have."""
+    return float(_default(config, "gamma") if config.gamma is None else config.gamma)
+
+
 def _default(config: TrainConfig, name: str) -> Any:
     """Return the agent's own default."""
     return signature(AGENTS[config.agent]).parameters[name].default

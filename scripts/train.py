@@ -133,6 +133,11 @@ def _make_env(config: TrainConfig) -> VecEnv:
         history=config.history,
         **wrapping(config),
     )
+    if config.scale_rewards:
+        from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+        from heed.scripts.agent_arguments import discount
+
+        env = ScaledRewardsVecEnv(env, gamma=discount(config))
     if config.intrinsic is None:
         return env
     from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv, RandomNetworkDistillation

@@ -205,6 +205,9 @@ class PolicyGradientOptions:
     """Weight of the entropy bonus (default: 0.01; after cloning 0.003)."""
     ent_coef_end: float | None = None
     """Let it fall or rise linearly to this at the end (default: it stays)."""
+    scale_rewards: bool = False
+    """Divide rewards by the running standard deviation of the discounted return: for environments that pay in large
+    units, such as 1 for each step (curves stay in the environment's own)."""
     epochs: int | None = None
     """Passes over each rollout (default: the agent's: 4 for ppo and grpo, else 1)."""
     target_kl: float | None = None

@@ -115,12 +115,12 @@ class IntrinsicRewardVecEnv(VecEnvWrapper):
             info["intrinsic_reward"] = float(extra)
         return observations, (rewards + bonus).astype(np.float32), dones, infos
 
-    def get_bonus_state(self) -> dict[str, Tensor]:
+    def get_tensors(self) -> dict[str, Tensor]:
         """Return what the bonus remembers."""
         return {**self.bonus.get_state(), "mean_bonus": torch.tensor(self.mean_bonus, dtype=torch.float64)}
 
-    def set_bonus_state(self, tensors: dict[str, Tensor]) -> None:
-        """Put back what `get_bonus_state` returned."""
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `get_tensors` returned."""
         self.mean_bonus = float(tensors["mean_bonus"])
         self.bonus.set_state({name: tensor for name, tensor in tensors.items() if name != "mean_bonus"})
 
