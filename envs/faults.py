@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 import warnings
+from abc import abstractmethod
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -173,3 +174,26 @@ def told_losses(reasons: Mapping[str, int], *, most: int = 5) -> str:
 def _told(error: Exception) -> str:
     told = " ".join(f"{type(error).__name__}: {error}".split()) if str(error) else type(error).__name__
     return told if len(told) <= REASON_LENGTH else f"{told[:REASON_LENGTH]} ..."
+
+
+class TellsLosses:
+    """Mixin for a vector of environments that keeps a record of the episodes that they lose."""
+
+    @property
+    @abstractmethod
+    def _losses(self) -> LostEpisodes:
+        """The record."""
+
+    @property
+    def lost_episodes(self) -> list[LostEpisode]:
+        """The episodes that were lost, oldest first; of very many the newest."""
+        return list(self._losses.records)
+
+    @property
+    def lost_count(self) -> int:
+        """How many episodes were lost."""
+        return self._losses.count
+
+    def lost_summary(self) -> dict[str, int]:
+        """Return how many episodes were lost to each reason, the commonest first."""
+        return dict(self._losses.reasons.most_common())

@@ -31,7 +31,7 @@ from heed.envs.contract import (
     require_language_env,
 )
 from heed.envs.environment_file import parts_of, weight_of
-from heed.envs.weighted_draw import WeightedDraw
+from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
 
 LEVEL = 0x1E7E1
 """Sets the draw of an episode's level apart from whatever else the episode's seed is used for."""
@@ -82,7 +82,7 @@ def _weight(text: str, env_id: str) -> float:
     return weight
 
 
-class Mixture(gymnasium.Env[Any, Any]):
+class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
     """Plays, in each episode, one of several language environments.
 
     `info["level"]` names it on every step. Keys beside the words are there if all levels have them.
@@ -145,24 +145,6 @@ class Mixture(gymnasium.Env[Any, Any]):
     def level(self) -> str:
         """The running episode's level."""
         return self.levels[self._index].env_id
-
-    @property
-    def drawn_names(self) -> tuple[str, ...]:
-        """The names of the levels."""
-        return self._draw.names
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """How often each level is drawn, against the others."""
-        return self._draw.weights
-
-    def set_weights(self, weights: Sequence[float]) -> None:
-        """Draw the levels of coming episodes by other weights.
-
-        Raises:
-            ValueError: if there are not as many as levels, one is negative, or all are zero.
-        """
-        self._draw.weights = tuple(weights)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -61,3 +61,27 @@ class WeightedDraw:
         index = int(np.searchsorted(bounds, generator.random() * bounds[-1], side="right"))
         # The product may be rounded up to the last bound itself.
         return min(index, max(index for index, weight in enumerate(weights) if weight))
+
+
+class DrawsByWeight:
+    """Mixin for an environment that draws what an episode is about; a curriculum sets the weights between episodes."""
+
+    _draw: WeightedDraw
+
+    @property
+    def drawn_names(self) -> tuple[str, ...]:
+        """The names of what is drawn."""
+        return self._draw.names
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        """How often each is drawn, against the others."""
+        return self._draw.weights
+
+    def set_weights(self, weights: Sequence[float]) -> None:
+        """Draw for coming episodes by other weights.
+
+        Raises:
+            ValueError: if there are not as many as names, one is negative, or all are zero.
+        """
+        self._draw.weights = tuple(weights)

@@ -22,7 +22,7 @@ from heed.envs.contract import (
     require_language_env,
     success_of,
 )
-from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes
+from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.vectorize.inspector import Inspector
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
@@ -59,7 +59,7 @@ class LossLog(Protocol):
         """Take in an episode that was lost, or with None one that came to its end."""
 
 
-class LanguageVecEnv(VecEnv):
+class LanguageVecEnv(TellsLosses, VecEnv):
     """Language environments stepped one after the other in this process.
 
     Each is wrapped in SB3's `Monitor`, so `info["episode"]` is there as SB3's users know it. Observations at
@@ -141,20 +141,6 @@ class LanguageVecEnv(VecEnv):
         env = factory()
         require_language_env(env)
         return Monitor(env)
-
-    @property
-    def lost_episodes(self) -> list[LostEpisode]:
-        """The episodes that were lost, oldest first; of very many the newest."""
-        return list(self._losses.records)
-
-    @property
-    def lost_count(self) -> int:
-        """How many episodes were lost."""
-        return self._losses.count
-
-    def lost_summary(self) -> dict[str, int]:
-        """Return how many episodes were lost to each reason, the commonest first."""
-        return dict(self._losses.reasons.most_common())
 
     @property
     def _losses(self) -> LostEpisodes:

@@ -15,7 +15,13 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from heed.envs.faults import EPISODE_LOST, LostEpisode, LostEpisodes, LostEpisodeWarning, TooManyLostEpisodesError
+from heed.envs.faults import (
+    EPISODE_LOST,
+    LostEpisodes,
+    LostEpisodeWarning,
+    TellsLosses,
+    TooManyLostEpisodesError,
+)
 from heed.envs.vectorize.in_process import (
     OBSERVATION_UNKNOWN,
     TIMEOUT,
@@ -36,7 +42,7 @@ CLOSING = 5.0
 """Seconds in which processes may end by themselves."""
 
 
-class ProcessLanguageVecEnv(VecEnv):
+class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     """Language environments spread over processes, for environments that are slow themselves.
 
     Every process holds a `LanguageVecEnv` of its share, so a message carries a share, not one environment. All of them
@@ -109,18 +115,8 @@ class ProcessLanguageVecEnv(VecEnv):
         super().__init__(len(factories), observation_space, action_space)
 
     @property
-    def lost_episodes(self) -> list[LostEpisode]:
-        """The episodes that were lost, oldest first; of very many the newest."""
-        return list(self._log.records)
-
-    @property
-    def lost_count(self) -> int:
-        """How many episodes were lost."""
-        return self._log.count
-
-    def lost_summary(self) -> dict[str, int]:
-        """Return how many episodes were lost to each reason, the commonest first."""
-        return dict(self._log.reasons.most_common())
+    def _losses(self) -> LostEpisodes:
+        return self._log
 
     # -- asking --------------------------------------------------------------------------------------------
 

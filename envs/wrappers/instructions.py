@@ -10,11 +10,11 @@ import numpy as np
 
 from heed.envs.axes.shown import generator_of
 from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, require_language_env
-from heed.envs.weighted_draw import WeightedDraw
+from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
 from heed.envs.wrappers.task import Moment, Task
 
 
-class Instructions(gymnasium.Wrapper[Any, Any, Any, Any]):
+class Instructions(DrawsByWeight, gymnasium.Wrapper[Any, Any, Any, Any]):
     """Gives, in each episode, one of several tasks in the same environment, drawn by the episode's seed.
 
     An episode ends when the task is done, or when the environment ends it. `info["task"]` names the task on
@@ -65,24 +65,6 @@ class Instructions(gymnasium.Wrapper[Any, Any, Any, Any]):
     def task(self) -> Task:
         """The running episode's task."""
         return self._task
-
-    @property
-    def drawn_names(self) -> tuple[str, ...]:
-        """The names of the tasks."""
-        return self._draw.names
-
-    @property
-    def weights(self) -> tuple[float, ...]:
-        """How often each task is drawn, against the others."""
-        return self._draw.weights
-
-    def set_weights(self, weights: Sequence[float]) -> None:
-        """Draw the tasks of coming episodes by other weights.
-
-        Raises:
-            ValueError: if there are not as many as tasks, one is negative, or all are zero.
-        """
-        self._draw.weights = tuple(weights)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
