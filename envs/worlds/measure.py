@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import numpy.typing as npt
 
+from heed.envs.checks.playing import random_actions
 from heed.envs.contract import sample_action, success_of
 from heed.envs.make import make_env
 
@@ -52,8 +53,7 @@ def measure(env_id: str, *, episodes: int = 100, seed: int = 0) -> Measured:
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, but is {episodes}.")
     env = make_env(env_id)
-    env.action_space.seed(seed)
-    chance = np.random.default_rng(seed)
+    chance = random_actions(env, seed)
     successes, returns, lengths = [], [], []
     instructions = set()
     resetting, stepping = np.zeros(2), np.zeros(2)
