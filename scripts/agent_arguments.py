@@ -6,12 +6,18 @@ import dataclasses
 from inspect import signature
 from typing import Any
 
-from heed.agents import AGENTS, PPO
+from heed.agents import AGENTS
 from heed.agents.exploration import STRATEGIES, EpsilonGreedy, Exploration
 from heed.agents.schedules import SCHEDULES
 from heed.envs.contract import ContractError, fulfilled_instructions_of
 from heed.envs.make import make_env
-from heed.scripts.train_options import LANGUAGE_AGENTS, POLICY_GRADIENTS, VALUE_LEARNERS, TrainConfig
+from heed.scripts.train_options import (
+    LANGUAGE_AGENTS,
+    MINIBATCH_LEARNERS,
+    POLICY_GRADIENTS,
+    VALUE_LEARNERS,
+    TrainConfig,
+)
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
@@ -35,12 +41,15 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     if config.agent in POLICY_GRADIENTS:
         names = ("micro_batch_tokens", "reference_coef", "target_kl", "group_size")
         arguments |= {name: getattr(config, name) for name in names}
-        arguments |= {"ent_coef": _ent_coef(config), "n_epochs": config.epochs}
+        arguments |= {"ent_coef": _ent_coef(config), "n_epochs": config.epochs, "n_steps": config.rollout_steps}
     if config.agent in POLICY_GRADIENTS and config.agent != "grpo":
         arguments["value_warmup_steps"] = config.value_warmup_steps
+    if config.agent in MINIBATCH_LEARNERS:
+        arguments["batch_size"] = config.batch_size
     if config.agent == "ppo":
         assert config.n_envs is not None
-        arguments["batch_size"] = _batch_size(config.n_envs)
+        rollout = config.n_envs * (config.rollout_steps or _default(config, "n_steps"))
+        arguments["batch_size"] = _batch_size(rollout, config.batch_size or _default(config, "batch_size"))
     if config.agent == "dqn":
         arguments |= {name: getattr(config, name) for name in ("priority_exponent", "margin_coef")}
         arguments["hindsight"] = _default_hindsight(config.env) if config.hindsight is None else config.hindsight
@@ -110,9 +119,7 @@ def _exploration(config: TrainConfig) -> Exploration:
     return strategy
 
 
-def _batch_size(n_envs: int) -> int:
-    """Return PPO's minibatch for that many environments: about its default, and a rollout without a rest."""
-    defaults = signature(PPO.__init__).parameters
-    rollout, wanted = n_envs * defaults["n_steps"].default, defaults["batch_size"].default
+def _batch_size(rollout: int, wanted: int) -> int:
+    """Return PPO's minibatch for a rollout of that many steps: about the one wanted, and without a rest."""
     parts = max(count for count in range(1, max(1, rollout // wanted) + 1) if rollout % count == 0)
     return int(rollout // parts)

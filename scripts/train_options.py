@@ -21,6 +21,7 @@ from heed.scripts.errors import ConfigurationError
 
 POLICY_GRADIENTS = ("ppo", "a2c", "reinforce", "grpo")
 VALUE_LEARNERS = ("dqn", "q-learning")
+MINIBATCH_LEARNERS = ("ppo", "grpo", "dqn")
 LANGUAGE_AGENTS = (*POLICY_GRADIENTS, "dqn")
 ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
 
@@ -182,6 +183,19 @@ class LanguageModelOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MinibatchOptions:
+    """Of agents that learn from parts of what they gathered; the others take a rollout as a whole."""
+
+    _agents: ClassVar[tuple[str, ...]] = MINIBATCH_LEARNERS
+    _least: ClassVar[dict[str, float]] = {"batch_size": 1}
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    batch_size: int | None = None
+    """Steps in a minibatch (default: about 512, 64 for dqn); where chance drowns what actions are worth, more of them
+    tell it better."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PolicyGradientOptions:
     """Of policy gradients, with what they clone before they begin."""
 
@@ -189,6 +203,7 @@ class PolicyGradientOptions:
     _least: ClassVar[dict[str, float]] = {
         "ent_coef": 0,
         "ent_coef_end": 0,
+        "rollout_steps": 1,
         "epochs": 1,
         "reference_coef": 0,
         "micro_batch_tokens": 1,
@@ -208,6 +223,9 @@ class PolicyGradientOptions:
     scale_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return: for environments that pay in large
     units, such as 1 for each step (curves stay in the environment's own)."""
+    rollout_steps: int | None = None
+    """Steps of each environment in a rollout (default: the agent's: 16 for a2c, else 64); where success is rare, a
+    rollout should be long enough to hold some."""
     epochs: int | None = None
     """Passes over each rollout (default: the agent's: 4 for ppo and grpo, else 1)."""
     target_kl: float | None = None
@@ -286,6 +304,7 @@ _GROUPS: tuple[Any, ...] = (
     ExplorationOptions,
     DeepQOptions,
     PolicyGradientOptions,
+    MinibatchOptions,
     LanguageModelOptions,
     WrapperOptions,
     RunOptions,
@@ -295,7 +314,13 @@ _GROUPS: tuple[Any, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
-    ExplorationOptions, DeepQOptions, PolicyGradientOptions, LanguageModelOptions, WrapperOptions, RunOptions
+    ExplorationOptions,
+    DeepQOptions,
+    PolicyGradientOptions,
+    MinibatchOptions,
+    LanguageModelOptions,
+    WrapperOptions,
+    RunOptions,
 ):
     """Train a language-model agent, then evaluate it and write a report into the run folder."""
 

@@ -134,10 +134,11 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
 def test_how_an_agent_learns_is_said_on_the_command_line(agent: str, tmp_path: Path) -> None:
     options = "--learning-rate 0.002 --learning-rate-schedule cosine --gamma 0.9 --ent-coef 0.02 --ent-coef-end 0"
     group = ["--group-size", "2"] if agent == "grpo" else []
-    more = ["--epochs", "3", "--target-kl", "0.5", "--reference-coef", "0.1", *group]
+    more = ["--rollout-steps", "8", "--epochs", "3", "--target-kl", "0.5", "--reference-coef", "0.1", *group]
     run_train("--agent", agent, *options.split(), *more, "--steps", "512", "--run-dir", str(tmp_path / "run"))
     learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
-    assert (learned.gamma, learned.n_epochs, learned.target_kl, learned.reference_coef) == (0.9, 3, 0.5, 0.1)
+    assert (learned.gamma, learned.n_steps, learned.n_epochs) == (0.9, 8, 3)
+    assert (learned.target_kl, learned.reference_coef) == (0.5, 0.1)
     assert learned.lr_schedule(0.5) == pytest.approx((0.002 + 0.0002) / 2)
     assert learned.ent_coef(0.5) == pytest.approx(0.01)
     assert "train/entropy_weight" in curve(tmp_path / "run")[-1]
