@@ -13,6 +13,7 @@ import gymnasium
 from gymnasium.envs.toy_text.frozen_lake import MAPS
 from gymnasium.wrappers import TimeLimit
 
+from heed.envs.planned_expert import PlannedExpert
 from heed.envs.verbalize import Verbalizer
 
 CLIFF_STEPS = 200
@@ -40,10 +41,13 @@ RIDING = 4
 
 
 class StateVerbalizer(Verbalizer):
-    """A verbalizer for an environment whose observation is a state's number: each state is put into words once."""
+    """A verbalizer for an environment whose observation is a state's number: each state is put into words once.
+
+    The environment's own table of transitions makes an expert: what it does is the best that can be done.
+    """
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
-        super().__init__(env)
+        super().__init__(PlannedExpert(env))
         self._told: dict[int, str] = {}
 
     def observation(self, observation: Any) -> str:
