@@ -14,7 +14,8 @@ SAFE, RISKY = 0, 1
 def gamble(chance: float) -> dict[int, dict[int, list[tuple[Any, ...]]]]:
     """Give 1 at once, or with a chance come to a state that gives 3."""
     on = [(chance, 1, 0.0, False), (1 - chance, 0, 0.0, True)]
-    return {0: {SAFE: [(1.0, 0, 1.0, True)], RISKY: on}, 1: dict.fromkeys((SAFE, RISKY), [(1.0, 1, 3.0, True)])}
+    paid = [(1.0, 1, 3.0, True)]
+    return {0: {SAFE: [(1.0, 0, 1.0, True)], RISKY: on}, 1: {SAFE: paid, RISKY: paid}}
 
 
 @pytest.mark.parametrize(("chance", "with_two_steps"), [(0.34, RISKY), (0.33, SAFE)])  # 1.02 and 0.99 against 1
