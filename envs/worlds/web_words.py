@@ -86,7 +86,7 @@ COLOURS = {
     "olive": (128, 128, 0),
     "lime": (0, 255, 0),
     "green": (0, 128, 0),
-    "aqua": (0, 255, 255),
+    "cyan": (0, 255, 255),
     "teal": (0, 128, 128),
     "blue": (0, 0, 255),
     "navy": (0, 0, 128),
@@ -94,7 +94,7 @@ COLOURS = {
     "purple": (128, 0, 128),
     "pink": (255, 192, 203),
 }
-"""As CSS knows them; a colour is called by the nearest."""
+"""As CSS knows them, by the name that utterances use where it has two; a colour is called by the nearest."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -138,6 +138,7 @@ def test_drawings_are_told_by_colour_and_size() -> None:
         ("rgb(255, 0, 0)", "red"),
         ("rgb(250, 10, 5)", "red"),
         ("rgba(0, 0, 255, 0.5)", "blue"),
+        ("rgb(0, 255, 255)", "cyan"),  # not aqua: click-color says cyan
         ("rgba(0, 0, 0, 0)", ""),
         ("none", ""),
     ],
