@@ -55,7 +55,8 @@ def test_the_slippery_lake_is_crossed_three_times_in_four() -> None:
     [("FrozenLake-v1", (1.0, 6)), ("CliffWalking-v1", (-13.0, 13))],
 )
 def test_the_shortest_way_is_walked(env_id: str, expected: tuple[float, int]) -> None:
-    env = make_env(env_id, **({"is_slippery": False} if "Lake" in env_id else {}))
+    options: dict[str, Any] = {"is_slippery": False} if "Lake" in env_id else {}
+    env = make_env(env_id, **options)
     env.reset(seed=0)
     total, steps, over = 0.0, 0, False
     while not over:
