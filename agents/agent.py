@@ -28,6 +28,7 @@ from heed.agents.as_json import (
     space_to_json,
     unflatten_optimizer,
 )
+from heed.agents.base_weights import describe_base, load_base, put_back, weights_to_save
 from heed.agents.checkpoint import (
     CheckpointError,
     read_json,
@@ -45,8 +46,10 @@ from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
 from heed.policies.layout import NOTHING, Beside, PromptLayout
 from heed.policies.network import LanguageNetwork
+from heed.policies.parameter_groups import FACTOR
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
+from heed.policies.rank_budget import RankBudget
 
 LANGUAGE_POLICY = "LanguagePolicy"
 """The name under which every agent knows its language policy."""
@@ -130,6 +133,17 @@ class LanguageAgent(BaseAlgorithm):
         return self.policy
 
     @property
+    def rank_budget(self) -> RankBudget | None:
+        """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
+        network = getattr(getattr(self.policy, "q_net", self.policy), "network", None)
+        return network.rank_budget if isinstance(network, LanguageNetwork) else None
+
+    def _share_ranks(self) -> None:
+        """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""
+        if self.rank_budget is not None:
+            self.rank_budget.share(1 - self._current_progress_remaining)
+
+    @property
     def _layout(self) -> PromptLayout:
         """What stands where in what the policy reads; of what are no prompts, all that they hold."""
         space = self.observation_space
@@ -196,6 +210,13 @@ class LanguageAgent(BaseAlgorithm):
         if lost:
             self.logger.record("rollout/lost_episodes", lost)
 
+    def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
+        """Set the learning rate of the time, for each part of the policy its own."""
+        super()._update_learning_rate(optimizers)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            for group in optimizer.param_groups:
+                group["lr"] *= group.get(FACTOR, 1.0)
+
     def _policies(self) -> list[torch.nn.Module]:
         """Return the policy, and what other policies the agent keeps."""
         return [self.policy]
@@ -253,12 +274,18 @@ class LanguageAgent(BaseAlgorithm):
         language_model, encoder = policy.language_model, policy.encoder
         (folder / "language_model").mkdir()
         language_model.save(folder / "language_model")
-        write_tensors(folder / "policy.safetensors", self.policy.state_dict())
+        write_tensors(folder / "policy.safetensors", weights_to_save(policy))
+        if self.rank_budget is not None:
+            write_tensors(folder / "ranks.safetensors", self.rank_budget.get_state())
         optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
         write_tensors(folder / "optimizer.safetensors", tensors)
         return {
             "policy": {name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
-            "language_model": {"name": language_model.name, "template": encoder.template},
+            "language_model": {
+                "name": language_model.name,
+                "template": encoder.template,
+                **describe_base(language_model),
+            },
             "max_prompt_tokens": encoder.max_tokens,
             "beside": encoder.layout.beside.as_json(),
             "changing_action_texts": encoder.action_texts.texts,
@@ -274,7 +301,12 @@ class LanguageAgent(BaseAlgorithm):
 
     @classmethod
     def load(  # type: ignore[override]
-        cls: type[Self], path: Any, env: Any = None, device: torch.device | str = "auto", **arguments: Any
+        cls: type[Self],
+        path: Any,
+        env: Any = None,
+        device: torch.device | str = "auto",
+        base_model: str | None = None,
+        **arguments: Any,
     ) -> Self:
         """Load an agent from a checkpoint folder.
 
@@ -285,6 +317,7 @@ class LanguageAgent(BaseAlgorithm):
             path: the checkpoint folder.
             env: to train on; as in the constructor.
             device: as in SB3.
+            base_model: of a checkpoint with an adapter: where the adapted model is, if not where it was.
             arguments: of the constructor, to change them.
 
         Raises:
@@ -303,7 +336,7 @@ class LanguageAgent(BaseAlgorithm):
         unknown = sorted(set(arguments) - set(known))
         if unknown:
             raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it has {', '.join(list(known)[1:])}.")
-        own_arguments, observation_space, wrap = cls._read_arguments(folder, saved)
+        own_arguments, observation_space, wrap = cls._read_arguments(folder, saved, base_model)
 
         construct: Any = cls  # the mixin's constructor is the algorithm's
         agent: Self = construct(
@@ -331,16 +364,20 @@ class LanguageAgent(BaseAlgorithm):
 
     @classmethod
     def _read_arguments(
-        cls, folder: Path, saved: dict[str, Any]
+        cls, folder: Path, saved: dict[str, Any], base_model: str | None
     ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
         """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
         name, template = saved["language_model"]["name"], saved["language_model"]["template"]
-        language_model = rebuild_language_model(folder / "language_model", name, template)
+        policy_kwargs = {key: argument_from_json(value) for key, value in saved["policy"].items()}
+        if policy_kwargs.get("adapter") is None:
+            language_model = rebuild_language_model(folder / "language_model", name, template)
+        else:
+            language_model = load_base(folder, saved["language_model"], base_model)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
         encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
         encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
-        policy_kwargs = {**saved["policy"], "model": language_model}
+        policy_kwargs["model"] = language_model
         return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
@@ -362,10 +399,10 @@ class LanguageAgent(BaseAlgorithm):
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_policy` wrote."""
-        try:
-            self.policy.load_state_dict(read_tensors(folder / "policy.safetensors"))
-        except RuntimeError as error:
-            raise CheckpointError(f"{folder / 'policy.safetensors'} does not fit the agent: {error}") from None
+        file = folder / "policy.safetensors"
+        put_back(self.language_policy, read_tensors(file), file)
+        if self.rank_budget is not None:
+            self.rank_budget.set_state(read_tensors(folder / "ranks.safetensors"))
         tensors = read_tensors(folder / "optimizer.safetensors")
         self.policy.optimizer.load_state_dict(unflatten_optimizer(saved["optimizer"], tensors))
 

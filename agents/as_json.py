@@ -10,8 +10,10 @@ from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import Tensor
 
 from heed.agents.exploration import Exploration, exploration_from_json
-from heed.agents.schedules import CosineSchedule
+from heed.agents.schedules import CosineSchedule, Warmup
 from heed.envs.contract import ChangingActions, TextActions
+from heed.policies.adapters import Adapter
+from heed.policies.parameter_groups import LearningRates
 
 _SCHEDULES: dict[str, Any] = {
     "linear_schedule": LinearSchedule,
@@ -50,6 +52,12 @@ def argument_to_json(name: str, value: Any) -> Any:
     """
     if isinstance(value, LinearSchedule):
         return {"linear_schedule": [value.start, value.end, value.end_fraction]}
+    if isinstance(value, Adapter):
+        return {"adapter": value.as_json()}
+    if isinstance(value, LearningRates):
+        return {"learning_rates": value.as_json()}
+    if isinstance(value, Warmup):
+        return {"warmup": [argument_to_json(name, value.schedule), value.fraction]}
     if isinstance(value, Exploration):
         return {"exploration": value.as_json()}
     if isinstance(value, CosineSchedule):
@@ -68,6 +76,13 @@ def argument_to_json(name: str, value: Any) -> Any:
 
 def argument_from_json(value: Any) -> Any:
     """Return the argument that `argument_to_json` wrote."""
+    if isinstance(value, dict) and "adapter" in value:
+        return Adapter(**value["adapter"])
+    if isinstance(value, dict) and "learning_rates" in value:
+        return LearningRates(**value["learning_rates"])
+    if isinstance(value, dict) and "warmup" in value:
+        schedule, fraction = value["warmup"]
+        return Warmup(argument_from_json(schedule), fraction)
     if isinstance(value, dict) and "exploration" in value:
         return exploration_from_json(value["exploration"])
     if isinstance(value, dict):

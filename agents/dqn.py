@@ -260,12 +260,15 @@ class DQN(LanguageAgent, SB3DQN):
             loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
             if self.margin_coef and self.replay_buffer.kept:
                 loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
+            if self.rank_budget is not None:
+                loss = loss + self.rank_budget.penalty()
             losses.append(loss.item())
             values.append(chosen.mean().item())
             self.policy.optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
+            self._share_ranks()
             self.replay_buffer.update_priorities(batch.indices, (chosen - targets).detach()[:, 0].cpu().numpy())
             self._update_ensemble(batch)
         self._n_updates += gradient_steps
@@ -334,7 +337,22 @@ class DQN(LanguageAgent, SB3DQN):
         interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
         for done in range(0, updates, interval):
             self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
-            polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
+            self._update_target()
+
+    def _on_step(self) -> None:
+        """Let the target network follow when it is time; SB3's own would move what both networks share."""
+        self._n_calls += 1
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self._update_target()
+            polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
+        self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def _update_target(self) -> None:
+        """Move the target network's own weights towards the online network's by `tau`."""
+        pairs = zip(self.q_net.parameters(), self.q_net_target.parameters(), strict=True)
+        apart = [(online, target) for online, target in pairs if online is not target]
+        polyak_update([online for online, _ in apart], [target for _, target in apart], self.tau)
 
     def _next_values(self, observations: Any) -> Tensor:
         """Return the value of the state behind a transition, (batch, 1)."""

@@ -29,6 +29,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import LanguageAgent
+from heed.agents.base_weights import put_back, weights_to_save
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.policies.actor_critic import LanguageActorCriticPolicy
@@ -90,9 +91,10 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
         if self.reference_coef:
-            # Nothing of it trains, so each prompt is read once.
+            # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
-            kwargs = {**self.policy_kwargs, "train_layers": 0}
+            language_model = self.language_policy.language_model.copy()
+            kwargs = {**self.policy_kwargs, "model": language_model, "train_layers": 0, "adapter": None}
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
             assert self.reference is not None
             self.reference.to(self.device).requires_grad_(False)
@@ -146,6 +148,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
                     break
                 torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
                 self.policy.optimizer.step()
+                if not warms_up:
+                    self._share_ranks()
             self._n_updates += 1
             if moved_too_far:
                 break
@@ -239,6 +243,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if values is not None:
             measures["value_loss"] = functional.mse_loss(batch.returns, values.flatten())
             loss = loss + self.vf_coef * measures["value_loss"]
+        if self.rank_budget is not None:
+            loss = loss + self.rank_budget.penalty()
         if self.reference is not None:
             with torch.no_grad():
                 before = self.reference.get_distribution(batch.observations)
@@ -273,11 +279,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     def _write(self, folder: Path) -> None:
         super()._write(folder)
         if self.reference is not None:
-            write_tensors(folder / "reference.safetensors", self.reference.state_dict())
+            write_tensors(folder / "reference.safetensors", weights_to_save(self.reference))
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         if self.reference is not None:
-            self.reference.load_state_dict(read_tensors(folder / "reference.safetensors"))
+            file = folder / "reference.safetensors"
+            put_back(self.reference, read_tensors(file), file)
         super()._read(folder, saved)
 
     def _probabilities(self, prompts: Any) -> Tensor:

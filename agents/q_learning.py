@@ -268,7 +268,7 @@ class QLearning(LanguageAgent):
 
     @classmethod
     def _read_arguments(
-        cls, folder: Path, saved: dict[str, Any]
+        cls, folder: Path, saved: dict[str, Any], base_model: str | None
     ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
         return {}, language_space(), lambda env: env
 

@@ -5,16 +5,21 @@ if __name__ != "heed.policies":
     raise ImportError("This folder is Heed's `heed.policies` package: import `heed.policies`, not `policies`.")
 
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.adapters import Adapter, AdapterError
 from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.parameter_groups import LearningRates
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.zero_shot import score_action_texts
 
 __all__ = [
+    "Adapter",
+    "AdapterError",
     "LanguageActorCriticPolicy",
     "LanguageModel",
     "LanguageModelError",
     "LanguageQPolicy",
+    "LearningRates",
     "PromptEncoder",
     "PromptSpace",
     "PromptVecEnv",

@@ -14,9 +14,11 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from heed.policies.language_model import TINY, LanguageModel, load_language_model
+from heed.policies.adapters import Adapter
+from heed.policies.language_model import TINY, LanguageModel, as_trained
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.parameter_groups import LearningRates
 from heed.policies.precision import Precision
 from heed.policies.scoring import Normalization
 
@@ -42,6 +44,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         normalization: of the scores over an action's tokens.
         temperature: divides the scores.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        adapter: trains instead of the language model's weights.
+        learning_rates: how the learning rate differs from part to part; None for the same everywhere.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
         value_hidden: width of the value network's hidden layer.
@@ -61,6 +65,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         normalization: Normalization = "mean",
         temperature: float = 1.0,
         train_layers: int | None = None,
+        adapter: Adapter | None = None,
+        learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
         value_hidden: int = 64,
@@ -70,12 +76,13 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
     ):
         if use_sde:
             raise ValueError("use_sde=True is not for language policies.")
-        self.language_model = model.copy() if isinstance(model, LanguageModel) else load_language_model(model)
+        self.language_model = as_trained(model, train_layers, adapter)
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
         self.temperature = temperature
         self.train_layers = train_layers
+        self.learning_rates = learning_rates
         self.precision: Precision = precision
         self.compiled = compiled
         super().__init__(
@@ -108,7 +115,10 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
             nn.init.orthogonal_(self.action_net.weight, gain=0.01)
             nn.init.zeros_(self.action_net.bias)
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        trained: list[Any] = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        if self.learning_rates is not None:
+            values = (self.mlp_extractor.value_net, self.value_net)
+            trained = self.learning_rates.groups(self, self.network.model, values)
         self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +24,13 @@ from transformers import (
 )
 
 from heed.policies import tiny
+from heed.policies.adapters import Adapter, AdapterError, add_adapter
+from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
 from heed.policies.trie import ActionTrie, close_prefixes
+from heed.policies.virtual_tokens import MODULE
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -49,6 +54,10 @@ class LanguageModel:
     tokenizer: PreTrainedTokenizerBase
     name: str
     template: str = TEMPLATE
+    adapter: Adapter | None = None
+    """What is in the model and trains instead of its own weights, if there is one."""
+    revision: str | None = None
+    """Of a hub model."""
 
     @property
     def vocabulary(self) -> int:
@@ -93,8 +102,53 @@ class LanguageModel:
         return ActionTrie.build(actions, distinct=distinct)
 
     def copy(self) -> LanguageModel:
-        """Return the same language model with weights of its own."""
-        return LanguageModel(copy.deepcopy(self.model), self.tokenizer, self.name, self.template)
+        """Return the same language model with weights of its own, but for those that do not train: they are shared."""
+        shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
+        return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
+
+    def for_training(self, train_layers: int | None = None, adapter: Adapter | None = None) -> LanguageModel:
+        """Return the same language model, of which only a part trains. That part is its own, the rest is shared.
+
+        This one is left as it is, and must be: were its weights changed, the other's would be, too.
+
+        Args:
+            train_layers: how many of the top layers train; None for the whole model, or all of the adapter.
+            adapter: is put into the model, and trains instead of its weights.
+
+        Raises:
+            AdapterError: if both are given, the model has an adapter already, or takes none of that kind.
+            ValueError: if the model has no such layers.
+        """
+        if adapter is not None and train_layers is not None:
+            raise AdapterError("With an adapter nothing else of the language model trains: leave train_layers out.")
+        if self.adapter is not None and adapter is not None:
+            raise AdapterError(f"{self.name} has an adapter already.")
+        if self.adapter is not None or (train_layers is None and adapter is None):
+            return self.copy()
+        shared: dict[int, Any] = {
+            id(weight): torch.nn.Parameter(weight.detach(), requires_grad=False) for weight in self.model.parameters()
+        }
+        model = copy.deepcopy(self.model, shared)
+        if adapter is None:
+            freeze(model, train_layers)
+            for weight in model.parameters():
+                if weight.requires_grad:
+                    weight.data = weight.data.clone()
+        else:
+            add_adapter(model, adapter)
+        return dataclasses.replace(self, model=model, adapter=adapter)
+
+    def own_weights(self) -> dict[str, torch.Tensor]:
+        """Return the weights that are the model's and not its adapter's, by their names in it."""
+        return {name: weight for name, weight in self.model.named_parameters() if not _is_adapters(name)}
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the model's own weights and their names, the same with an adapter and without."""
+        digest = hashlib.sha256()
+        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in self.own_weights().items()):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, folder: Path) -> None:
         """Write configuration and tokenizer (not the weights) into `folder`."""
@@ -143,7 +197,20 @@ def load_language_model(
             f"{name!r} reads its text in both directions, so it gives words no likelihood: "
             "give a causal or an encoder-decoder language model."
         )
-    return LanguageModel(model, tokenizer, name)
+    return LanguageModel(model, tokenizer, name, revision=revision)
+
+
+def as_trained(model: str | LanguageModel, train_layers: int | None, adapter: Adapter | None) -> LanguageModel:
+    """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`)."""
+    language_model = load_language_model(model) if isinstance(model, str) else model
+    if isinstance(model, str) and train_layers is None and adapter is None:
+        return language_model  # nobody else has it
+    return language_model.for_training(train_layers, adapter)
+
+
+def _is_adapters(name: str) -> bool:
+    """Say whether a parameter of that name belongs to an adapter, as `peft` names them."""
+    return any(part.startswith(("lora_", "ia3_", "ranknum", MODULE)) for part in name.split("."))
 
 
 def _auto_class(config: PretrainedConfig) -> Any:

@@ -138,6 +138,7 @@ def _takes_pairs(model: PreTrainedModel, cosine: Tensor) -> bool:
         and not torch.is_autocast_enabled(cosine.device.type)
         and type(attention.q_proj) is torch.nn.Linear  # not an adapter around one, not a quantised one
         and type(attention.k_proj) is torch.nn.Linear
+        and not hasattr(model, "virtual_tokens")  # their keys stand in the order of transformers
     )
 
 

@@ -11,9 +11,11 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from heed.policies.language_model import TINY, LanguageModel, load_language_model
+from heed.policies.adapters import Adapter
+from heed.policies.language_model import TINY, LanguageModel, as_trained
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
+from heed.policies.parameter_groups import LearningRates
 from heed.policies.precision import Precision
 from heed.policies.prompt import PromptSpace
 from heed.policies.scoring import Normalization
@@ -107,6 +109,9 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: of the scores over an action's tokens.
         dueling: let a value of the state and the actions' advantages make up the Q-values.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        adapter: trains instead of the language model's weights.
+        learning_rates: how the learning rate differs from part to part; None for the same everywhere. `value` is of the
+            state's value in the dueling form.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
         optimizer_class: as in SB3.
@@ -124,17 +129,20 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: Normalization = "mean",
         dueling: bool = True,
         train_layers: int | None = None,
+        adapter: Adapter | None = None,
+        learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
-        self.language_model = model if isinstance(model, LanguageModel) else load_language_model(model)
+        self.language_model = as_trained(model, train_layers, adapter)
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
         self.dueling = dueling
         self.train_layers = train_layers
+        self.learning_rates = learning_rates
         self.precision: Precision = precision
         self.compiled = compiled
         super().__init__(
@@ -155,6 +163,10 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         target: Any = self.q_net_target
         target.network.memory = online.network.memory if online.network.is_frozen else None
         target.network.prefixes = None
+        if self.learning_rates is not None:
+            values = () if online.state_value is None else (online.state_value,)
+            groups = self.learning_rates.groups(online, online.network.model, values)
+            self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
         """Make one network with a language model of its own; SB3 calls this for online and target network."""

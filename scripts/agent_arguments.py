@@ -8,9 +8,12 @@ from typing import Any
 
 from heed.agents import AGENTS
 from heed.agents.exploration import STRATEGIES, EpsilonGreedy, Exploration
-from heed.agents.schedules import SCHEDULES
+from heed.agents.schedules import SCHEDULES, Warmup
 from heed.envs.contract import ContractError, fulfilled_instructions_of
 from heed.envs.make import make_env
+from heed.policies.adapters import Adapter, require_peft
+from heed.policies.parameter_groups import LearningRates
+from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import (
     LANGUAGE_AGENTS,
     MINIBATCH_LEARNERS,
@@ -58,6 +61,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     given = {name: value for name, value in arguments.items() if value is not None}
     if config.agent in LANGUAGE_AGENTS:
         given["policy_kwargs"] = {name: getattr(config, name) for name in MODEL_OPTIONS}
+        given["policy_kwargs"] |= {"adapter": _adapter(config), "learning_rates": _learning_rates(config)}
         if config.agent == "dqn":
             given["policy_kwargs"]["dueling"] = config.dueling
     return given
@@ -75,15 +79,39 @@ def _default(config: TrainConfig, name: str) -> Any:
 
 def _learning_rate(config: TrainConfig) -> Any:
     """Return a number, a schedule, or None for the agent's own."""
-    start, schedule = config.learning_rate, config.learning_rate_schedule
+    schedule = config.learning_rate_schedule or ("linear" if config.clones and config.learning_rate is None else None)
+    rate: Any = config.learning_rate
+    if schedule is not None:
+        start = _start_of_learning_rate(config)
+        rate = SCHEDULES[schedule](start, start / 10)
+    if not config.warmup_steps:
+        return rate
+    assert config.steps is not None
+    if config.warmup_steps >= config.steps:
+        raise ConfigurationError(
+            f"--warmup-steps is {config.warmup_steps}, but must leave something of the {config.steps} steps."
+        )
+    rate = _default(config, "learning_rate") if rate is None else rate
+    return Warmup(rate if callable(rate) else SCHEDULES["constant"](rate, rate), config.warmup_steps / config.steps)
+
+
+def _start_of_learning_rate(config: TrainConfig) -> float:
+    """Return what the learning rate begins with."""
+    start = config.learning_rate
     if start is None and config.clones:
-        start, schedule = CLONED_LEARNING_RATE, schedule or "linear"
-    if schedule is None:
-        return start
+        start = CLONED_LEARNING_RATE
     if start is None:
         own = _default(config, "learning_rate")
         start = own(1.0) if callable(own) else own
-    return SCHEDULES[schedule](start, start / 10)
+    return float(start)
+
+
+def _learning_rates(config: TrainConfig) -> LearningRates | None:
+    """Return how it differs from one part of the policy to another, or None where it does not."""
+    start = _start_of_learning_rate(config)
+    heads, value = config.head_learning_rate or start, config.value_learning_rate or start
+    rates = LearningRates(heads=heads / start, value=value / start, layer_decay=config.layer_decay)
+    return None if rates == LearningRates() else rates
 
 
 def _ent_coef(config: TrainConfig) -> Any:
@@ -92,6 +120,21 @@ def _ent_coef(config: TrainConfig) -> Any:
     if config.ent_coef_end is None:
         return start
     return SCHEDULES["linear"](_default(config, "ent_coef") if start is None else start, config.ent_coef_end)
+
+
+def _adapter(config: TrainConfig) -> Adapter | None:
+    """Return what is to train instead of the language model's weights.
+
+    Raises:
+        AdapterError: if it cannot be had.
+    """
+    if config.adapter is None:
+        return None
+    if config.adapter not in ("prompt", "prefix"):
+        require_peft()
+    named = {"rank": config.adapter_rank, "alpha": config.adapter_alpha, "virtual_tokens": config.virtual_tokens}
+    given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
+    return Adapter(method=config.adapter, targets=config.adapter_targets, **given)
 
 
 def _default_hindsight(env_id: str) -> int:

@@ -23,6 +23,7 @@ KNOWN_ERRORS = {
     "heed.envs.make": ("UnknownEnvironmentError",),
     "heed.envs.suites.suite": ("SuiteError",),
     "heed.envs.watchdog": ("HangError",),
+    "heed.policies.adapters": ("AdapterError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.scripts.errors": ("ConfigurationError",),
     "heed.scripts.run_folder": ("RunFolderError",),

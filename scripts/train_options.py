@@ -157,8 +157,8 @@ class LanguageModelOptions:
     """Of agents that have a language model."""
 
     _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
-    _least: ClassVar[dict[str, float]] = {"train_layers": 0, "max_prompt_tokens": 8}
-    _positive: ClassVar[tuple[str, ...]] = ()
+    _least: ClassVar[dict[str, float]] = {"train_layers": 0, "max_prompt_tokens": 8, "warmup_steps": 0}
+    _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
     """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
@@ -168,6 +168,14 @@ class LanguageModelOptions:
     """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
     train_layers: int | None = None
     """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
+    head_learning_rate: float | None = None
+    """Learning rate of what stands on the language model, at the start (default: --learning-rate's, as of all)."""
+    value_learning_rate: float | None = None
+    """Learning rate of the value function, at the start (default: --learning-rate's)."""
+    layer_decay: float = 1.0
+    """Multiply the learning rate by this for each layer of the language model above a weight."""
+    warmup_steps: int = 0
+    """Steps in which the learning rate rises from 0 to what it begins with."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     compiled: bool = False
@@ -180,6 +188,28 @@ class LanguageModelOptions:
     demonstrations: Path | None = None
     """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
     from the clone; dqn keeps them in its replay buffer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterOptions:
+    """Of a few new weights that train in the language model's stead."""
+
+    _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
+    _least: ClassVar[dict[str, float]] = {"adapter_rank": 1, "virtual_tokens": 1}
+    _positive: ClassVar[tuple[str, ...]] = ("adapter_alpha",)
+
+    adapter: Literal["lora", "rslora", "dora", "adalora", "ia3", "prompt", "prefix"] | None = None
+    """Train an adapter and leave the language model as it is: checkpoints hold the adapter alone (needs
+    pip install 'heed[adapters]')."""
+    adapter_rank: int | None = None
+    """Rank of the matrices that are added to its weights (default: 8); of the kinds of lora."""
+    adapter_alpha: float | None = None
+    """They are multiplied by this over the rank (default: 16)."""
+    virtual_tokens: int | None = None
+    """How many prompt and prefix learn (default: 8)."""
+    adapter_targets: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """How the names of the layers end that are adapted, such as q_proj; as often as you like (default: all linear
+    layers; for ia3 those that peft knows of the architecture)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,11 +330,21 @@ class ExplorationOptions:
     q-learning)."""
 
 
+_LOW_RANK = ("lora", "rslora", "dora", "adalora")
+_ADAPTER_OPTIONS = {
+    "adapter_rank": _LOW_RANK,
+    "adapter_alpha": _LOW_RANK,
+    "adapter_targets": (*_LOW_RANK, "ia3"),
+    "virtual_tokens": ("prompt", "prefix"),
+}
+"""Which adapters take an option of theirs."""
+
 _GROUPS: tuple[Any, ...] = (
     ExplorationOptions,
     DeepQOptions,
     PolicyGradientOptions,
     MinibatchOptions,
+    AdapterOptions,
     LanguageModelOptions,
     WrapperOptions,
     RunOptions,
@@ -318,6 +358,7 @@ class TrainConfig(
     DeepQOptions,
     PolicyGradientOptions,
     MinibatchOptions,
+    AdapterOptions,
     LanguageModelOptions,
     WrapperOptions,
     RunOptions,
@@ -329,6 +370,7 @@ class TrainConfig(
         object.__setattr__(self, "env", env_for_any_folder(self.env))
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
+        object.__setattr__(self, "adapter_targets", tuple(dict.fromkeys(self.adapter_targets)))
         for group in _GROUPS:
             for field in dataclasses.fields(group):
                 self._check(group, field.name, field.default)
@@ -345,6 +387,20 @@ class TrainConfig(
             raise ConfigurationError(
                 f"--exploration-temperature is an option of epsilon-greedy exploration, not of {self.exploration}."
             )
+        for name in _ADAPTER_OPTIONS:
+            if getattr(self, name) and self.adapter is None:
+                raise ConfigurationError(f"{_option(name)} is an option of --adapter, which is not given.")
+        for name, adapters in _ADAPTER_OPTIONS.items():
+            if getattr(self, name) and self.adapter is not None and self.adapter not in adapters:
+                raise ConfigurationError(
+                    f"{_option(name)} is an option of the adapters {', '.join(adapters)}, not of {self.adapter}."
+                )
+        if self.adapter is not None and self.train_layers is not None:
+            raise ConfigurationError(
+                "With --adapter nothing else of the language model trains: leave --train-layers out."
+            )
+        if self.layer_decay > 1:
+            raise ConfigurationError(f"--layer-decay is {self.layer_decay}, but must be at most 1.")
         if self.instruction_changes is not None:
             range_of_steps("--instruction-changes", self.instruction_changes)
         if self.intrinsic_coef is not None and self.intrinsic is None:

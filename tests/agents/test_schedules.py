@@ -9,7 +9,7 @@ from stable_baselines3.common.logger import configure
 
 from heed.agents import A2C, PPO, REINFORCE
 from heed.agents.as_json import argument_from_json, argument_to_json
-from heed.agents.schedules import SCHEDULES, CosineSchedule
+from heed.agents.schedules import SCHEDULES, CosineSchedule, Warmup
 from tests.buttons import make_buttons
 
 
@@ -27,6 +27,17 @@ def test_a_schedule_is_worked_out_by_hand(name: str, numbers: list[float]) -> No
     for remaining, number in zip((1.0, 0.75, 0.5, 0.0), numbers, strict=True):
         assert schedule(remaining) == pytest.approx(number)
         assert again(remaining) == schedule(remaining)
+
+
+def test_a_warm_up_rises_to_what_follows() -> None:
+    schedule = Warmup(SCHEDULES["linear"](1.0, 0.2), fraction=0.2)
+    again = argument_from_json(argument_to_json("learning_rate", schedule))
+    # A fifth rises to 1; the other four fifths fall from 1 to 0.2.
+    for remaining, number in [(1.0, 0.0), (0.9, 0.5), (0.8, 1.0), (0.6, 0.8), (0.4, 0.6), (0.0, 0.2)]:
+        assert schedule(remaining) == pytest.approx(number)
+        assert again(remaining) == schedule(remaining)
+    with pytest.raises(ValueError, match=r"takes 1\.0 of the training"):
+        Warmup(schedule, 1.0)
 
 
 @pytest.mark.parametrize("kind", [PPO, A2C, REINFORCE])

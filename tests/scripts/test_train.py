@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from heed.agents import evaluation, load
+from heed.policies.adapters import Adapter
 from heed.scripts import recording
 from heed.scripts import train as train_module
 from heed.scripts.errors import ConfigurationError
@@ -206,6 +208,15 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
         (["--agent", "grpo", "--group-size", "1"], "--group-size is 1, but must be at least 2"),
         (["--gamma", "1.5"], "--gamma is 1.5, but must be at most 1"),
         (["--agent", "a2c", "--target-kl", "0.1"], "with n_epochs=1 there is only one"),
+        (["--layer-decay", "2"], "--layer-decay is 2.0, but must be at most 1"),
+        (["--warmup-steps", "600", "--steps", "512"], "must leave something of the 512 steps"),
+        (["--adapter-rank", "4"], "--adapter-rank is an option of --adapter, which is not given"),
+        (
+            ["--adapter", "ia3", "--adapter-rank", "4"],
+            "--adapter-rank is an option of the adapters lora, rslora",
+        ),
+        (["--adapter", "lora", "--train-layers", "1"], "leave --train-layers out"),
+        (["--adapter", "lora", "--adapter-targets", "no_such"], "LlamaForCausalLM takes no lora adapter"),
         (["--history", "-1"], "--history is -1, but must be at least 0"),
         (["--max-prompt-tokens", "0"], "--max-prompt-tokens is 0, but must be at least 8"),
         (["--max-prompt-tokens", "5000"], "takes at most 1024 tokens"),
@@ -299,3 +310,24 @@ def test_the_script_runs_by_its_path() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     for option in ("--env", "--agent", "--model", "--head", "--steps", "--n-envs", "--seed", "--run-dir", "--resume"):
         assert option in result.stdout
+
+
+def test_an_adapter_trains_in_the_models_stead(tmp_path: Path) -> None:
+    options = "--adapter rslora --adapter-rank 2 --adapter-alpha 4 --adapter-targets q_proj --adapter-targets v_proj"
+    run_train(*options.split(), "--steps", "512", "--run-dir", str(tmp_path / "run"))
+    agent: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
+    adapter = agent.language_policy.language_model.adapter
+    assert adapter == Adapter(method="rslora", rank=2, alpha=4.0, targets=("q_proj", "v_proj"))
+    weights = load_file(RunFolder(tmp_path / "run").latest_checkpoint() / "policy.safetensors")
+    assert {name.split(".")[-2] for name in weights if "self_attn" in name} == {"default"}  # lora_A.default.weight
+    run_train("--steps", "1024", "--run-dir", str(tmp_path / "run"), "--resume")
+
+
+def test_parts_of_the_policy_learn_at_their_own_rates(tmp_path: Path) -> None:
+    rates = "--learning-rate 0.001 --head-learning-rate 0.01 --value-learning-rate 0.002 --layer-decay 0.5"
+    more = ["--warmup-steps", "512", "--head", "linear", "--steps", "1024"]
+    run_train(*rates.split(), *more, "--run-dir", str(tmp_path / "run"))
+    learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
+    rates_of_parts = learned.language_policy.learning_rates
+    assert (rates_of_parts.heads, rates_of_parts.value, rates_of_parts.layer_decay) == pytest.approx((10, 2, 0.5))
+    assert [learned.lr_schedule(remaining) for remaining in (1, 0.75, 0.5, 0)] == pytest.approx([0, 5e-4, 1e-3, 1e-3])

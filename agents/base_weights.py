@@ -1,0 +1,87 @@
+"""A checkpoint of a policy with an adapter: the adapter and the heads, and which model they belong to.
+
+The model's own weights do not train, so they stay where they came from. Their SHA-256 stands in the checkpoint: on
+other weights the adapter would mean something else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from heed.agents.checkpoint import CheckpointError
+from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.q_network import LanguageQPolicy
+
+Policy = LanguageActorCriticPolicy | LanguageQPolicy
+
+
+def weights_to_save(policy: Policy) -> dict[str, Tensor]:
+    """Return a policy's weights by name, without those of a language model that has an adapter."""
+    weights: dict[str, Tensor] = policy.state_dict()
+    base = _base(policy)
+    return {name: weight for name, weight in weights.items() if weight.data_ptr() not in base}
+
+
+def put_back(policy: Policy, weights: Mapping[str, Tensor], file: Path) -> None:
+    """Give a policy the weights that `weights_to_save` returned.
+
+    Raises:
+        CheckpointError: if they do not fit, naming `file`.
+    """
+    wanted = set(weights_to_save(policy))
+    missing, unknown = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
+    if missing or unknown:
+        what = f"{missing[0]} is missing" if missing else f"there is no place for {unknown[0]}"
+        raise CheckpointError(f"{file} does not fit the agent: {what}.")
+    try:
+        policy.load_state_dict(dict(weights), strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{file} does not fit the agent: {error}") from None
+
+
+def describe_base(language_model: LanguageModel) -> dict[str, Any]:
+    """Return as JSON which model an adapter belongs to; nothing where there is none."""
+    if language_model.adapter is None:
+        return {}
+    return {"revision": language_model.revision, "sha256": language_model.fingerprint()}
+
+
+def load_base(folder: Path, saved: Mapping[str, Any], base_model: str | None) -> LanguageModel:
+    """Load the model that a checkpoint's adapter belongs to.
+
+    Args:
+        folder: of the checkpoint.
+        saved: `name`, and what `describe_base` returned.
+        base_model: where the model is now, if it is not where it was.
+
+    Raises:
+        CheckpointError: if it is not there, or has other weights.
+    """
+    name: str = saved["name"]
+    revision = saved.get("revision") if base_model is None else None
+    try:
+        language_model = load_language_model(base_model or name, revision=revision)
+    except LanguageModelError as error:
+        raise CheckpointError(
+            f"{folder} holds an adapter of the language model {name!r}, which is not to be had: {error} "
+            "Where it is elsewhere, say so: load(..., base_model=FOLDER)."
+        ) from None
+    if language_model.fingerprint() != saved.get("sha256"):
+        raise CheckpointError(
+            f"{folder} holds an adapter that was trained on other weights than those of {base_model or name!r} "
+            "(their SHA-256 differs): give the model that it was trained on, load(..., base_model=FOLDER)."
+        )
+    language_model.name = name
+    return language_model
+
+
+def _base(policy: Policy) -> set[int]:
+    """Return where in memory the weights are that an adapter leaves as they are."""
+    if policy.language_model.adapter is None:
+        return set()
+    return {weight.data_ptr() for weight in policy.language_model.own_weights().values()}

@@ -1,0 +1,119 @@
+"""Adapters: what trains, what is shared, and that peft's own forward says the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from heed.envs.contract import TextActions
+from heed.policies.adapters import Adapter, AdapterError
+from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.network import LanguageNetwork
+from tests.small_models import BUILDERS, build
+
+METHODS: Any = ("lora", "rslora", "dora", "adalora", "ia3")
+IA3_TARGETS = {"qwen3": ("k_proj", "v_proj", "down_proj")}
+PROMPTS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, -1]])
+
+
+def disturb(language_model: LanguageModel) -> None:
+    """Give an adapter other weights than its first, which change nothing."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in language_model.model.parameters():
+            if weight.requires_grad:
+                weight.add_(torch.randn(weight.shape, generator=generator, dtype=torch.float64) * 0.3)
+
+
+def small(family: str) -> LanguageModel:
+    tokenizer = load_language_model("heed-tiny").tokenizer
+    return LanguageModel(build(family), tokenizer, family)
+
+
+def hidden(language_model: LanguageModel) -> torch.Tensor:
+    network = LanguageNetwork(language_model, TextActions(("a", "b")), "linear", "mean")
+    with torch.no_grad():
+        features: torch.Tensor = network(PROMPTS)[0]
+    return features
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("family", BUILDERS)
+def test_states_are_those_of_the_weights_with_the_adapter_merged(family: str, method: Any) -> None:
+    plain = small(family)
+    targets = IA3_TARGETS.get(family, ()) if method == "ia3" else ()
+    adapted = plain.for_training(adapter=Adapter(method=method, targets=targets))
+    assert torch.allclose(hidden(adapted), hidden(plain), atol=1e-6)
+    disturb(adapted)
+    found = hidden(adapted)
+    assert not torch.allclose(found, hidden(plain), atol=1e-3)
+    for module in adapted.model.modules():
+        if hasattr(module, "merge"):
+            module.merge()  # type: ignore[operator]  # a layer of peft
+    assert torch.allclose(found, hidden(adapted), atol=1e-6)
+
+
+def test_only_the_adapter_trains_and_all_else_is_shared() -> None:
+    plain = small("llama")
+    before = {name: weight.clone() for name, weight in plain.model.named_parameters()}
+    adapted = plain.for_training(adapter=Adapter(rank=2))
+    assert all(weight.requires_grad for weight in plain.model.parameters())
+    trained = {name for name, weight in adapted.model.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all("lora_" in name for name in trained)
+    places = {weight.data_ptr() for weight in plain.model.parameters()}
+    assert {weight.data_ptr() for weight in adapted.own_weights().values()} == places
+    other = adapted.copy()
+    disturb(adapted)
+    for name, weight in other.model.named_parameters():
+        same = weight is adapted.model.get_parameter(name)
+        assert same == (name not in trained)
+    assert torch.equal(hidden(other), hidden(plain.for_training(adapter=Adapter(rank=2))))
+    assert all(torch.equal(weight, before[name]) for name, weight in plain.model.named_parameters())
+
+
+def test_frozen_layers_are_shared_and_those_that_train_are_not() -> None:
+    plain = small("llama")
+    part = plain.for_training(train_layers=1)
+    for name, weight in part.model.named_parameters():
+        assert (weight.data_ptr() == plain.model.get_parameter(name).data_ptr()) == (not weight.requires_grad)
+
+
+def test_a_fingerprint_is_of_the_models_own_weights() -> None:
+    plain = small("llama")
+    adapted = plain.for_training(adapter=Adapter())
+    disturb(adapted)
+    assert adapted.fingerprint() == plain.fingerprint()
+    with torch.no_grad():
+        plain.model.get_parameter("model.norm.weight")[3] += 1
+    assert adapted.fingerprint() == plain.fingerprint()  # it is the same weight
+    assert small("llama").fingerprint() != plain.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"method": "lore"}, "no adapter 'lore': give one of lora, rslora, dora, adalora, ia3, prompt, prefix"),
+        ({"rank": 0}, "rank is 0"),
+        ({"virtual_tokens": 0}, "There are 0 virtual tokens"),
+        ({"alpha": -1.0}, "alpha is -1.0"),
+    ],
+)
+def test_what_an_adapter_cannot_be_is_refused(wrong: Any, message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        Adapter(**wrong)
+
+
+def test_what_cannot_be_adapted_is_refused() -> None:
+    plain = small("llama")
+    with pytest.raises(AdapterError, match=r"takes no lora adapter.*q_projection"):
+        plain.for_training(adapter=Adapter(targets=("q_projection",)))
+    with pytest.raises(AdapterError, match="leave train_layers out"):
+        plain.for_training(train_layers=1, adapter=Adapter())
+    with pytest.raises(AdapterError, match="has an adapter already"):
+        plain.for_training(adapter=Adapter()).for_training(adapter=Adapter())
+    plain.model.config.model_type = "new-model"  # type: ignore[misc]
+    with pytest.raises(AdapterError, match="not known which layers of 'new-model'"):
+        plain.for_training(adapter=Adapter(method="ia3"))
