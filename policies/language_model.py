@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from transformers import (
     AutoConfig,
@@ -32,6 +34,10 @@ TINY = "heed-tiny"
 
 TINY_RANDOM = "heed-tiny-random"
 """The same without pretraining."""
+
+
+TEMPLATE_KEY = "heed_template"
+"""Under this key the configuration of a shared model holds the prompt template that it was trained with."""
 
 
 class LanguageModelError(ValueError):
@@ -103,6 +109,17 @@ class LanguageModel:
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
+    def share(self, folder: Path) -> None:
+        """Write all of it into `folder` as transformers loads it: safetensors, configuration, tokenizer.
+
+        The prompt template goes with the configuration, so that it stays with the model if others tune it further.
+        """
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**config, TEMPLATE_KEY: self.template}, indent=2) + "\n", encoding="utf-8")
+
 
 def load_language_model(
     name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
@@ -143,7 +160,15 @@ def load_language_model(
             f"{name!r} reads its text in both directions, so it gives words no likelihood: "
             "give a causal or an encoder-decoder language model."
         )
-    return LanguageModel(model, tokenizer, name)
+    return LanguageModel(model, tokenizer, name, _template_of(config, name))
+
+
+def _template_of(config: PretrainedConfig, name: str) -> str:
+    """Return the template that a shared model was trained with, for any other model the plain one."""
+    template = getattr(config, TEMPLATE_KEY, TEMPLATE)
+    if not isinstance(template, str):
+        raise LanguageModelError(f"The {TEMPLATE_KEY} in the configuration of {name!r} is no text: {template!r}.")
+    return template
 
 
 def _auto_class(config: PretrainedConfig) -> Any:
@@ -182,12 +207,35 @@ def rebuild_language_model(folder: Path, name: str, template: str) -> LanguageMo
     return LanguageModel(model.eval(), tokenizer, name, template)
 
 
+def read_shared_language_model(folder: Path, name: str, template: str) -> LanguageModel:
+    """Load the language model that `LanguageModel.share` wrote into `folder`, with weights of the type they have.
+
+    Raises:
+        LanguageModelError: if its files are missing or damaged.
+    """
+    # As above: safetensors only, and no code from the folder.
+    plain: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(folder, **plain)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **plain)
+        model = _auto_class(config).from_pretrained(
+            folder, config=config, dtype="auto", attn_implementation="sdpa", use_safetensors=True, **plain
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise LanguageModelError(f"{folder} holds no whole language model: {_first_line(error)}") from error
+    return LanguageModel(model.eval(), tokenizer, name, template)
+
+
 def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _explain(name: str, error: Exception) -> str:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first_line = _first_line(error)
     if Path(name).expanduser().is_dir():
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (

@@ -182,6 +182,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRP
     """Load the run's last checkpoint, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
+    run.require_training()
     checkpoint = run.latest_checkpoint()
     agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
     run.cut_curve(agent.num_timesteps)
