@@ -86,6 +86,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config, config)
 
+    def remove(self) -> None:
+        """Remove the folder of a run that has just begun, and of which nothing came."""
+        shutil.rmtree(self.path)
+
     def rewrite_config(self, config: dict[str, Any]) -> None:
         """Write the configuration that the run goes on with."""
         write_json(self.config, config)

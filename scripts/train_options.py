@@ -55,6 +55,9 @@ CHANGES_ON_RESUME = {
     "step_timeout",
     "reset_timeout",
     "max_lost",
+    "csv",
+    "wandb",
+    "sample_every",
 }
 """What may differ when a run is continued; anything else would make it another training."""
 
@@ -149,6 +152,23 @@ class WrapperOptions:
     instruction_changes: str | None = None
     """Let another instruction stand first, while training, and the true one after some steps: "5-20" draws from 5 to
     20 for each episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Of where the curves go, beside TensorBoard; a training is the same with any of them."""
+
+    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _least: ClassVar[dict[str, float]] = {"sample_every": 0}
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    csv: bool = False
+    """Write every metric into metrics.csv too."""
+    wandb: bool = False
+    """Track the run with Weights & Biases too, which needs the extra wandb; without a network if WANDB_MODE=offline."""
+    sample_every: int = 25_000
+    """Steps between sample episodes, which are shown in TensorBoard and Weights & Biases as text and moving pictures; 0
+    for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +308,7 @@ _GROUPS: tuple[Any, ...] = (
     PolicyGradientOptions,
     LanguageModelOptions,
     WrapperOptions,
+    TrackingOptions,
     RunOptions,
 )
 """In the order of bases: dataclasses take the fields of the last base first."""
@@ -295,7 +316,13 @@ _GROUPS: tuple[Any, ...] = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
-    ExplorationOptions, DeepQOptions, PolicyGradientOptions, LanguageModelOptions, WrapperOptions, RunOptions
+    ExplorationOptions,
+    DeepQOptions,
+    PolicyGradientOptions,
+    LanguageModelOptions,
+    WrapperOptions,
+    TrackingOptions,
+    RunOptions,
 ):
     """Train a language-model agent, then evaluate it and write a report into the run folder."""
 
