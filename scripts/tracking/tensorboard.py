@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import textwrap
 from pathlib import Path
+from typing import Any
 
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 from tensorboard.compat.proto.summary_pb2 import Summary
@@ -37,8 +38,8 @@ class TensorBoardWriter(TensorBoardOutputFormat, EpisodeWriter):
         # The images of its dashboard may be GIFs, and move; `add_video` makes such ones too, but wants moviepy to.
         width, height = size_of_gif(episode.gif)
         image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=episode.gif)
-        assert self.writer.file_writer is not None
-        self.writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="sample/episode", image=image)]), step)
+        events: Any = self.writer.file_writer
+        events.add_summary(Summary(value=[Summary.Value(tag="sample/episode", image=image)]), step)
         self.writer.flush()
 
 

@@ -70,7 +70,7 @@ class WandbWriter(EpisodeWriter):
 
         self._wandb: Any = wandb
         self._state = state
-        saved = read_json(state) if state.is_file() else {"id": uuid.uuid4().hex[:8], "steps": -1}
+        saved: dict[str, Any] = read_json(state) if state.is_file() else {"id": uuid.uuid4().hex[:8], "steps": -1}
         self._id: str = saved["id"]
         self._written: int = saved["steps"]
         self._known_up_to = self._written

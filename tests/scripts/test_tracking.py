@@ -7,11 +7,13 @@ import json
 import logging
 import random
 import shutil
+import struct
 import sys
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -104,7 +106,7 @@ def test_memory_is_what_the_process_takes_up(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_tokens_are_counted_when_they_are_read_and_not_when_they_are_remembered() -> None:
     agent = PPO(env=make_buttons(2), seed=0, n_steps=8, batch_size=16, policy_kwargs={"max_prompt_tokens": 64})
-    network: Any = agent.language_policy.network  # type: ignore[union-attr]
+    network: Any = agent.language_policy.network
     words = {"instruction": ["press the red button", "press the blue button"] * 2, "observation": ["three buttons"] * 4}
     prompts = agent.language_policy.encoder(words)
     tokens = int((prompts[:2] >= 0).sum())  # two different ones
@@ -291,10 +293,37 @@ def test_without_wandb_or_an_account_nothing_begins(
     assert (len(wandb.runs), wandb.finished) == (1, 1)
 
 
+def records_of(path: Path) -> Iterator[bytes]:
+    """Yield the records of wandb's file: LevelDB's log format, with seven bytes before it."""
+    data = path.read_bytes()
+    at, record = 7, b""
+    while at < len(data):
+        if 32768 - at % 32768 < 7:  # no room for a header: the block ends in zeros
+            at += 32768 - at % 32768
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        record += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield record
+            record = b""
+
+
 def test_wandb_itself_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb", reason="the extra wandb is not installed")
     from wandb.proto.wandb_internal_pb2 import Record
-    from wandb.sdk.internal.datastore import DataStore
+
+    def history() -> dict[int, dict[str, Any]]:
+        logged: dict[int, dict[str, Any]] = {}
+        for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
+            for data in records_of(file):
+                record = Record()
+                record.ParseFromString(data)
+                if record.history.item:
+                    items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+                    assert record.history.step.num not in logged
+                    logged[record.history.step.num] = {name: json.loads(value) for name, value in items.items()}
+        return logged
 
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
@@ -303,17 +332,9 @@ def test_wandb_itself_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyP
     run_train("--steps", "512", *options)
     train_module.main(["--run-dir", str(folder), "--resume", "--steps", "1024"])
 
-    logged: dict[int, dict[str, Any]] = {}
-    for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
-        store = DataStore()
-        store.open_for_scan(str(file))
-        while (data := store.scan_data()) is not None:
-            record = Record()
-            record.ParseFromString(data)
-            if record.history.item:
-                items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
-                assert record.history.step.num not in logged
-                logged[record.history.step.num] = {name: json.loads(value) for name, value in items.items()}
+    deadline = time.monotonic() + 30
+    while 1024 not in (logged := history()) and time.monotonic() < deadline:
+        time.sleep(0.1)  # another process of wandb's writes it
     assert len(list(folder.glob("wandb/offline-run-*"))) == 2
     curve = RunFolder(folder).read_curve()
     for point in curve:
@@ -322,7 +343,7 @@ def test_wandb_itself_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyP
                 assert logged[int(point["steps"])][name] == pytest.approx(value), name
     shown = [step for step, values in logged.items() if "sample/success" in values]
     assert shown == [256, 768]  # the first part ended at 512, before another rollout
-    assert len(list(folder.glob("wandb/*/files/media/videos/**/*.gif"))) == 2
+    assert len(list(folder.glob("wandb/offline-run-*/files/media/videos/**/*.gif"))) == 2
 
 
 # -- trainings ---------------------------------------------------------------------------------------------
@@ -385,7 +406,7 @@ def test_a_resumed_training_goes_on_in_all_its_curves(tmp_path: Path, monkeypatc
 class Broken(Buttons):
     """Breaks, or hangs, in the hands of whoever wants to look; a training has other seeds."""
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"]}
+    metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium declares it
     pause = 0.0
 
     def __init__(self, render_mode: str | None = None) -> None:
@@ -397,7 +418,7 @@ class Broken(Buttons):
         raise ZeroDivisionError("no picture")
 
 
-gymnasium.register("TestBroken-v0", entry_point=Broken)
+gymnasium.register("TestBroken-v0", entry_point=lambda **options: Broken(**options))
 
 
 @pytest.mark.parametrize(("pause", "reason"), [(0.0, "ZeroDivisionError: no picture"), (30.0, "did not return within")])
@@ -421,7 +442,7 @@ def test_what_draws_behind_its_back_is_not_noticed() -> None:
     agent = PPO(env=make_buttons(2), seed=0, n_steps=8, batch_size=16, policy_kwargs={"max_prompt_tokens": 64})
     words = {"instruction": ["press the red button"], "observation": ["three buttons"]}
     agent.action_probabilities(words)
-    network: Any = agent.language_policy.network  # type: ignore[union-attr]
+    network: Any = agent.language_policy.network
     memory = network.memory
 
     def draw() -> list[float]:
