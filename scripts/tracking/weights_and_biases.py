@@ -21,7 +21,7 @@ PROJECT = "heed"
 """Unless WANDB_PROJECT says another."""
 
 WITHOUT_NETWORK = ("offline", "disabled", "dryrun")
-"""Values of WANDB_MODE for which nobody needs to be logged in."""
+"""Modes in which nobody needs to be logged in."""
 
 
 def require_wandb() -> None:
@@ -36,7 +36,7 @@ def require_wandb() -> None:
         raise ConfigurationError(
             f"--wandb needs Weights & Biases ({error}). Install it with: pip install 'heed[wandb]'"
         ) from None
-    if os.environ.get("WANDB_MODE") in WITHOUT_NETWORK:
+    if _mode(wandb) in WITHOUT_NETWORK:
         return
     try:
         logged_in = wandb.login()
@@ -44,6 +44,11 @@ def require_wandb() -> None:
         raise ConfigurationError(_no_account(error)) from None
     if not logged_in:
         raise ConfigurationError(_no_account("nobody is logged in"))
+
+
+def _mode(wandb: Any) -> str:
+    """Return wandb's mode, which WANDB_MODE sets, or `wandb offline` for a folder."""
+    return str(os.environ.get("WANDB_MODE") or wandb.setup().settings.mode)
 
 
 def _no_account(reason: object) -> str:
@@ -80,7 +85,7 @@ class WandbWriter(EpisodeWriter):
                 name=os.environ.get("WANDB_NAME", folder.resolve().name),
                 id=self._id,
                 # Offline there is no server to resume from: parts bear the same number, and `wandb sync` joins them.
-                resume=None if os.environ.get("WANDB_MODE") in WITHOUT_NETWORK else "allow",
+                resume=None if _mode(wandb) in WITHOUT_NETWORK else "allow",
                 dir=str(folder),
                 config=config,
                 # Else it would copy what is drawn on the terminal, a progress bar above all, into its log.

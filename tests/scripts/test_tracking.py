@@ -196,12 +196,15 @@ class WandbStandIn(types.ModuleType):
 
     Error = StandInError
 
-    def __init__(self, *, account: bool = True, fails: bool = False):
+    def __init__(self, *, account: bool = True, fails: bool = False, mode: str = "online"):
         super().__init__("wandb")
-        self.account, self.fails = account, fails
+        self.account, self.fails, self.mode = account, fails, mode
         self.runs: list[dict[str, Any]] = []
         self.logged: list[tuple[int, dict[str, Any]]] = []
         self.finished = 0
+
+    def setup(self) -> Any:
+        return types.SimpleNamespace(settings=types.SimpleNamespace(mode=self.mode))
 
     def login(self) -> bool:
         if not self.account:
@@ -291,6 +294,9 @@ def test_without_wandb_or_an_account_nothing_begins(
     monkeypatch.setenv("WANDB_MODE", "offline")  # nobody needs an account
     run_train("--wandb", "--steps", "64", "--run-dir", str(folder))
     assert (len(wandb.runs), wandb.finished) == (1, 1)
+    wandb = stand_in(monkeypatch, account=False, mode="offline")  # nor where `wandb offline` was said
+    run_train("--wandb", "--steps", "64", "--run-dir", str(tmp_path / "other"))
+    assert [run["resume"] for run in wandb.runs] == [None]
 
 
 def records_of(path: Path) -> Iterator[bytes]:
