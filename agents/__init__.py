@@ -10,6 +10,7 @@ from heed.agents.checkpoint import CheckpointError
 from heed.agents.dagger import dagger
 from heed.agents.dqn import DQN
 from heed.agents.evaluation import Evaluation, evaluate
+from heed.agents.export import export
 from heed.agents.grpo import GRPO
 from heed.agents.imitation import Cloning, clone
 from heed.agents.loading import AGENTS, load
@@ -32,5 +33,6 @@ __all__ = [
     "clone",
     "dagger",
     "evaluate",
+    "export",
     "load",
 ]

@@ -41,9 +41,16 @@ from heed.agents.checkpoint import (
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.random_state import get_random_state, set_random_state
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import TINY, LanguageModel, load_language_model, rebuild_language_model
+from heed.policies.language_model import (
+    TINY,
+    LanguageModel,
+    load_language_model,
+    read_shared_language_model,
+    rebuild_language_model,
+)
 from heed.policies.layout import NOTHING, Beside, PromptLayout
 from heed.policies.network import LanguageNetwork
 from heed.policies.parameter_groups import FACTOR
@@ -246,7 +253,7 @@ class LanguageAgent(BaseAlgorithm):
         raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
 
     def _write(self, folder: Path) -> None:
-        described = self._write_policy(folder)
+        described = {**self._described(), **self._write_policy(folder)}
         for name, wrapper in _reward_wrappers(self.env):
             write_tensors(folder / name, wrapper.get_tensors())
         random_numbers, random_tensors = get_random_state(self.action_space)
@@ -254,12 +261,7 @@ class LanguageAgent(BaseAlgorithm):
         write_json(
             folder / "agent.json",
             {
-                "class": type(self).__name__,
-                "arguments": self.hyperparameters,
                 **described,
-                "action_space": space_to_json(self.action_space),
-                "n_envs": self.n_envs,
-                "counters": {name: getattr(self, name) for name in self._counters},
                 "episodes": [list(self.ep_info_buffer or []), [float(s) for s in self.ep_success_buffer or []]],
                 "episode_starts": None if self._last_episode_starts is None else self._last_episode_starts.tolist(),
                 "random": random_numbers,
@@ -268,29 +270,49 @@ class LanguageAgent(BaseAlgorithm):
             },
         )
 
-    def _write_policy(self, folder: Path) -> dict[str, Any]:
-        """Write what the agent has learned; return what `agent.json` is to say of it."""
+    def _described(self) -> dict[str, Any]:
+        """Return what `agent.json` says of an agent, be it in a training or shared."""
+        return {
+            "class": type(self).__name__,
+            "arguments": self.hyperparameters,
+            "action_space": space_to_json(self.action_space),
+            "n_envs": self.n_envs,
+            "counters": {name: getattr(self, name) for name in self._counters},
+        }
+
+    def _described_policy(self) -> dict[str, Any]:
+        """Return what `agent.json` says of a language policy."""
         policy = self.language_policy
-        language_model, encoder = policy.language_model, policy.encoder
-        (folder / "language_model").mkdir()
-        language_model.save(folder / "language_model")
-        write_tensors(folder / "policy.safetensors", weights_to_save(policy))
-        if self.rank_budget is not None:
-            write_tensors(folder / "ranks.safetensors", self.rank_budget.get_state())
-        optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
-        write_tensors(folder / "optimizer.safetensors", tensors)
+        encoder = policy.encoder
         return {
             "policy": {name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
             "language_model": {
-                "name": language_model.name,
+                "name": policy.language_model.name,
                 "template": encoder.template,
-                **describe_base(language_model),
+                **describe_base(policy.language_model),
             },
             "max_prompt_tokens": encoder.max_tokens,
             "beside": encoder.layout.beside.as_json(),
             "changing_action_texts": encoder.action_texts.texts,
-            "optimizer": optimizer,
         }
+
+    def _write_policy(self, folder: Path) -> dict[str, Any]:
+        """Write what the agent has learned; return what `agent.json` is to say of it."""
+        (folder / "language_model").mkdir()
+        self.language_policy.language_model.save(folder / "language_model")
+        write_tensors(folder / "policy.safetensors", weights_to_save(self.language_policy))
+        if self.rank_budget is not None:
+            write_tensors(folder / "ranks.safetensors", self.rank_budget.get_state())
+        optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
+        write_tensors(folder / "optimizer.safetensors", tensors)
+        return {**self._described_policy(), "optimizer": optimizer}
+
+    def _write_shared(self, folder: Path) -> None:
+        """Write what a shared agent needs beside its language model: heads, and what else its actions hang on."""
+        write_tensors(folder / HEADS, heads_of(self.language_policy))
+        described = {**self._described(), **self._described_policy(), "shared": True}
+        described["language_model"]["name"] = shared_name(described["language_model"]["name"])
+        write_json(folder / "agent.json", described)
 
     def get_env_state(self) -> dict[str, Any] | None:
         """Return the state of the training environments, where they can tell it and a training has begun."""
@@ -308,10 +330,11 @@ class LanguageAgent(BaseAlgorithm):
         base_model: str | None = None,
         **arguments: Any,
     ) -> Self:
-        """Load an agent from a checkpoint folder.
+        """Load an agent from a checkpoint folder, or from one that `heed.agents.export` wrote.
 
         With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
-        continues exactly where the checkpoint was made.
+        continues exactly where the checkpoint was made. An agent that was shared has no optimizer and no replay buffer,
+        and can be trained on from its weights only.
 
         Args:
             path: the checkpoint folder.
@@ -324,7 +347,7 @@ class LanguageAgent(BaseAlgorithm):
             CheckpointError: if the checkpoint is missing, damaged or of another class, naming the file.
             ValueError: if `env` has other actions than the agent.
         """
-        folder = Path(path)
+        folder = home_of(Path(path))
         verify_checkpoint(folder)
         saved = read_json(folder / "agent.json")
         if saved.get("class") != cls.__name__:
@@ -359,7 +382,10 @@ class LanguageAgent(BaseAlgorithm):
                 )
             agent.env, agent.n_envs = env, env.num_envs
         agent._setup_model()
-        agent._read(folder, saved)
+        if saved.get("shared"):
+            agent._read_shared(folder, saved)
+        else:
+            agent._read(folder, saved)
         return agent
 
     @classmethod
@@ -369,10 +395,12 @@ class LanguageAgent(BaseAlgorithm):
         """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
         name, template = saved["language_model"]["name"], saved["language_model"]["template"]
         policy_kwargs = {key: argument_from_json(value) for key, value in saved["policy"].items()}
-        if policy_kwargs.get("adapter") is None:
-            language_model = rebuild_language_model(folder / "language_model", name, template)
-        else:
+        if policy_kwargs.get("adapter") is not None:
             language_model = load_base(folder, saved["language_model"], base_model)
+        elif saved.get("shared"):
+            language_model = read_shared_language_model(folder.parent, name, template)
+        else:
+            language_model = rebuild_language_model(folder / "language_model", name, template)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
         encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
@@ -396,6 +424,12 @@ class LanguageAgent(BaseAlgorithm):
             self._last_episode_starts = np.array(saved["episode_starts"], dtype=bool)
         self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, saved["random"], read_tensors(folder / "random.safetensors"))
+
+    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put back what `_write_shared` wrote; the language model came with the policy."""
+        set_heads(self.language_policy, read_tensors(folder / HEADS), folder / HEADS)
+        for name, value in saved["counters"].items():
+            setattr(self, name, value)
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_policy` wrote."""

@@ -454,6 +454,10 @@ class DQN(LanguageAgent, SB3DQN):
         write_json(folder / "exploration.json", self._exploration.bit_generator.state)
         if self._hindsight is not None:
             write_json(folder / "hindsight.json", self._hindsight.get_state())
+        self._write_exploration(folder)
+
+    def _write_exploration(self, folder: Path) -> None:
+        """Write what the strategy knows, and its value functions."""
         own = {} if self.ensemble is None else {f"ensemble.{k}": t for k, t in self.ensemble.get_state().items()}
         write_tensors(folder / "exploration.safetensors", {**self.exploration.get_state(), **own})
 
@@ -462,6 +466,11 @@ class DQN(LanguageAgent, SB3DQN):
         self._exploration.bit_generator.state = read_json(folder / "exploration.json")
         if self._hindsight is not None and (folder / "hindsight.json").is_file():
             self._hindsight.set_state(read_json(folder / "hindsight.json"))
+        self._read_exploration(folder, saved)
+        super()._read(folder, saved)
+
+    def _read_exploration(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put back what `_write_exploration` wrote."""
         # A strategy that takes the place of another begins anew; a checkpoint of an earlier version holds none.
         same = saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"])
         if same and (folder / "exploration.safetensors").is_file():
@@ -470,4 +479,13 @@ class DQN(LanguageAgent, SB3DQN):
             self.exploration.set_state({k: t for k, t in tensors.items() if not k.startswith("ensemble.")})
             if self.ensemble is not None:
                 self.ensemble.set_state(own)
-        super()._read(folder, saved)
+
+    def _write_shared(self, folder: Path) -> None:
+        super()._write_shared(folder)
+        self._write_exploration(folder)
+
+    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
+        self._read_exploration(folder, saved)
+        super()._read_shared(folder, saved)
+        # A training that goes on from here learns towards the values that it begins with.
+        self.policy.q_net_target.load_state_dict(self.policy.q_net.state_dict())

@@ -13,6 +13,7 @@ from heed.agents.grpo import GRPO
 from heed.agents.ppo import PPO
 from heed.agents.q_learning import QLearning
 from heed.agents.reinforce import REINFORCE
+from heed.agents.shared import home_of
 
 AGENTS: dict[str, type[PPO | A2C | GRPO | DQN | QLearning]] = {
     "ppo": PPO,
@@ -26,15 +27,17 @@ AGENTS: dict[str, type[PPO | A2C | GRPO | DQN | QLearning]] = {
 
 
 def load(path: Path | str, **arguments: Any) -> LanguageAgent:
-    """Load the agent of a checkpoint folder; `arguments` are those of `LanguageAgent.load`.
+    """Load the agent of a checkpoint folder, or of one that `export` wrote.
+
+    `arguments` are those of `LanguageAgent.load`.
 
     Raises:
         CheckpointError: if the checkpoint is missing or damaged, naming the file, or of an unknown agent.
     """
-    folder = Path(path)
+    folder = home_of(Path(path))
     verify_checkpoint(folder)
     saved_class = read_json(folder / "agent.json").get("class")
     for agent_class in AGENTS.values():
         if agent_class.__name__ == saved_class:
-            return agent_class.load(folder, **arguments)
+            return agent_class.load(path, **arguments)
     raise CheckpointError(f"{folder / 'agent.json'} holds an agent of the unknown class {saved_class!r}.")

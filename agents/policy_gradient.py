@@ -287,6 +287,10 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             put_back(self.reference, read_tensors(file), file)
         super()._read(folder, saved)
 
+    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
+        super()._read_shared(folder, saved)
+        self.renew_reference()  # a training that goes on from here begins with it
+
     def _probabilities(self, prompts: Any) -> Tensor:
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         distribution: Any = self.policy.get_distribution(prompts).distribution

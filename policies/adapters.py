@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -111,6 +113,51 @@ def _add_layers(model: PreTrainedModel, adapter: Adapter) -> None:
     config = _config(model, adapter)
     tuner: Callable[..., Any] = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]  # type: ignore[index]
     tuner(model, config, NAME)  # changes the layers where they are
+
+
+def is_of_adapter(name: str) -> bool:
+    """Say whether a parameter of that name belongs to an adapter."""
+    return any(part.startswith(("lora_", "ia3_", "ranknum", MODULE)) for part in name.split("."))
+
+
+def save_adapter(
+    model: PreTrainedModel, adapter: Adapter, folder: Path, *, base: str, revision: str | None = None
+) -> None:
+    """Write the adapter of `model` into `folder` as `peft` loads it: `PeftModel.from_pretrained(model, folder)`.
+
+    Args:
+        model: with the adapter.
+        adapter: what it is.
+        folder: is there.
+        base: the name of the model without it.
+        revision: of the base.
+
+    Raises:
+        AdapterError: if `peft` is missing.
+    """
+    require_peft()
+    from peft import PrefixTuningConfig, PromptTuningConfig
+
+    virtual = getattr(model, MODULE, None)
+    if isinstance(virtual, VirtualTokens):
+        kind = PromptTuningConfig if virtual.states is None else PrefixTuningConfig
+        config = kind(num_virtual_tokens=virtual.count, **virtual.sizes())
+        weights = {"prompt_embeddings": virtual.as_peft_has_them()}
+    else:
+        config = _config(model, adapter)
+        weights = {
+            # As peft names them in a file: in its wrapper, and without the adapter's name.
+            f"base_model.model.{name.replace(f'.{NAME}', '')}".removesuffix(".magnitude"): weight
+            for name, weight in model.state_dict().items()
+            if is_of_adapter(name)
+        }
+    config.base_model_name_or_path, config.revision = base, revision
+    config.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+    save_file(
+        {name: w.detach().cpu().contiguous() for name, w in weights.items()}, folder / "adapter_model.safetensors"
+    )
 
 
 def rank_budget_of(model: PreTrainedModel, adapter: Adapter | None) -> RankBudget | None:

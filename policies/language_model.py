@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model
 from transformers import (
     AutoConfig,
@@ -24,19 +26,22 @@ from transformers import (
 )
 
 from heed.policies import tiny
-from heed.policies.adapters import Adapter, AdapterError, add_adapter
+from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
 from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
 from heed.policies.trie import ActionTrie, close_prefixes
-from heed.policies.virtual_tokens import MODULE
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
 
 TINY_RANDOM = "heed-tiny-random"
 """The same without pretraining."""
+
+
+TEMPLATE_KEY = "heed_template"
+"""Under this key the configuration of a shared model holds the prompt template that it was trained with."""
 
 
 class LanguageModelError(ValueError):
@@ -140,7 +145,7 @@ class LanguageModel:
 
     def own_weights(self) -> dict[str, torch.Tensor]:
         """Return the weights that are the model's and not its adapter's, by their names in it."""
-        return {name: weight for name, weight in self.model.named_parameters() if not _is_adapters(name)}
+        return {name: weight for name, weight in self.model.named_parameters() if not is_of_adapter(name)}
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the model's own weights and their names, the same with an adapter and without."""
@@ -156,6 +161,22 @@ class LanguageModel:
         if self.model.generation_config is not None:
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+
+    def share(self, folder: Path) -> None:
+        """Write all of it into `folder` as transformers loads it: safetensors, configuration, tokenizer.
+
+        The prompt template goes with the configuration, so that it stays with the model if others tune it further. Of a
+        model with an adapter, the adapter is written alone, as peft loads it.
+        """
+        if self.adapter is not None:
+            save_adapter(self.model, self.adapter, folder, base=self.name, revision=self.revision)
+            self.tokenizer.save_pretrained(folder)
+            return
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+        path = folder / "config.json"
+        config = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**config, TEMPLATE_KEY: self.template}, indent=2) + "\n", encoding="utf-8")
 
 
 def load_language_model(
@@ -177,6 +198,10 @@ def load_language_model(
     folder = Path(name).expanduser()
     if _looks_like_path(name) and not folder.is_dir():
         raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise LanguageModelError(
+            f"The folder {name!r} holds an adapter, not a whole language model: give the model that it belongs to."
+        )
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name}
     if revision is not None:
         source["revision"] = revision
@@ -197,7 +222,7 @@ def load_language_model(
             f"{name!r} reads its text in both directions, so it gives words no likelihood: "
             "give a causal or an encoder-decoder language model."
         )
-    return LanguageModel(model, tokenizer, name, revision=revision)
+    return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision)
 
 
 def as_trained(model: str | LanguageModel, train_layers: int | None, adapter: Adapter | None) -> LanguageModel:
@@ -208,9 +233,12 @@ def as_trained(model: str | LanguageModel, train_layers: int | None, adapter: Ad
     return language_model.for_training(train_layers, adapter)
 
 
-def _is_adapters(name: str) -> bool:
-    """Say whether a parameter of that name belongs to an adapter, as `peft` names them."""
-    return any(part.startswith(("lora_", "ia3_", "ranknum", MODULE)) for part in name.split("."))
+def _template_of(config: PretrainedConfig, name: str) -> str:
+    """Return the template that a shared model was trained with, for any other model the plain one."""
+    template = getattr(config, TEMPLATE_KEY, TEMPLATE)
+    if not isinstance(template, str):
+        raise LanguageModelError(f"The {TEMPLATE_KEY} in the configuration of {name!r} is no text: {template!r}.")
+    return template
 
 
 def _auto_class(config: PretrainedConfig) -> Any:
@@ -249,12 +277,35 @@ def rebuild_language_model(folder: Path, name: str, template: str) -> LanguageMo
     return LanguageModel(model.eval(), tokenizer, name, template)
 
 
+def read_shared_language_model(folder: Path, name: str, template: str) -> LanguageModel:
+    """Load the language model that `LanguageModel.share` wrote into `folder`, with weights of the type they have.
+
+    Raises:
+        LanguageModelError: if its files are missing or damaged.
+    """
+    # As above: safetensors only, and no code from the folder.
+    plain: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    try:
+        config = AutoConfig.from_pretrained(folder, **plain)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **plain)
+        model = _auto_class(config).from_pretrained(
+            folder, config=config, dtype="auto", attn_implementation="sdpa", use_safetensors=True, **plain
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise LanguageModelError(f"{folder} holds no whole language model: {_first_line(error)}") from error
+    return LanguageModel(model.eval(), tokenizer, name, template)
+
+
 def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1
 
 
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
 def _explain(name: str, error: Exception) -> str:
-    first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    first_line = _first_line(error)
     if Path(name).expanduser().is_dir():
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (

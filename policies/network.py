@@ -75,6 +75,8 @@ class LanguageNetwork(nn.Module):
         self.normalization: Normalization = normalization
         self.layout = PromptLayout(0) if encoder is None else encoder.layout
         beside = self.layout.beside
+        self.tokens_read = 0
+        """Tokens of prompts that the language model has read so far; what is remembered is not read."""
         self.n_scores = beside.actions
         """Action scores of a prompt, A; 0 without any."""
         self.action_sets: ActionSets | None = None
@@ -225,6 +227,7 @@ class LanguageNetwork(nn.Module):
     def _read(self, batch: UniquePrompts) -> Tensor:
         """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
         readings = []
+        self.tokens_read += int(batch.lengths.sum())
         with autocast(batch.batch.device, self.precision, wide=self._is_wide):
             for rows in batch.chunks(extra=self.tries.n_nodes):
                 prompts = batch.part(rows)
@@ -249,6 +252,7 @@ class LanguageNetwork(nn.Module):
             hidden = self.prefixes.read(batch)
             if hidden is None:
                 return None
+            self.tokens_read += int(batch.lengths.sum())
             if self.scorer is None:
                 return _joined([hidden[:, 0]])
             return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])

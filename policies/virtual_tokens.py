@@ -89,6 +89,26 @@ class VirtualTokens(nn.Module):
         finally:
             hook.remove()
 
+    def as_peft_has_them(self) -> Tensor:
+        """Return what is learned as `peft` writes it: (P, D), or of a prefix (P, layers * 2 * H * E)."""
+        if self.embeddings is not None:
+            return self.embeddings.detach()
+        assert self.states is not None
+        return self.states.detach().permute(3, 0, 1, 2, 4).flatten(1)
+
+    def sizes(self) -> dict[str, int]:
+        """Return the sizes that `peft` asks for."""
+        if self.states is None:
+            assert self.embeddings is not None
+            return {"token_dim": self.embeddings.shape[1], "num_transformer_submodules": 1}
+        layers, _, heads, _, width = self.states.shape
+        return {
+            "token_dim": heads * width,
+            "num_transformer_submodules": 1,
+            "num_layers": layers,
+            "num_attention_heads": heads,
+        }
+
     def _in_place_of_the_first(self, _: nn.Module, __: tuple[Any, ...], embedded: Tensor) -> Tensor:
         assert self.embeddings is not None
         own = self.embeddings.to(embedded.dtype).expand(len(embedded), -1, -1)

@@ -15,6 +15,7 @@ COMMANDS = {
     ),
     "compare": ("heed.scripts.compare.command", "compare trainings on the same episodes: tables, differences, curves"),
     "ablate": ("heed.scripts.ablate.command", "train variants with several seeds, and hold them against each other"),
+    "export": ("heed.scripts.export.command", "share a trained agent: a folder in Hugging Face's layout"),
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
     "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
     "new-env": ("heed.scripts.new_env", "write a small environment of your own, to begin with"),

@@ -1,4 +1,4 @@
-"""One episode as an animated GIF: what the agent is told, what it sees, how likely it finds each action.
+"""One episode as an animated GIF, and in words: what the agent is told, what it sees, how likely it finds each action.
 
 The picture stands under the instruction; beside it the action probabilities, the action that is taken
 highlighted. The last frame says success or failure. An environment that draws no picture gets its observation's
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,9 @@ MAX_BYTES = 300_000
 
 MAX_FRAMES = 96
 """Longer episodes show every second step, or every fourth, ...; the last frame is always there."""
+
+MAX_CHARACTERS = 500
+"""Of an observation in the transcript; what is longer, as a web page, is cut."""
 
 STEP_MILLISECONDS = 250
 END_MILLISECONDS = 2500
@@ -73,6 +76,8 @@ class Recording:
     steps: int
     episode_return: float
     seed: int
+    transcript: str = ""
+    """The same in words, step by step."""
 
     @property
     def caption(self) -> str:
@@ -126,7 +131,9 @@ def record_episode(
     play = Play(agent, env, seed=seed, generator=generator)
     stage = _Stage(play.instruction)
     film = _Film()
+    lines: list[str] = []
     for moment in play:
+        lines += _in_words(newest_words(env, moment.observation), moment)
         if film.wants_next():
             film.frames.append(stage.step(_view(env, moment.observation), moment))
     end = stage.end(_view(env, play.observation), play)
@@ -137,7 +144,22 @@ def record_episode(
         steps=play.steps,
         episode_return=play.episode_return,
         seed=seed,
+        transcript="\n".join([f"Instruction: {play.instruction or '(none)'}", *lines, _ending(play)]),
     )
+
+
+def _in_words(seen: str, moment: Moment) -> Iterator[str]:
+    """Yield the lines of a transcript for one step."""
+    yield f"{moment.number}. sees: {seen[:MAX_CHARACTERS]}{'…' if len(seen) > MAX_CHARACTERS else ''}"
+    likely = ""
+    if moment.probabilities is not None:
+        likely = f" ({100 * moment.probabilities[int(moment.action)]:.0f} %)"
+    yield f"   does: {moment.describe(moment.action)}{likely}"
+
+
+def _ending(play: Play) -> str:
+    end = "Success" if play.success else "Failure"
+    return f"{end} after {_count(play.steps, 'step')}, return {play.episode_return:.2f}."
 
 
 def encode_gif(frames: Sequence[_FrameImage], end: _FrameImage) -> bytes:

@@ -5,10 +5,14 @@ config.json     the resolved configuration
 cloning.json    how the cloning of demonstrations went, if there were any
 curve.jsonl     one line per logging: steps, success rate, return, losses
 times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
-tensorboard/    the same for TensorBoard
+tensorboard/    the same and more for TensorBoard
+metrics.csv     the same as a table, with --csv
+wandb.json      which run of Weights & Biases it is, with --wandb; wandb/ is Weights & Biases' own
 lost_episodes.jsonl  one line per episode that an environment lost, if any was: steps, and what is known of it
 checkpoints/    step-000012288/ ...: the last few
 evaluation.json, axes.csv, episodes.csv, report.html, *.gif
+
+What `heed export` writes is one too, as far as an evaluation needs it (`heed.agents.shared`).
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.checkpoint import MANIFEST, CheckpointError, read_json, write_json
+from heed.agents.shared import home_of
 
 
 class RunFolderError(ValueError):
@@ -38,11 +43,16 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
-        self.config = path / "config.json"
-        self.cloning = path / "cloning.json"
-        self.curve = path / "curve.jsonl"
-        self.times = path / "times.jsonl"
-        self.lost_episodes = path / "lost_episodes.jsonl"
+        home = home_of(path)  # of an agent that was shared, where its own files stand
+        self.is_shared = home != path
+        """Whether this is what `heed export` wrote: an agent to be evaluated, without a training to go on with."""
+        self.config = home / "config.json"
+        self.cloning = home / "cloning.json"
+        self.curve = home / "curve.jsonl"
+        self.times = home / "times.jsonl"
+        self.lost_episodes = home / "lost_episodes.jsonl"
+        self.csv = path / "metrics.csv"
+        self.wandb = path / "wandb.json"
         self.evaluation = path / "evaluation.json"
         self.episodes = path / "episodes.csv"
         self.checkpoints = path / "checkpoints"
@@ -76,6 +86,10 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.config, config)
 
+    def remove(self) -> None:
+        """Remove the folder of a run that has just begun, and of which nothing came."""
+        shutil.rmtree(self.path)
+
     def rewrite_config(self, config: dict[str, Any]) -> None:
         """Write the configuration that the run goes on with."""
         write_json(self.config, config)
@@ -92,12 +106,26 @@ class RunFolder:
         config: dict[str, Any] = read_json(self.config)
         return config
 
+    def require_training(self) -> None:
+        """Refuse to go on with what is no training.
+
+        Raises:
+            RunFolderError: if the folder holds an agent that was shared.
+        """
+        if self.is_shared:
+            raise RunFolderError(
+                f"{self.path} holds an agent that was shared, without what a training needs to go on: begin another "
+                f"run with its language model, --model {self.path}."
+            )
+
     def latest_checkpoint(self) -> Path:
-        """Return the newest checkpoint.
+        """Return the newest checkpoint, or the folder itself where it holds an agent that was shared.
 
         Raises:
             RunFolderError: if there is none yet.
         """
+        if self.is_shared:
+            return self.path
         checkpoints = self._whole_checkpoints()
         if not checkpoints:
             raise RunFolderError(f"{self.path} has no checkpoint yet: start it again without --resume, elsewhere.")
@@ -179,10 +207,14 @@ class CurveWriter(KVWriter):
         self._on_point = on_point
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
-        """Append one point. Times are left out: the same seed gives the same file."""
+        """Append one point. Times and memory are left out: the same seed gives the same file."""
         point: dict[str, float] = {"steps": step}
         for key, value in sorted(key_values.items()):
-            if not key.startswith("time/") and isinstance(value, int | float | np.number) and np.isfinite(value):
+            if (
+                not key.startswith(("time/", "system/"))
+                and isinstance(value, int | float | np.number)
+                and np.isfinite(value)
+            ):
                 point[key] = float(value)
         self._file.write(json.dumps(point) + "\n")
         self._file.flush()

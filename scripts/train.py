@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from heed.agents import A2C, DQN, GRPO, PPO, QLearning
     from heed.scripts.run_folder import RunFolder
+    from heed.scripts.tracking.tracking import Tracking
     from heed.scripts.training_time import TrainingTime
 
 STATS_WINDOW = 500
@@ -54,6 +55,7 @@ def train(config: TrainConfig) -> None:
         StopWhenSolved,
     )
     from heed.scripts.run_folder import RunFolder
+    from heed.scripts.tracking.samples import TrackTraining
     from heed.scripts.training_time import TrainingTime
 
     config = config.resolved()
@@ -62,11 +64,15 @@ def train(config: TrainConfig) -> None:
     assert config.stop_at_success is not None
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
+    if config.wandb:
+        from heed.scripts.tracking.weights_and_biases import require_wandb
+
+        require_wandb()
     env = _make_env(config)
     demonstrations = () if config.resume else read_for(config)
     agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
-    _log_into(run, agent, time_taken)
+    tracking = _track(config, run, agent, time_taken)
 
     console.print(
         f"{config.agent} with {_described(config, agent)} on {config.env}, "
@@ -86,7 +92,7 @@ def train(config: TrainConfig) -> None:
             if agent.num_timesteps < config.steps:
                 agent.learn(
                     config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, solved, *log_also, lost, progress],
+                    callback=[stop, checkpointing, solved, *log_also, lost, TrackTraining(tracking, config), progress],
                     log_interval=LOG_INTERVAL[config.agent],
                     reset_num_timesteps=not config.resume,
                 )
@@ -182,6 +188,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRP
     """Load the run's last checkpoint, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
+    run.require_training()
     checkpoint = run.latest_checkpoint()
     agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
     run.cut_curve(agent.num_timesteps)
@@ -190,13 +197,22 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRP
     return agent
 
 
-def _log_into(run: RunFolder, agent: PPO | A2C | GRPO | DQN | QLearning, time_taken: TrainingTime) -> None:
-    from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+def _track(
+    config: TrainConfig, run: RunFolder, agent: PPO | A2C | GRPO | DQN | QLearning, time_taken: TrainingTime
+) -> Tracking:
+    """Let the agent log into the run's trackers."""
+    from stable_baselines3.common.logger import Logger
 
-    from heed.scripts.run_folder import CurveWriter
+    from heed.scripts.tracking.opening import open_tracking
 
-    formats = [TensorBoardOutputFormat(str(run.tensorboard)), CurveWriter(run.curve, on_point=time_taken.note)]
-    agent.set_logger(Logger(folder=None, output_formats=formats))
+    try:
+        tracking = open_tracking(config, run, agent, on_point=time_taken.note)
+    except ConfigurationError:
+        if not config.resume:
+            run.remove()  # nothing has come of it, and the same command is to work next time
+        raise
+    agent.set_logger(Logger(folder=None, output_formats=[tracking]))
+    return tracking
 
 
 def _parse(arguments: list[str] | None) -> TrainConfig:

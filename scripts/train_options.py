@@ -56,6 +56,9 @@ CHANGES_ON_RESUME = {
     "step_timeout",
     "reset_timeout",
     "max_lost",
+    "csv",
+    "wandb",
+    "sample_every",
 }
 """What may differ when a run is continued; anything else would make it another training."""
 
@@ -150,6 +153,23 @@ class WrapperOptions:
     instruction_changes: str | None = None
     """Let another instruction stand first, while training, and the true one after some steps: "5-20" draws from 5 to
     20 for each episode."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingOptions:
+    """Of where the curves go, beside TensorBoard; a training is the same with any of them."""
+
+    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _least: ClassVar[dict[str, float]] = {"sample_every": 0}
+    _positive: ClassVar[tuple[str, ...]] = ()
+
+    csv: bool = False
+    """Write every metric into metrics.csv too."""
+    wandb: bool = False
+    """Track the run with Weights & Biases too, which needs the extra wandb; without a network if WANDB_MODE=offline."""
+    sample_every: int = 25_000
+    """Steps between sample episodes, which are shown in TensorBoard and Weights & Biases as text and moving pictures; 0
+    for none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -347,6 +367,7 @@ _GROUPS: tuple[Any, ...] = (
     AdapterOptions,
     LanguageModelOptions,
     WrapperOptions,
+    TrackingOptions,
     RunOptions,
 )
 """In the order of bases: dataclasses take the fields of the last base first."""
@@ -361,6 +382,7 @@ class TrainConfig(
     AdapterOptions,
     LanguageModelOptions,
     WrapperOptions,
+    TrackingOptions,
     RunOptions,
 ):
     """Train a language-model agent, then evaluate it and write a report into the run folder."""

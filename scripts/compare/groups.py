@@ -112,7 +112,7 @@ def needs_evaluation(folder: Path, episodes: int | None, suite: str | None = Non
         return f"is evaluated on another suite than {suite}"
     if suite is None and config["env"] not in environments:
         return f"is evaluated on {', '.join(environments)}, but was trained on {config['env']}"
-    if run.checkpoint_path(evaluation["trained_steps"]) != newest:
+    if not run.is_shared and run.checkpoint_path(evaluation["trained_steps"]) != newest:
         return "has trained on since it was evaluated"
     if episodes is not None and evaluation["episodes"] != episodes:
         return f"is evaluated on {evaluation['episodes']} episodes"

@@ -10,7 +10,17 @@ from heed.scripts.command_line import option_words
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import TrainConfig
 
-NOT_OF_THE_TRAINING = ("seed", "run_dir", "resume", "save_every", "keep_checkpoints", "eval_episodes")
+NOT_OF_THE_TRAINING = (
+    "seed",
+    "run_dir",
+    "resume",
+    "save_every",
+    "keep_checkpoints",
+    "eval_episodes",
+    "csv",
+    "wandb",
+    "sample_every",
+)
 """Options in which the runs of one group may differ."""
 
 

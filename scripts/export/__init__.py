@@ -1,0 +1,1 @@
+"""`heed export`: a trained agent as a folder that others can load, and its model card."""
