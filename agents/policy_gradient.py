@@ -28,8 +28,8 @@ from stable_baselines3.common.utils import explained_variance
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import LanguageAgent
-from heed.agents.checkpoint import read_tensors, write_tensors
+from heed.agents.agent import LanguageAgent, read_weights
+from heed.agents.checkpoint import write_tensors
 from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import micro_batches
@@ -277,7 +277,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         if self.reference is not None:
-            self.reference.load_state_dict(read_tensors(folder / "reference.safetensors"))
+            read_weights(self.reference, folder / "reference.safetensors")
         super()._read(folder, saved)
 
     def _probabilities(self, prompts: Any) -> Tensor:

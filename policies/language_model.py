@@ -22,6 +22,7 @@ from transformers import (
 )
 
 from heed.policies import tiny
+from heed.policies.foreign_code import remove_named_code
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
@@ -102,6 +103,8 @@ class LanguageModel:
         if self.model.generation_config is not None:
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        # A hub model that transformers knows by now may still name the code that it once came with.
+        remove_named_code(folder)
 
 
 def load_language_model(
@@ -115,8 +118,11 @@ def load_language_model(
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
 
+    No code of the model's own is run, and no pickled weights are read: those must be safetensors.
+
     Raises:
-        LanguageModelError: if there is no such model, no network, or it gives texts no likelihood.
+        LanguageModelError: if there is no such model, no network, it needs code of its own, its weights are pickled, or
+            it gives texts no likelihood.
     """
     if name in (TINY, TINY_RANDOM):
         return _load_tiny(name, dtype)
@@ -124,12 +130,15 @@ def load_language_model(
     if _looks_like_path(name) and not folder.is_dir():
         raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name}
+    source["trust_remote_code"] = False
     if revision is not None:
         source["revision"] = revision
     try:
         config = AutoConfig.from_pretrained(**source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
-        model = _auto_class(config).from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
+        model = _auto_class(config).from_pretrained(
+            **source, config=config, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise LanguageModelError(_explain(name, error)) from error
     model.eval()
@@ -188,6 +197,17 @@ def _looks_like_path(name: str) -> bool:
 
 def _explain(name: str, error: Exception) -> str:
     first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if "trust_remote_code" in str(error):
+        return (
+            f"The language model {name!r} needs code of its own, which heed does not run: give one whose architecture "
+            "transformers has."
+        )
+    if "model.safetensors" in str(error) or "use_safetensors" in str(error):
+        return (
+            f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run code, "
+            "so heed does not read them: load the model with transformers where you trust it, and save it with "
+            f"`save_pretrained`. {first_line}"
+        )
     if Path(name).expanduser().is_dir():
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (
