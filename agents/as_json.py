@@ -60,15 +60,13 @@ def read_optimizer(
         if not fits or not tensor.is_floating_point():
             raise CheckpointError(
                 f"{path} does not fit the agent: {name!r} has the shape {tuple(tensor.shape)} and the type "
-                f"{tensor.dtype}, its parameter {tuple(parameters[int(index)].shape)} and {parameters[int(index)].dtype}."
+                f"{tensor.dtype}, its parameter the shape {tuple(parameters[int(index)].shape)}."
             )
     state = unflatten_optimizer(saved, tensors)
     for group, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
         for name, value in group.items():
             if name not in own or not isinstance(value, bool | int | float | None | tuple | list):
-                raise CheckpointError(
-                    f"{path} does not fit the agent: its optimizer has no setting {name!r}={value!r}."
-                )
+                raise CheckpointError(f"{path} does not fit the agent: its optimizer has no {name!r} of {value!r}.")
     optimizer.load_state_dict(state)
 
 

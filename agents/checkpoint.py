@@ -267,7 +267,8 @@ def require_fitting(path: Path, tensors: Mapping[str, Tensor], expected: Mapping
         theirs = expected[name]
         if tensor.shape != theirs.shape:
             raise CheckpointError(
-                f"{path} does not fit the agent: {name!r} has the shape {tuple(tensor.shape)}, not {tuple(theirs.shape)}."
+                f"{path} does not fit the agent: {name!r} has the shape {tuple(tensor.shape)}, not "
+                f"{tuple(theirs.shape)}."
             )
         if tensor.dtype != theirs.dtype and not (tensor.is_floating_point() and theirs.is_floating_point()):
             raise CheckpointError(

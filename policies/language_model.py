@@ -204,8 +204,8 @@ def _explain(name: str, error: Exception) -> str:
         )
     if "model.safetensors" in str(error) or "use_safetensors" in str(error):
         return (
-            f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run code, "
-            "so heed does not read them: load the model with transformers where you trust it, and save it with "
+            f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run "
+            "code, so heed does not read them: load the model with transformers where you trust it, and save it with "
             f"`save_pretrained`. {first_line}"
         )
     if Path(name).expanduser().is_dir():

@@ -58,7 +58,7 @@ def little_time_and_memory() -> Iterator[None]:
 
 
 def test_the_trap_snaps_where_a_pickle_is_loaded(tmp_path: Path) -> None:
-    pickle.loads(pickle.dumps(Evil(tmp_path / "trap")))
+    pickle.loads(pickle.dumps(Evil(tmp_path / "trap")))  # noqa: S301 - our own
     assert (tmp_path / "trap").is_dir()
 
 
@@ -250,7 +250,8 @@ def test_json_that_nothing_can_be_made_of_is_refused(tmp_path: Path) -> None:
         sign(folder)
         with pytest.raises(CheckpointError, match=r"agent\.json"):
             PPO.load(folder)
-    for manifest in ([], {"format": 1}, {"format": 1, "files": {"agent.json": 3}}, {"format": "1"}):
+    manifests: list[Any] = [[], {"format": 1}, {"format": 1, "files": {"agent.json": 3}}, {"format": "1"}]
+    for manifest in manifests:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match=r"manifest\.json"):
             load(folder)
