@@ -4,19 +4,22 @@
     python -m examples.kill_and_resume --agent dqn --kills 20 --seed 0 --out runs/killed-dqn
 
 It is `heed train` itself, in processes of its own, ended by SIGKILL, which no program can prepare for. The moments are
-drawn: one kill in four comes while the training begins or is resumed, the others while it goes on, in rollouts, updates
-or the writing of a checkpoint. In the end all files of the last checkpoint (weights, optimizer, random states, replay
-buffer, environments) and the curve are compared byte by byte; only the seconds that episodes took may differ.
+drawn: one kill in four comes while the training begins or is resumed, the others at steps spread evenly over it, in
+rollouts, updates or the writing of a checkpoint. In the end all files of the last checkpoint (weights, optimizer,
+random states, replay buffer, environments) and the curve are compared byte by byte; only the seconds that episodes
+took, and the step at which the last process began, may differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import multiprocessing
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -25,15 +28,17 @@ from typing import Any
 import numpy as np
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
-STEPS = {"ppo": 8192, "dqn": 2000}
-"""Of a training that takes some twenty seconds in four environments."""
-OPTIONS = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
+STEPS = {"ppo": 4096, "dqn": 1200}
+"""Of a training that takes some ten seconds in four environments."""
+OPTIONS = ["--env", LEVEL, "--n-envs", "4", "--save-every", "128", "--eval-episodes", "0", "--device", "cpu"]
 BEGUN = "Run folder:"
 """What a training prints when it begins to learn."""
 SHARE_WHILE_BEGINNING = 0.25
 """Of the kills that come before that."""
+SPREAD = 256
+"""Steps after the drawn one within which a kill comes, at a moment that is drawn too: a rollout and its update."""
 PATIENCE = 300.0
-"""Seconds in which a training must begin."""
+"""Seconds in which a training must begin, or come to a step."""
 
 # The server of processes has these imported already, so that a process begins in a blink.
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -76,28 +81,28 @@ def survive(arguments: list[str], folder: Path, *, kills: int, seed: int) -> Out
     """
     folder.mkdir(parents=True, exist_ok=True)
     whole, killed = folder / "whole", folder / "killed"
-    _ended(_started([*arguments, "--run-dir", str(whole)], folder / "warm-up.txt"))  # the server imports what it needs
-    _removed(whole)
+    _ended(_started(["--help"], folder / "help.txt"))  # the server imports what the processes begin with
     beginning, training = _timed([*arguments, "--run-dir", str(whole)], folder / "whole.txt")
     draw = np.random.default_rng(seed)
-    # Uniformly over the training. What a kill undoes is trained again, so the training is not over before the last.
-    moments = np.diff(np.sort(draw.uniform(0.0, 0.9 * training, size=kills)), prepend=0.0)
+    steps = _newest(whole)
     done: list[Kill] = []
-    for moment in moments:
+    for target in np.sort(draw.integers(int(0.95 * steps), size=kills)):
         output = folder / f"killed-{len(done)}.txt"
         process = _started(_arguments(arguments, killed), output)
         began = time.monotonic()
         if draw.random() < SHARE_WHILE_BEGINNING:
             time.sleep(draw.uniform(0.0, beginning))
         else:
-            _wait_for_begin(process, output)
-            time.sleep(moment)
+            _wait_for(functools.partial(_has_begun, output), process)
+            _wait_for(functools.partial(_has_come_to, killed, int(target)), process)
+            time.sleep(draw.uniform(0.0, SPREAD * training / steps))
         over = not process.is_alive()
         process.kill()
         process.join()
         if over:
             break
-        done.append(Kill(time.monotonic() - began, *_saved(killed)))
+        partial = any(path.name.endswith(".partial") for path in _checkpoints(killed))
+        done.append(Kill(time.monotonic() - began, _newest(killed), partial))
     _ended(_started(_arguments(arguments, killed), folder / "killed-last.txt"))
     return Outcome(done, differences(whole, killed), training)
 
@@ -121,6 +126,7 @@ def _differ(first: Path, second: Path) -> bool:
         return first.read_bytes() != second.read_bytes()
     contents = [json.loads(path.read_text()) for path in (first, second)]
     for content in contents:
+        content["counters"].pop("_num_timesteps_at_start")  # by which the speed is told
         for episode in content["episodes"][0]:
             episode.pop("t", None)  # seconds since the training began
     return bool(contents[0] != contents[1])
@@ -146,27 +152,50 @@ def _train(arguments: list[str], output: str) -> None:
     from heed.scripts import train
 
     torch.set_num_threads(1)  # the same seed gives the same run with the same number of threads
-    with open(output, "w", encoding="utf-8", buffering=1) as file:
-        with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
-            train.main(arguments)
+    with Path(output).open("w", encoding="utf-8", buffering=1) as file, contextlib.ExitStack() as redirected:
+        redirected.enter_context(contextlib.redirect_stdout(file))
+        redirected.enter_context(contextlib.redirect_stderr(file))
+        train.main(arguments)
 
 
 def _timed(arguments: list[str], output: Path) -> tuple[float, float]:
     """Train, and return how many seconds it took to begin, and to learn."""
     began = time.monotonic()
     process = _started(arguments, output)
-    _wait_for_begin(process, output)
+    _wait_for(functools.partial(_has_begun, output), process)
     learning = time.monotonic()
     _ended(process)
     return learning - began, time.monotonic() - learning
 
 
-def _wait_for_begin(process: BaseProcess, output: Path) -> None:
+def _wait_for(condition: Callable[[], bool], process: BaseProcess) -> None:
+    """Wait until a condition holds, or the process is over."""
     deadline = time.monotonic() + PATIENCE
-    while process.is_alive() and not (output.is_file() and BEGUN in output.read_text(encoding="utf-8")):
+    while process.is_alive() and not condition():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"The training did not begin; see {output}.")
+            raise TimeoutError("The training does not go on; see the .txt files beside the runs.")
         time.sleep(0.002)
+
+
+def _has_begun(output: Path) -> bool:
+    return BEGUN in _text(output)
+
+
+def _has_come_to(folder: Path, steps: int) -> bool:
+    return _logged(folder) >= steps
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _logged(folder: Path) -> int:
+    """Return at which step the training was when it last wrote a line."""
+    lines = _text(folder / "times.jsonl").splitlines()
+    for line in reversed(lines):
+        with contextlib.suppress(json.JSONDecodeError):  # one that is being written
+            return int(json.loads(line)["steps"])
+    return 0
 
 
 def _ended(process: BaseProcess) -> None:
@@ -175,17 +204,14 @@ def _ended(process: BaseProcess) -> None:
         raise RuntimeError(f"The training ended with the status {process.exitcode}; see the .txt files.")
 
 
-def _saved(folder: Path) -> tuple[int, bool]:
-    checkpoints = folder / "checkpoints"
-    names = sorted(path.name for path in checkpoints.iterdir()) if checkpoints.is_dir() else []
-    steps = [int(name.removeprefix("step-")) for name in names if name.startswith("step-")]
-    return max(steps, default=-1), any(name.endswith(".partial") for name in names)
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted((folder / "checkpoints").iterdir()) if (folder / "checkpoints").is_dir() else []
 
 
-def _removed(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder)
+def _newest(folder: Path) -> int:
+    """Return the steps of the newest checkpoint; -1 without one."""
+    names = [path.name for path in _checkpoints(folder) if path.name.startswith("step-")]
+    return max((int(name.removeprefix("step-")) for name in names), default=-1)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} holds a run already. Give another --run-dir, or --resume to continue that one."
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(not _is_left_behind(p) for p in self.path.iterdir())):
             raise RunFolderError(f"{self.path} exists and is not an empty folder. Give another --run-dir.")
 
     def require_writable(self) -> None:
@@ -126,6 +126,7 @@ class RunFolder:
         """
         self.require_empty()
         self.path.mkdir(parents=True, exist_ok=True)
+        self.remove_left_behind()
         replace_file(self.config, as_json_text(config))
 
     def begin_again(self) -> None:
@@ -140,7 +141,7 @@ class RunFolder:
         """Remove what a crash left half written."""
         self.saved.remove_left_behind()
         for path in list(self.path.iterdir()) if self.path.is_dir() else ():
-            if _LEFT_BEHIND.fullmatch(path.name) and path.is_file():
+            if _is_left_behind(path):
                 path.unlink()
 
     def rewrite_config(self, config: dict[str, Any]) -> None:
@@ -294,6 +295,11 @@ def _cut_lines(path: Path, steps: int) -> None:
         if point["steps"] <= steps:
             kept.append(line)
     replace_file(path, "".join(f"{line}\n" for line in kept))
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Say whether a kill in the middle of `replace_file` left this file."""
+    return _LEFT_BEHIND.fullmatch(path.name) is not None and path.is_file()
 
 
 def _exists(path: Path) -> bool:
