@@ -26,6 +26,8 @@ MOST = {"n_envs": 2**16, "max_prompt_tokens": 2**20, "actions": 2**20, "numbers"
 """The largest numbers that a checkpoint may ask for, far beyond any that a training had."""
 MOST_HEADS = 1000
 """Value functions of an exploration."""
+MOST_MEMORIES = 4
+"""How many times this machine's memory buffers may be: they take it only as they fill."""
 MOST_EXTRA_NUMBERS = 2**24
 """How many more numbers than four times its tensors' bytes the networks of a checkpoint may have."""
 
@@ -82,6 +84,10 @@ def check_agent(path: Path, saved: Any, *, arguments: Collection[str], counters:
             _require(
                 abs(value) <= MOST_HEADS, f"the exploration's {name!r} is {value}, but may be {MOST_HEADS} at most"
             )
+        starts = saved.get("episode_starts")
+        _require(starts is None or len(starts) == saved["n_envs"], "'episode_starts' is not of each environment")
+        for name, (value, excluded) in saved["log"].items():
+            _require(_is_number(value) and isinstance(excluded, list), f"the log's {name!r} is {value!r}")
         _check_actions(saved["action_space"])
         _check_episodes(saved["episodes"])
         if "language_model" in saved:
@@ -210,14 +216,14 @@ def _check_prompts(saved: Mapping[str, Any]) -> None:
 
 
 def _check_buffers(saved: Mapping[str, Any]) -> None:
-    """Refuse buffers that are larger than this machine's memory."""
+    """Refuse buffers that are far larger than this machine's memory."""
     arguments, beside = saved["arguments"], saved.get("beside", {})
     steps = arguments.get("buffer_size") or arguments.get("n_steps", 1) * saved["n_envs"]
     pictures = math.prod(beside["image"]) // 4 if beside.get("image") else 0
     width = saved["max_prompt_tokens"] + beside.get("actions", 0) + beside.get("numbers", 0) + pictures
     needed, there = steps * (2 * 4 * width + _STEP_BYTES), memory()
     _require(
-        needed <= there,
+        needed <= MOST_MEMORIES * there,
         f"buffers of {steps} steps would need {needed / 2**30:.0f} GiB of memory; this machine has {there / 2**30:.0f}",
     )
 

@@ -103,6 +103,7 @@ class Checkpointing(BaseCallback):
         steps = self.model.num_timesteps
         if self._run.checkpoint_path(steps).is_dir():
             return
+        self._run.flush()
         self.model.save(self._run.checkpoint_path(steps))
         self._run.saved.note(Worth.of(self.model))
         self._run.saved.remove_old(self._keep)

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
-from heed.agents.checkpoint import CheckpointError, as_json_text, read_json, replace_file
+from heed.agents.checkpoint import CheckpointError, as_json_text, flush_to_disk, read_json, replace_file
 from heed.scripts.run_checkpoints import Found, RunCheckpoints
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -262,6 +262,16 @@ class RunFolder:
     def cut_lost_episodes(self, steps: int) -> None:
         """Drop the episodes lost after `steps` steps, as `cut_curve` does with the curve."""
         _cut_lines(self.lost_episodes, steps)
+
+    def flush(self) -> None:
+        """Have the system write out what was logged, so that no checkpoint outlives the curve up to it.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        for path in (self.curve, self.times, self.lost_episodes):
+            if path.is_file():
+                flush_to_disk(path)
 
     def cut_curve(self, steps: int) -> None:
         """Drop the curve's points after `steps` steps, and a half-written last line: resuming writes them anew."""
