@@ -128,7 +128,10 @@ class RunCheckpoints:
             CheckpointError: if it is damaged.
         """
         path = self.place(steps)
-        return _first_whole([path]) if path in self.all() else None
+        if path not in self.all():
+            return None
+        verify_checkpoint(path)
+        return Found(path)
 
     def worth_of_best(self) -> Worth | None:
         """Return what is noted of the best; None if nothing is, or nothing that can be read."""
