@@ -16,9 +16,10 @@ from typing import Any
 
 import pytest
 from safetensors import SafetensorError
+from safetensors.torch import save_file
 
 from examples.kill_and_resume import differences, survive
-from heed.agents import CheckpointError, checkpoint, load
+from heed.agents import CheckpointError, load
 from heed.agents.checkpoint import CheckpointFormatError, write_checkpoint
 from heed.scripts import progress
 from heed.scripts import train as train_module
@@ -68,9 +69,13 @@ def told(capsys: pytest.CaptureFixture[str]) -> str:
 # -- which checkpoint --------------------------------------------------------------------------------------------------
 
 
+def fill(folder: Path) -> None:
+    (folder / "agent.json").write_text("{}")
+
+
 def made(saved: RunCheckpoints, *steps: int) -> None:
     for number in steps:
-        write_checkpoint(saved.place(number), lambda folder: (folder / "agent.json").write_text("{}") and None)
+        write_checkpoint(saved.place(number), fill)
 
 
 def steps_of(saved: RunCheckpoints) -> list[int]:
@@ -85,8 +90,8 @@ def judged(success: float, mean: float, *, episodes: int = 200, steps: int = 0) 
 
 
 def test_the_best_is_the_one_with_most_success_then_return_then_the_earlier_and_needs_episodes() -> None:
-    worth = Worth.of(judged(0.5, 0.3, steps=7))
-    assert worth == Worth(steps=7, success_rate=0.5, mean_return=pytest.approx(0.3), episodes=200)
+    worth = Worth.of(judged(0.5, 0.25, steps=7))
+    assert worth == Worth(steps=7, success_rate=0.5, mean_return=0.25, episodes=200)
     assert worth.beats(None)
     assert not worth.beats(worth)
     assert not worth.beats(Worth.of(judged(0.6, 0.1)))
@@ -205,7 +210,12 @@ def test_the_comparison_finds_a_difference(whole: Path, tmp_path: Path) -> None:
 
 def write_manifest_again(folder: Path) -> None:
     content = {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "manifest.json"}
-    write_checkpoint(folder, lambda to: [(to / name).write_bytes(data) for name, data in content.items()] and None)
+
+    def fill(to: Path) -> None:
+        for name, data in content.items():
+            (to / name).write_bytes(data)
+
+    write_checkpoint(folder, fill)
 
 
 def send(monkeypatch: pytest.MonkeyPatch, numbers: dict[int, list[signal.Signals]]) -> None:
@@ -336,7 +346,6 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_ends_the_run_with_its_last
     whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    save_file = checkpoint.save_file
 
     def full(tensors: Any, path: Path) -> None:
         if "000000000600" in str(path) and path.name == "random.safetensors":
@@ -344,7 +353,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_ends_the_run_with_its_last
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save_file(tensors, path)
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr("heed.agents.checkpoint.save_file", full)
     assert run(TABLE, folder) == 2
     output = told(capsys)
     assert "The run could not be written on: No space left on device" in output
