@@ -202,13 +202,16 @@ def _explain(name: str, error: Exception) -> str:
             f"The language model {name!r} needs code of its own, which heed does not run: give one whose architecture "
             "transformers has."
         )
-    if "model.safetensors" in str(error) or "use_safetensors" in str(error):
+    folder = Path(name).expanduser()
+    # A hub model's files are not here to be looked at.
+    pickled = any(folder.glob("*.bin")) if folder.is_dir() else "safetensors" in str(error)
+    if pickled:
         return (
             f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run "
             "code, so heed does not read them: load the model with transformers where you trust it, and save it with "
             f"`save_pretrained`. {first_line}"
         )
-    if Path(name).expanduser().is_dir():
+    if folder.is_dir():
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (
         f"Cannot load the language model {name!r}: it is neither {TINY!r} nor a folder here, and the Hugging Face hub "
