@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import io
 import math
@@ -17,6 +18,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.utils import get_device
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from torch import Tensor
 
@@ -24,9 +26,9 @@ from heed.agents.as_json import (
     argument_from_json,
     argument_to_json,
     flatten_optimizer,
+    read_optimizer,
     space_from_json,
     space_to_json,
-    unflatten_optimizer,
 )
 from heed.agents.base_weights import describe_base, load_base, put_back, weights_to_save
 from heed.agents.checkpoint import (
@@ -42,6 +44,7 @@ from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.random_state import get_random_state, set_random_state
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
+from heed.agents.untrusted import as_checkpoint_error, check_agent, check_language_model, limited_parameters
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import (
@@ -63,6 +66,9 @@ LANGUAGE_POLICY = "LanguagePolicy"
 
 MAX_PROMPT_TOKENS = 256
 """How long prompts may be unless `policy_kwargs["max_prompt_tokens"]` says otherwise."""
+
+WEIGHTS = "policy.safetensors"
+"""The file of a checkpoint that holds the policy's weights."""
 
 _COUNTERS = (
     "num_timesteps",
@@ -300,7 +306,7 @@ class LanguageAgent(BaseAlgorithm):
         """Write what the agent has learned; return what `agent.json` is to say of it."""
         (folder / "language_model").mkdir()
         self.language_policy.language_model.save(folder / "language_model")
-        write_tensors(folder / "policy.safetensors", weights_to_save(self.language_policy))
+        write_tensors(folder / WEIGHTS, weights_to_save(self.language_policy))
         if self.rank_budget is not None:
             write_tensors(folder / "ranks.safetensors", self.rank_budget.get_state())
         optimizer, tensors = flatten_optimizer(self.policy.optimizer.state_dict())
@@ -344,35 +350,55 @@ class LanguageAgent(BaseAlgorithm):
             arguments: of the constructor, to change them.
 
         Raises:
-            CheckpointError: if the checkpoint is missing, damaged or of another class, naming the file.
+            CheckpointFormatError: if the checkpoint is of a format that this version does not read.
+            CheckpointError: if the checkpoint is missing, damaged, of another class, or holds what it must not, naming
+                the file.
             ValueError: if `env` has other actions than the agent.
         """
         folder = home_of(Path(path))
         verify_checkpoint(folder)
-        saved = read_json(folder / "agent.json")
-        if saved.get("class") != cls.__name__:
+        return cls._load_verified(folder, read_json(folder / "agent.json"), env, device, base_model, arguments)
+
+    @classmethod
+    def _load_verified(
+        cls: type[Self],
+        folder: Path,
+        saved: Any,
+        env: Any,
+        device: torch.device | str,
+        base_model: str | None,
+        arguments: dict[str, Any],
+    ) -> Self:
+        """Load an agent from a checkpoint whose files are what its manifest says; `saved` is its `agent.json`."""
+        if not isinstance(saved, dict) or saved.get("class") != cls.__name__:
+            theirs = saved.get("class") if isinstance(saved, dict) else None
             raise CheckpointError(
-                f"{folder / 'agent.json'} holds an agent of class {saved.get('class')}, not {cls.__name__}: "
-                "use heed.agents.load."
+                f"{folder / 'agent.json'} holds an agent of class {theirs}, not {cls.__name__}: use heed.agents.load."
             )
         known = inspect.signature(cls.__init__).parameters
         unknown = sorted(set(arguments) - set(known))
         if unknown:
             raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it has {', '.join(list(known)[1:])}.")
-        own_arguments, observation_space, wrap = cls._read_arguments(folder, saved, base_model)
-
-        construct: Any = cls  # the mixin's constructor is the algorithm's
-        agent: Self = construct(
-            env=None,
-            **own_arguments,
-            device=device,
-            _init_setup_model=False,
-            **{key: argument_from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
-            **arguments,
+        check_agent(
+            folder / "agent.json", saved, arguments=set(known) - set(_NOT_SAVED), counters=frozenset(cls._counters)
         )
-        agent.observation_space = observation_space
-        agent.action_space = space_from_json(saved["action_space"])
-        agent.n_envs = saved["n_envs"]
+        device = get_device(device)
+        # What the caller changes may be wrong in ways of its own.
+        reading = contextlib.nullcontext() if arguments else as_checkpoint_error(folder)
+        with reading:
+            own_arguments, observation_space, wrap = cls._read_arguments(folder, saved, base_model)
+            construct: Any = cls  # the mixin's constructor is the algorithm's
+            agent: Self = construct(
+                env=None,
+                **own_arguments,
+                device=device,
+                _init_setup_model=False,
+                **{key: argument_from_json(value) for key, value in saved["arguments"].items() if key not in arguments},
+                **arguments,
+            )
+            agent.observation_space = observation_space
+            agent.action_space = space_from_json(saved["action_space"])
+            agent.n_envs = saved["n_envs"]
         if env is not None:
             if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
                 env = wrap(env)
@@ -381,11 +407,14 @@ class LanguageAgent(BaseAlgorithm):
                     f"The agent acts in {agent.action_space}, but the environment's actions are {env.action_space}."
                 )
             agent.env, agent.n_envs = env, env.num_envs
-        agent._setup_model()
-        if saved.get("shared"):
-            agent._read_shared(folder, saved)
-        else:
-            agent._read(folder, saved)
+        building = contextlib.nullcontext() if arguments else as_checkpoint_error(folder, plays=True)
+        with building:
+            with limited_parameters(folder):
+                agent._setup_model()
+            if saved.get("shared"):
+                agent._read_shared(folder, saved)
+            else:
+                agent._read(folder, saved)
         return agent
 
     @classmethod
@@ -398,9 +427,12 @@ class LanguageAgent(BaseAlgorithm):
         if policy_kwargs.get("adapter") is not None:
             language_model = load_base(folder, saved["language_model"], base_model)
         elif saved.get("shared"):
-            language_model = read_shared_language_model(folder.parent, name, template)
+            with limited_parameters(folder.parent):
+                language_model = read_shared_language_model(folder.parent, name, template)
         else:
-            language_model = rebuild_language_model(folder / "language_model", name, template)
+            check_language_model(folder / "language_model", tensors=len(read_tensors(folder / WEIGHTS)))
+            with limited_parameters(folder):
+                language_model = rebuild_language_model(folder / "language_model", name, template)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
         encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
@@ -433,12 +465,12 @@ class LanguageAgent(BaseAlgorithm):
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_policy` wrote."""
-        file = folder / "policy.safetensors"
+        file = folder / WEIGHTS
         put_back(self.language_policy, read_tensors(file), file)
         if self.rank_budget is not None:
             self.rank_budget.set_state(read_tensors(folder / "ranks.safetensors"))
         tensors = read_tensors(folder / "optimizer.safetensors")
-        self.policy.optimizer.load_state_dict(unflatten_optimizer(saved["optimizer"], tensors))
+        read_optimizer(self.policy.optimizer, saved["optimizer"], tensors, folder / "optimizer.safetensors")
 
     def _restore_envs(self, state: dict[str, Any]) -> npt.NDArray[Any] | None:
         assert self.env is not None

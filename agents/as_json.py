@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
 from torch import Tensor
 
+from heed.agents.checkpoint import CheckpointError
 from heed.agents.exploration import Exploration, exploration_from_json
 from heed.agents.schedules import CosineSchedule, Warmup
 from heed.envs.contract import ChangingActions, TextActions
@@ -32,6 +35,41 @@ def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
             else:
                 numbers[f"{index}.{key}"] = value
     return {"groups": state["param_groups"], "numbers": numbers}, tensors
+
+
+def read_optimizer(
+    optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: dict[str, Tensor], path: Path
+) -> None:
+    """Put what `flatten_optimizer` split back into an optimizer of the same parameters.
+
+    Args:
+        optimizer: of the agent.
+        saved: the part that is JSON.
+        tensors: the rest.
+        path: of the file that held it, for messages.
+
+    Raises:
+        CheckpointError: if a tensor is not of the shape or type of the parameter that it belongs to, or a group has
+            other settings than the optimizer knows.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for name, tensor in tensors.items():
+        index = name.split(".", 1)[0]
+        if not index.isdecimal() or int(index) >= len(parameters):
+            raise CheckpointError(f"{path} does not fit the agent: {name!r} belongs to none of its parameters.")
+        # A single number, such as Adam's count of steps, or one for each of the parameter's.
+        fits = tensor.numel() == 1 or tensor.shape == parameters[int(index)].shape
+        if not fits or not tensor.is_floating_point():
+            raise CheckpointError(
+                f"{path} does not fit the agent: {name!r} has the shape {tuple(tensor.shape)} and the type "
+                f"{tensor.dtype}, its parameter the shape {tuple(parameters[int(index)].shape)}."
+            )
+    state = unflatten_optimizer(saved, tensors)
+    for group, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
+        for name, value in group.items():
+            if name not in own or not isinstance(value, bool | int | float | None | tuple | list):
+                raise CheckpointError(f"{path} does not fit the agent: its optimizer has no {name!r} of {value!r}.")
+    optimizer.load_state_dict(state)
 
 
 def unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:

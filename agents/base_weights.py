@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from heed.agents.checkpoint import CheckpointError
+from heed.agents.checkpoint import CheckpointError, require_fitting
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
 from heed.policies.q_network import LanguageQPolicy
@@ -33,15 +33,8 @@ def put_back(policy: Policy, weights: Mapping[str, Tensor], file: Path) -> None:
     Raises:
         CheckpointError: if they do not fit, naming `file`.
     """
-    wanted = set(weights_to_save(policy))
-    missing, unknown = sorted(wanted - set(weights)), sorted(set(weights) - wanted)
-    if missing or unknown:
-        what = f"{missing[0]} is missing" if missing else f"there is no place for {unknown[0]}"
-        raise CheckpointError(f"{file} does not fit the agent: {what}.")
-    try:
-        policy.load_state_dict(dict(weights), strict=False)
-    except RuntimeError as error:
-        raise CheckpointError(f"{file} does not fit the agent: {error}") from None
+    require_fitting(file, weights, weights_to_save(policy))
+    policy.load_state_dict(dict(weights), strict=False)
 
 
 def describe_base(language_model: LanguageModel) -> dict[str, Any]:

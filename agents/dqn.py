@@ -39,7 +39,7 @@ from torch.nn import functional
 
 from heed.agents.agent import _COUNTERS, LANGUAGE_POLICY, LanguageAgent
 from heed.agents.as_json import argument_to_json
-from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
 from heed.agents.exploration.counts import fingerprint
@@ -463,6 +463,10 @@ class DQN(LanguageAgent, SB3DQN):
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         self.replay_buffer.read(folder)
+        assert isinstance(self.action_space, spaces.Discrete)
+        actions = self.replay_buffer.actions
+        if actions.min() < 0 or actions.max() >= self.action_space.n:
+            raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
         self._exploration.bit_generator.state = read_json(folder / "exploration.json")
         if self._hindsight is not None and (folder / "hindsight.json").is_file():
             self._hindsight.set_state(read_json(folder / "hindsight.json"))

@@ -204,7 +204,15 @@ class EpisodeGroups(BaseBuffer):
         }
 
     def set_state(self, state: dict[str, Tensor]) -> None:
-        """Put the steps of `state` in place of those that are here."""
+        """Put the steps of `state` in place of those that are here.
+
+        Raises:
+            ValueError: if its tensors do not go together.
+        """
+        lengths = state["episodes"][:, -1]
+        steps_of_all = {len(state[name]) for name in ("prompts", "actions", "log_probabilities", "rewards")}
+        if steps_of_all != {int(lengths.sum())} or bool((lengths < 0).any()):
+            raise ValueError("the steps of the groups that wait are not as many as their episodes have")
         self.clear()
         if "newest" in state:  # a checkpoint of an earlier version does not tell
             self._newest = state["newest"].tolist()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, verify_checkpoint
@@ -26,18 +28,29 @@ AGENTS: dict[str, type[PPO | A2C | GRPO | DQN | QLearning]] = {
 """Heed's agents by the name that the command line knows."""
 
 
-def load(path: Path | str, **arguments: Any) -> LanguageAgent:
+def load(
+    path: Path | str,
+    env: Any = None,
+    device: torch.device | str = "auto",
+    base_model: str | None = None,
+    **arguments: Any,
+) -> LanguageAgent:
     """Load the agent of a checkpoint folder, or of one that `export` wrote.
 
-    `arguments` are those of `LanguageAgent.load`.
+    The arguments are those of `LanguageAgent.load`.
 
     Raises:
-        CheckpointError: if the checkpoint is missing or damaged, naming the file, or of an unknown agent.
+        CheckpointFormatError: if the checkpoint is of a format that this version does not read.
+        CheckpointError: if the checkpoint is missing, damaged or holds what it must not, naming the file, or is of an
+            unknown agent.
+        ValueError: if `env` has other actions than the agent.
     """
     folder = home_of(Path(path))
     verify_checkpoint(folder)
-    saved_class = read_json(folder / "agent.json").get("class")
+    saved = read_json(folder / "agent.json")
+    # Of a table, not by its name: a name in a file is nothing to be looked up among all that there is.
+    saved_class = saved.get("class") if isinstance(saved, dict) else None
     for agent_class in AGENTS.values():
         if agent_class.__name__ == saved_class:
-            return agent_class.load(path, **arguments)
+            return agent_class._load_verified(folder, saved, env, device, base_model, arguments)
     raise CheckpointError(f"{folder / 'agent.json'} holds an agent of the unknown class {saved_class!r}.")

@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from heed.agents.agent import _COUNTERS, LanguageAgent
-from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.q_table import QTable, State, states_of
@@ -275,6 +275,13 @@ class QLearning(LanguageAgent):
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         states = [(instruction, observation) for instruction, observation in read_json(folder / "states.json")]
         arrays = read_tensors(folder / "table.safetensors")
+        width = self.table.values.shape[1]
+        if arrays["values"].shape != (len(states), width) or arrays["heads"].shape[1:] != (len(states), width):
+            raise CheckpointError(
+                f"{folder / 'table.safetensors'} does not fit {len(states)} states of {width} actions."
+            )
+        if any(array.dtype != torch.float64 for array in arrays.values()):
+            raise CheckpointError(f"{folder / 'table.safetensors'} does not fit the agent: its values are no float64.")
         # A strategy that takes the place of another begins anew.
         same = saved["arguments"]["exploration"] == {"exploration": self.exploration.as_json()}
         self.table.set(states, arrays["values"].numpy(), arrays["heads"].numpy() if same else None)

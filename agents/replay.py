@@ -26,7 +26,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.checkpoint import read_json, read_tensors, write_json, write_tensors
+from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.lost_steps import EPISODE_LOST, OBSERVATION_UNKNOWN
 from heed.agents.sum_tree import SumTree
 
@@ -365,7 +365,7 @@ class ReplayBuffer:
         Steps whose transition was not complete come back if there are as many environments as there were.
 
         Raises:
-            CheckpointError: if a file is missing or damaged.
+            CheckpointError: if a file is missing or damaged, or the tensors do not go together.
             ValueError: if the buffer is smaller than what was saved, or of other prompts.
         """
         arrays = {name: tensor.numpy() for name, tensor in read_tensors(folder / TENSORS).items()}
@@ -377,7 +377,16 @@ class ReplayBuffer:
                 f"has room for {self.capacity} of shape {self.observations.shape[1:]}."
             )
         for name in _ARRAYS:
-            getattr(self, name)[:size] = arrays[name]
+            own = getattr(self, name)
+            if arrays[name].dtype != own.dtype or arrays[name].shape != (size, *own.shape[1:]):
+                raise CheckpointError(
+                    f"{folder / TENSORS} does not fit the agent: {name!r} is {arrays[name].dtype} of shape "
+                    f"{arrays[name].shape}, not {own.dtype} of shape {(size, *own.shape[1:])}."
+                )
+            own[:size] = arrays[name]
+        # The place behind the last is the first one again, and behind demonstrations alone their number.
+        if not 0 <= state["kept"] <= size or not state["kept"] <= state["position"] <= min(size, self.capacity - 1):
+            raise CheckpointError(f"{folder / NUMBERS} is damaged: its places are not in the buffer of {size} steps.")
         self.size, self.kept, self.position = size, state["kept"], state["position"]
         self.highest_priority = state["highest_priority"]
         if self.priorities is not None:

@@ -27,6 +27,7 @@ from transformers import (
 
 from heed.policies import tiny
 from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
+from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.prompt import TEMPLATE, PromptEncoder
@@ -161,6 +162,8 @@ class LanguageModel:
         if self.model.generation_config is not None:
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        # A hub model that transformers knows by now may still name the code that it once came with.
+        remove_named_code(folder)
 
     def share(self, folder: Path) -> None:
         """Write all of it into `folder` as transformers loads it: safetensors, configuration, tokenizer.
@@ -190,8 +193,11 @@ def load_language_model(
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
 
+    No code of the model's own is run, and no pickled weights are read: those must be safetensors.
+
     Raises:
-        LanguageModelError: if there is no such model, no network, or it gives texts no likelihood.
+        LanguageModelError: if there is no such model, no network, it needs code of its own, its weights are pickled, or
+            it gives texts no likelihood.
     """
     if name in (TINY, TINY_RANDOM):
         return _load_tiny(name, dtype)
@@ -203,12 +209,15 @@ def load_language_model(
             f"The folder {name!r} holds an adapter, not a whole language model: give the model that it belongs to."
         )
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name}
+    source["trust_remote_code"] = False
     if revision is not None:
         source["revision"] = revision
     try:
         config = AutoConfig.from_pretrained(**source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
-        model = _auto_class(config).from_pretrained(**source, config=config, dtype=dtype, attn_implementation="sdpa")
+        model = _auto_class(config).from_pretrained(
+            **source, config=config, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
+        )
     except (OSError, ValueError) as error:
         raise LanguageModelError(_explain(name, error)) from error
     model.eval()
@@ -306,7 +315,21 @@ def _first_line(error: Exception) -> str:
 
 def _explain(name: str, error: Exception) -> str:
     first_line = _first_line(error)
-    if Path(name).expanduser().is_dir():
+    if "trust_remote_code" in str(error):
+        return (
+            f"The language model {name!r} needs code of its own, which heed does not run: give one whose architecture "
+            "transformers has."
+        )
+    folder = Path(name).expanduser()
+    # A hub model's files are not here to be looked at.
+    pickled = any(folder.glob("*.bin")) if folder.is_dir() else "safetensors" in str(error)
+    if pickled:
+        return (
+            f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run "
+            "code, so heed does not read them: load the model with transformers where you trust it, and save it with "
+            f"`save_pretrained`. {first_line}"
+        )
+    if folder.is_dir():
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     return (
         f"Cannot load the language model {name!r}: it is neither {TINY!r} nor a folder here, and the Hugging Face hub "

@@ -58,6 +58,8 @@ class RankBudget:
         if tick < TICKS - FINAL:
             self._allocator.update_and_allocate(self._model, tick)
         elif self._pattern is None:
+            if not self._allocator.ipt:  # nothing was measured yet, in so short a training
+                self._allocator.update_ipt(self._model)
             _, self._pattern = self._allocator.update_and_allocate(self._model, tick, force_mask=True)
         else:
             self._allocator.mask_using_rank_pattern(self._model, self._pattern)

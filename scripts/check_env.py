@@ -169,7 +169,7 @@ def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
 
     run_folder = RunFolder(folder)
     history: int = run_folder.read_config().get("history", 0)
-    agent = load(run_folder.latest_checkpoint())
+    agent = load(run_folder.told_checkpoint())
     env = make_env(env_id)
     require_same_actions(agent, env)
     env.close()

@@ -72,7 +72,9 @@ def learn_from_demonstrations(
         try:
             clone_into(agent, demonstrations, config, run, console)
         except KeyboardInterrupt:
-            console.print(f"Stopped while cloning: nothing is saved yet. Remove {run.path} to begin again.")
+            console.print(
+                f"Stopped while cloning: nothing is saved yet. To begin again: heed train --run-dir {run.path} --resume"
+            )
             raise SystemExit(130) from None
         # From here on the run can be resumed, and the clone is one of its checkpoints.
         agent.save(run.checkpoint_path(0))

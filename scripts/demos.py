@@ -146,7 +146,7 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     if not run.holds_run:
         raise ConfigurationError(f"--expert is bot, person, or a run folder, but {config.expert} holds no run.")
     history = run.read_config().get("history", 0)
-    agent = load(run.latest_checkpoint())
+    agent = load(run.told_checkpoint())
     env = factory()
     require_same_actions(agent, env)
     env.close()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import signal
 import time
-from types import FrameType
-from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
+from heed.scripts.run_checkpoints import Worth
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.training_time import TrainingTime
 
@@ -70,7 +69,10 @@ class ProgressBar(BaseCallback):
 
 
 class Checkpointing(BaseCallback):
-    """Saves the agent every `every` steps, between two rollouts, where a training can be continued exactly."""
+    """Saves the agent every `every` steps, between two rollouts, where a training can be continued exactly.
+
+    The steps are counted from the training's beginning: one that was stopped and goes on saves where it would have.
+    """
 
     def __init__(self, run: RunFolder, time_taken: TrainingTime, *, every: int, keep: int):
         super().__init__()
@@ -81,20 +83,32 @@ class Checkpointing(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._saved_at = self.num_timesteps
+        # A kill may have come between the checkpoint that the training goes on from and the note of what it is worth.
+        if self._run.checkpoint_path(self._saved_at).is_dir():
+            self._run.saved.note(Worth.of(self.model))
 
     def _on_rollout_start(self) -> None:
-        if self.num_timesteps - self._saved_at >= self._every:
+        if self.num_timesteps // self._every > self._saved_at // self._every:
             self.save()
 
     def _on_step(self) -> bool:
         return True
 
     def save(self) -> None:
-        """Save now."""
-        self.model.save(self._run.checkpoint_path(self.model.num_timesteps))
-        self._run.remove_old_checkpoints(self._keep)
-        self._time_taken.note(self.model.num_timesteps)
-        self._saved_at = self.model.num_timesteps
+        """Save now, unless that is done.
+
+        Raises:
+            OSError: if the disk does not take it; the checkpoints before it stay.
+        """
+        steps = self.model.num_timesteps
+        if self._run.checkpoint_path(steps).is_dir():
+            return
+        self._run.flush()
+        self.model.save(self._run.checkpoint_path(steps))
+        self._run.saved.note(Worth.of(self.model))
+        self._run.saved.remove_old(self._keep)
+        self._time_taken.note(steps)
+        self._saved_at = steps
 
 
 class StopWhenSolved(BaseCallback):
@@ -111,12 +125,16 @@ class StopWhenSolved(BaseCallback):
         self.reached: float | None = None
         """The success rate at which it stopped, if it did."""
 
-    def _on_step(self) -> bool:
-        successes = self.model.ep_success_buffer
+    def is_solved(self, agent: BaseAlgorithm) -> bool:
+        """Say whether an agent is so far, as one may be that is loaded."""
+        successes = agent.ep_success_buffer
         if successes is None or len(successes) < self._episodes or sum(successes) < self._success * len(successes):
-            return True
+            return False
         self.reached = float(np.mean(successes))
-        return False
+        return True
+
+    def _on_step(self) -> bool:
+        return not self.is_solved(self.model)
 
 
 class LogIntrinsicReward(BaseCallback):
@@ -174,29 +192,3 @@ class RecordLostEpisodes(BaseCallback):
             with self._run.lost_episodes.open("a", encoding="utf-8") as file:
                 for lost in new:
                     file.write(json.dumps({"steps": self.num_timesteps, **lost.as_json()}) + "\n")
-
-
-class StopOnSignal(BaseCallback):
-    """Ends the training at the next step after Ctrl-C or SIGTERM; a second Ctrl-C interrupts at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stopped = False
-        self._previous: dict[signal.Signals, Any] = {}
-
-    def __enter__(self) -> StopOnSignal:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._stop)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _stop(self, number: int, _: FrameType | None) -> None:
-        if self.stopped:
-            raise KeyboardInterrupt
-        self.stopped = True
-
-    def _on_step(self) -> bool:
-        return not self.stopped

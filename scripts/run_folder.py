@@ -9,7 +9,8 @@ tensorboard/    the same and more for TensorBoard
 metrics.csv     the same as a table, with --csv
 wandb.json      which run of Weights & Biases it is, with --wandb; wandb/ is Weights & Biases' own
 lost_episodes.jsonl  one line per episode that an environment lost, if any was: steps, and what is known of it
-checkpoints/    step-000012288/ ...: the last few
+checkpoints/    step-000012288/ ...: the last few, and the best (`heed.scripts.run_checkpoints`)
+best.json       which checkpoint is the best, and by what
 evaluation.json, axes.csv, episodes.csv, report.html, *.gif
 
 What `heed export` writes is one too, as far as an evaluation needs it (`heed.agents.shared`).
@@ -17,17 +18,31 @@ What `heed export` writes is one too, as far as an evaluation needs it (`heed.ag
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import re
 import shutil
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
-from heed.agents.checkpoint import MANIFEST, CheckpointError, read_json, write_json
+from heed.agents.checkpoint import CheckpointError, as_json_text, flush_to_disk, read_json, replace_file
 from heed.agents.shared import home_of
+from heed.scripts.run_checkpoints import Found, RunCheckpoints
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
+"""Errors of the system that say that a disk takes no more."""
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+
+_PROBE = bytes(4096)
+_LEFT_BEHIND = re.compile(r"\.[\w.-]+\.[0-9a-f]{8}\.partial")
 
 
 class RunFolderError(ValueError):
@@ -57,6 +72,7 @@ class RunFolder:
         self.episodes = path / "episodes.csv"
         self.checkpoints = path / "checkpoints"
         self.tensorboard = path / "tensorboard"
+        self.saved = RunCheckpoints(self.checkpoints, path / "best.json")
 
     @property
     def holds_run(self) -> bool:
@@ -73,26 +89,82 @@ class RunFolder:
             raise RunFolderError(
                 f"{self.path} holds a run already. Give another --run-dir, or --resume to continue that one."
             )
-        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+        if self.path.exists() and (not self.path.is_dir() or any(not _is_left_behind(p) for p in self.path.iterdir())):
             raise RunFolderError(f"{self.path} exists and is not an empty folder. Give another --run-dir.")
+
+    def require_writable(self) -> None:
+        """Refuse a folder that the run could not be written into, before anything is computed.
+
+        Raises:
+            RunFolderError: if it is read-only, or nothing more fits onto its disk.
+        """
+        for folder in (self.path, self.checkpoints, self.tensorboard):
+            # Where a folder is not there yet, it is the one that it will be made in that counts.
+            there = next(parent for parent in (folder, *folder.parents) if _exists(parent))
+            try:
+                with tempfile.TemporaryFile(dir=there) as probe:
+                    probe.write(_PROBE)
+                    probe.flush()
+                    os.fsync(probe.fileno())
+            except OSError as error:
+                raise RunFolderError(
+                    f"{there} cannot be written into ({error.strerror}), so the run could not be saved: give a "
+                    "--run-dir elsewhere, or make room there."
+                ) from None
+
+    def require_own_files(self) -> None:
+        """Refuse a run folder with links in it, which could lead what is written here to anywhere.
+
+        Raises:
+            RunFolderError: naming the link.
+        """
+        there = [self.path / name for name in sorted(os.listdir(self.path))] if self.path.is_dir() else []
+        below = sorted(self.tensorboard.iterdir()) if self.tensorboard.is_dir() else []
+        for path in [*there, *below]:
+            if path.is_symlink():
+                raise RunFolderError(
+                    f"{path} is a symbolic link, so what is written there would land elsewhere. Put what it leads to "
+                    "in its place."
+                )
 
     def begin(self, config: dict[str, Any]) -> None:
         """Make the folder for a new run and write its configuration.
 
         Raises:
             RunFolderError: as `require_empty`.
+            OSError: if the disk does not take it.
         """
         self.require_empty()
         self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.config, config)
+        self.remove_left_behind()
+        replace_file(self.config, as_json_text(config))
+
+    def begin_again(self) -> None:
+        """Drop what a run has written that never came to its first checkpoint, but its configuration."""
+        self.remove_left_behind()
+        for path in (self.cloning, self.curve, self.times, self.lost_episodes):
+            path.unlink(missing_ok=True)
+        if self.tensorboard.is_dir():
+            shutil.rmtree(self.tensorboard)
+
+    def remove_left_behind(self) -> None:
+        """Remove what a crash left half written."""
+        self.saved.remove_left_behind()
+        for path in list(self.path.iterdir()) if self.path.is_dir() else ():
+            if _is_left_behind(path):
+                path.unlink()
 
     def remove(self) -> None:
         """Remove the folder of a run that has just begun, and of which nothing came."""
         shutil.rmtree(self.path)
 
     def rewrite_config(self, config: dict[str, Any]) -> None:
-        """Write the configuration that the run goes on with."""
-        write_json(self.config, config)
+        """Write the configuration that the run goes on with; until it is written, the old one stays.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        replace_file(self.config, as_json_text(config))
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration that the run began with.
@@ -119,32 +191,93 @@ class RunFolder:
             )
 
     def latest_checkpoint(self) -> Path:
-        """Return the newest checkpoint, or the folder itself where it holds an agent that was shared.
+        """Return the newest checkpoint that is whole, or the folder itself where it holds an agent that was shared.
+
+        Raises:
+            RunFolderError: if there is none yet.
+            CheckpointError: if there are some, but none can be read.
+        """
+        return self.find_checkpoint().path
+
+    def find_checkpoint(self, which: str = "newest") -> Found:
+        """Return a checkpoint that is whole.
+
+        Args:
+            which: `newest`, `best` or a number of steps.
+
+        Raises:
+            RunFolderError: if there is no such checkpoint.
+            CheckpointError: if it is damaged, and no other could take its place; as `RunCheckpoints.newest`.
+        """
+        if self.is_shared:
+            if which != "newest":
+                raise RunFolderError(f"{self.path} holds an agent that was shared: there is no checkpoint but itself.")
+            return Found(self.path)
+        found = {"newest": self.saved.newest, "best": self.saved.best}.get(which, lambda: self._at(which))()
+        if found is None:
+            raise RunFolderError(f"{self.path} has no checkpoint yet: train it first, with --resume.")
+        return found
+
+    def told_checkpoint(self, which: str = "newest") -> Path:
+        """Return the same, and say on standard error what was passed over."""
+        found = self.find_checkpoint(which)
+        for sentence in found.passed_over:
+            print(sentence, file=sys.stderr)
+        return found.path
+
+    def _at(self, which: str) -> Found | None:
+        found = self.saved.at(int(which)) if which.isdecimal() else None
+        if found is None:
+            there = ", ".join(str(int(path.name.removeprefix("step-"))) for path in self.saved.all()) or "none"
+            raise RunFolderError(
+                f"{self.path} has no checkpoint {which!r}. Give newest, best, or the steps of one; there are: {there}."
+            )
+        return found
+
+    def newest_checkpoint_path(self) -> Path:
+        """Return where the newest checkpoint stands, without looking into it.
 
         Raises:
             RunFolderError: if there is none yet.
         """
         if self.is_shared:
             return self.path
-        checkpoints = self._whole_checkpoints()
-        if not checkpoints:
-            raise RunFolderError(f"{self.path} has no checkpoint yet: start it again without --resume, elsewhere.")
-        return checkpoints[-1]
+        if not self.saved.all():
+            raise RunFolderError(f"{self.path} has no checkpoint yet: train it first, with --resume.")
+        return self.saved.all()[-1]
 
     def checkpoint_path(self, steps: int) -> Path:
         """Return where the checkpoint after `steps` steps stands."""
-        return self.checkpoints / f"step-{steps:012d}"
+        return self.saved.place(steps)
 
-    def remove_old_checkpoints(self, keep: int) -> None:
-        """Remove all but the newest `keep` checkpoints, and what a crash left half written."""
-        for path in self._whole_checkpoints()[:-keep]:
-            shutil.rmtree(path)
-        for path in self.checkpoints.glob(".*"):
-            shutil.rmtree(path, ignore_errors=True)
+    @contextlib.contextmanager
+    def telling_of_the_disk(self) -> Iterator[None]:
+        """Turn the error of a disk that takes no more into one that says what of the run is saved.
 
-    def _whole_checkpoints(self) -> list[Path]:
-        # A checkpoint takes its name only when it is whole, and its manifest is written last.
-        return sorted(path.parent for path in self.checkpoints.glob(f"step-*/{MANIFEST}"))
+        Raises:
+            RunFolderError: in its place.
+        """
+        try:
+            yield
+        except OSError as error:
+            # What must not be read is no matter of this folder's.
+            ours = str(error.filename or "").startswith(str(self.path))
+            if error.errno not in DISK_ERRORS and not (error.errno in FORBIDDEN and ours):
+                raise
+            where = f" ({error.filename})" if error.filename else ""
+            raise RunFolderError(
+                f"The run could not be written on: {error.strerror}{where}. What was saved before is as it was. "
+                f"{self.told_last_good()}"
+            ) from error
+
+    def told_last_good(self) -> str:
+        """Return a sentence on what of the run is saved, and how to go on with it."""
+        try:
+            found = self.saved.newest()
+        except CheckpointError:
+            found = None
+        last = "It has no checkpoint yet" if found is None else f"Its last good checkpoint is {found.path.name}"
+        return f"{last}. Continue with: heed train --run-dir {self.path} --resume"
 
     def read_curve(self) -> list[dict[str, float]]:
         """Return the curve's points, oldest first."""
@@ -162,6 +295,16 @@ class RunFolder:
         """Drop the episodes lost after `steps` steps, as `cut_curve` does with the curve."""
         _cut_lines(self.lost_episodes, steps)
 
+    def flush(self) -> None:
+        """Have the system write out what was logged, so that no checkpoint outlives the curve up to it.
+
+        Raises:
+            OSError: if the disk does not take it.
+        """
+        for path in (self.curve, self.times, self.lost_episodes):
+            if path.is_file():
+                flush_to_disk(path)
+
     def cut_curve(self, steps: int) -> None:
         """Drop the curve's points after `steps` steps, and a half-written last line: resuming writes them anew."""
         _cut_lines(self.curve, steps)
@@ -174,8 +317,10 @@ class RunFolder:
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         return []
+    text = path.read_text(encoding="utf-8")
+    whole = text[: text.rfind("\n") + 1]  # a line that a kill left unfinished is no line
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in whole.splitlines()]
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{path} is damaged: {error}.") from None
 
@@ -191,7 +336,19 @@ def _cut_lines(path: Path, steps: int) -> None:
             break
         if point["steps"] <= steps:
             kept.append(line)
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    replace_file(path, "".join(f"{line}\n" for line in kept))
+
+
+def _is_left_behind(path: Path) -> bool:
+    """Say whether a kill in the middle of `replace_file` left this file."""
+    return _LEFT_BEHIND.fullmatch(path.name) is not None and path.is_file()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # within a folder that must not be looked into
+        return False
 
 
 class CurveWriter(KVWriter):

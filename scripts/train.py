@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from heed.scripts.errors import ConfigurationError, as_sentence
 from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
@@ -35,42 +38,64 @@ def train(config: TrainConfig) -> None:
         HoldOutError: if a phrase cannot be held out of it.
         DemonstrationError: if the demonstrations cannot be used.
         LanguageModelError: if there is no such language model.
-        RunFolderError: if the run folder holds another run, or with `resume` none.
-        CheckpointError: if the checkpoint to continue from is damaged.
+        RunFolderError: if the run folder holds another run, or with `resume` none; if it cannot be written, before or
+            during the training.
+        CheckpointError: if none of the checkpoints to continue from can be read.
+        SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
+    from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
+    from heed.scripts.run_folder import RunFolder
+
+    config = config.resolved()
+    assert config.run_dir is not None
+    run = RunFolder(config.run_dir)
+    if config.resume:
+        run.require_own_files()
+    else:
+        run.require_empty()
+    run.require_writable()
+    console = Console(highlight=False)
+    with run.telling_of_the_disk():
+        stopped = _train(config, run, console)
+    if stopped:
+        console.print(f"Stopped and saved. Continue with: heed train --run-dir {run.path} --resume")
+        raise SystemExit(stopped)
+    if config.eval_episodes:
+        with run.telling_of_the_disk():
+            evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
+
+
+def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
+    """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from heed.envs.faults import told_losses
     from heed.scripts.cloning import learn_from_demonstrations, read_for
-    from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
     from heed.scripts.progress import (
         Checkpointing,
         LogCurriculum,
         LogIntrinsicReward,
         ProgressBar,
         RecordLostEpisodes,
-        StopOnSignal,
         StopWhenSolved,
     )
-    from heed.scripts.run_folder import RunFolder
+    from heed.scripts.stopping import INTERRUPTED, StopOnSignal
     from heed.scripts.tracking.samples import TrackTraining
     from heed.scripts.training_time import TrainingTime
 
-    config = config.resolved()
-    assert config.run_dir is not None
     assert config.steps is not None
     assert config.stop_at_success is not None
-    console = Console(highlight=False)
-    run = RunFolder(config.run_dir)
     if config.wandb:
         from heed.scripts.tracking.weights_and_biases import require_wandb
 
         require_wandb()
+    # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
+    fresh = not config.resume or not run.saved.all()
     env = _make_env(config)
-    demonstrations = () if config.resume else read_for(config)
-    agent = _resume(config, run, env) if config.resume else _begin(config, run, env)
+    demonstrations = read_for(config) if fresh else ()
+    agent = _begin(config, run, env, console) if fresh else _resume(config, run, env, console)
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
     tracking = _track(config, run, agent, time_taken)
 
@@ -81,27 +106,32 @@ def train(config: TrainConfig) -> None:
     began, began_at = time.monotonic(), agent.num_timesteps
     log_also: list[BaseCallback] = [LogIntrinsicReward()] if config.intrinsic else []
     log_also += [LogCurriculum()] if config.curriculum else []
+    log_also += [TrackTraining(tracking, config)]
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
     lost = RecordLostEpisodes(run)
+    stop = StopOnSignal()
     try:
-        if not config.resume:
-            learn_from_demonstrations(agent, demonstrations, config, run, console)
-        with StopOnSignal() as stop:
-            if agent.num_timesteps < config.steps:
-                agent.learn(
-                    config.steps - agent.num_timesteps,
-                    callback=[stop, checkpointing, solved, *log_also, lost, TrackTraining(tracking, config), progress],
-                    log_interval=LOG_INTERVAL[config.agent],
-                    reset_num_timesteps=not config.resume,
-                )
-                checkpointing.save()
-    finally:
-        progress.close()
-        lost.write(env)
-        agent.logger.close()
-        env.close()
+        with contextlib.ExitStack() as closing:
+            for close in (env.close, agent.logger.close, functools.partial(lost.write, env), progress.close):
+                closing.callback(close)
+            if fresh:
+                learn_from_demonstrations(agent, demonstrations, config, run, console)
+            # One that was killed after its last step, in its evaluation, is not to take another.
+            if agent.num_timesteps < config.steps and not solved.is_solved(agent):
+                with stop:
+                    with stop.stopped_there():
+                        agent.learn(
+                            config.steps - agent.num_timesteps,
+                            callback=[stop, checkpointing, solved, *log_also, lost, progress],
+                            log_interval=LOG_INTERVAL[config.agent],
+                            reset_num_timesteps=fresh,
+                        )
+                    checkpointing.save()
+    except KeyboardInterrupt:
+        console.print(f"Ended at once. {run.told_last_good()}")
+        raise SystemExit(stop.status if stop.at_once else INTERRUPTED) from None
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     if steps:
@@ -111,11 +141,7 @@ def train(config: TrainConfig) -> None:
         console.print(f"{told} All of them: {run.lost_episodes}", markup=False)
     if solved.reached:
         console.print(f"Stopped early: the last {STATS_WINDOW} episodes had a success rate of {solved.reached:.3f}.")
-    if stop.stopped:
-        console.print(f"Stopped and saved. Continue with: heed train --run-dir {run.path} --resume")
-        raise SystemExit(130)
-    if config.eval_episodes:
-        evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
+    return stop.status if stop.received is not None else 0
 
 
 def _make_env(config: TrainConfig) -> VecEnv:
@@ -161,12 +187,11 @@ def _described(config: TrainConfig, agent: PPO | A2C | GRPO | DQN | QLearning) -
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
 
 
-def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRPO | DQN | QLearning:
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -> PPO | A2C | GRPO | DQN | QLearning:
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
     from heed.scripts.agent_arguments import agent_arguments
 
-    run.require_empty()
     try:
         agent = AGENTS[config.agent](
             env=env,
@@ -180,17 +205,28 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRPO
         if isinstance(error, ValueError) and type(error) is not ValueError:
             raise
         raise ConfigurationError(str(error)) from error
-    run.begin({**config.as_json(), "hyperparameters": agent.hyperparameters})
+    resolved = {**config.as_json(), "hyperparameters": agent.hyperparameters}
+    if config.resume:
+        console.print(f"{run.path} has no checkpoint yet: the run begins again.")
+        run.begin_again()
+        run.rewrite_config(resolved)
+    else:
+        run.begin(resolved)
     return agent
 
 
-def _resume(config: TrainConfig, run: RunFolder, env: VecEnv) -> PPO | A2C | GRPO | DQN | QLearning:
-    """Load the run's last checkpoint, and drop what the curve holds beyond it."""
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -> PPO | A2C | GRPO | DQN | QLearning:
+    """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
     run.require_training()
-    checkpoint = run.latest_checkpoint()
-    agent = AGENTS[config.agent].load(checkpoint, env=env, device=config.device)
+    found = run.find_checkpoint()
+    for sentence in found.passed_over:
+        console.print(sentence, markup=False)
+    agent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
+    for sentence in run.saved.set_aside(found.damaged):
+        console.print(sentence, markup=False)
+    run.remove_left_behind()
     run.cut_curve(agent.num_timesteps)
     run.cut_lost_episodes(agent.num_timesteps)
     run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})

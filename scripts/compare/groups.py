@@ -103,7 +103,7 @@ def needs_evaluation(folder: Path, episodes: int | None, suite: str | None = Non
     """
     run = RunFolder(folder)
     config = run.read_config()
-    newest = run.latest_checkpoint()
+    newest = run.newest_checkpoint_path()
     if not run.evaluation.is_file():
         return "is not evaluated yet"
     evaluation = as_evaluation(read_json(run.evaluation))

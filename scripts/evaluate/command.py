@@ -46,6 +46,9 @@ class EvaluateConfig:
     """Held-out episodes for each figure (default: the suite's; without a suite 500)."""
     seed: int | None = None
     """Seed of the episodes; they are others than those of any training (default: the suite's; without a suite 0)."""
+    checkpoint: str = "newest"
+    """Which checkpoint of the run: newest, best (the one behind which most of the training's episodes succeeded), or a
+    number of steps."""
     out: Path | None = None
     """Folder for the results (default: the run folder)."""
     n_envs: int = 64
@@ -69,14 +72,14 @@ class EvaluateConfig:
 
 
 def evaluate_run(config: EvaluateConfig) -> Path:
-    """Evaluate the newest checkpoint of a run, and write what came of it.
+    """Evaluate a checkpoint of a run, the newest that is whole unless said otherwise, and write what came of it.
 
     Returns:
         The report.
 
     Raises:
-        RunFolderError: if there is no run, or no checkpoint in it.
-        CheckpointError: if the checkpoint is damaged.
+        RunFolderError: if there is no run, no such checkpoint in it, or its files are links.
+        CheckpointError: if no checkpoint of it can be read.
         ConfigurationError: if an option cannot be used, or nothing could be played at all.
         SuiteError, AxisError: if there is no such suite, or what describes it cannot be.
     """
@@ -95,10 +98,11 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     run = RunFolder(config.run_dir)
     trained = run.read_config()
     out = config.out or run.path
+    run.require_own_files()
     if out.exists() and not out.is_dir():  # told before minutes of playing
         raise ConfigurationError(f"--out {out} is a file, but must be a folder: give another.")
     suite = suite_of(config, trained)
-    agent = load(run.latest_checkpoint())
+    agent = load(run.told_checkpoint(config.checkpoint))
     history = trained.get("history", 0)  # a run of an earlier version has none
     max_steps = trained.get("max_steps")
     with _EpisodeBar(console) as bar:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from heed.agents import DQN, PPO, CheckpointError, load
+from heed.agents import DQN, PPO, CheckpointError, export, load
 from heed.agents.base_weights import weights_to_save
 from heed.envs.make import make
 from heed.policies.adapters import Adapter
-from heed.policies.language_model import load_language_model
+from heed.policies.language_model import LanguageModelError, load_language_model
+from heed.policies.scoring import last_hidden_state, token_logits
+from heed.policies.virtual_tokens import reader_of
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -56,7 +60,7 @@ def places(module: torch.nn.Module) -> set[int]:
     return {weight.data_ptr() for weight in module.parameters() if not weight.requires_grad and weight.numel() > 1000}
 
 
-@pytest.mark.parametrize("method", ["lora", "dora"])
+@pytest.mark.parametrize("method", ["dora", "prefix"])
 @pytest.mark.parametrize("kind", AGENTS)
 def test_a_checkpoint_holds_the_adapter_and_is_small(kind: Any, method: Any, base: Path, tmp_path: Path) -> None:
     agent = trained(kind, base, method=method)
@@ -158,3 +162,23 @@ def test_ranks_are_lost_until_the_budget_is_met(kind: Any, tmp_path: Path) -> No
     assert before.keys() == after.keys()
     assert any(name.startswith("left.") for name in before)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "adalora", "ia3", "prompt", "prefix"])
+def test_an_exported_adapter_is_pefts_and_loads_back(method: Any, base: Path, tmp_path: Path) -> None:
+    agent: Any = trained(PPO, base, steps=32, method=method)
+    export(agent, tmp_path / "out")
+    loaded = load(tmp_path / "out", base_model=str(base))
+    np.testing.assert_array_equal(agent.action_probabilities(WORDS), loaded.action_probabilities(WORDS))
+    plain = Qwen2ForCausalLM.from_pretrained(base)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks for what transformers has renamed
+        adapted = PeftModel.from_pretrained(plain, str(tmp_path / "out")).eval()
+    prompts = torch.tensor([[5, 6, 7, 8, 9]])
+    network = agent.policy.network
+    with torch.no_grad():
+        tokens = adapted(input_ids=prompts, attention_mask=torch.ones_like(prompts)).logits[0, -1]
+        ours = token_logits(network.model, last_hidden_state(network.model, prompts, read=reader_of(network.model)))[0]
+    torch.testing.assert_close(ours, tokens, atol=1e-4, rtol=1e-4)
+    with pytest.raises(LanguageModelError, match="holds an adapter, not a whole"):
+        load_language_model(str(tmp_path / "out"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -68,27 +67,6 @@ def test_a_run_folder_holds_what_a_run_is(tmp_path: Path) -> None:
     assert list((folder / "tensorboard").glob("events.*"))
     point = curve(folder)[-1]
     assert {"steps", "rollout/ep_rew_mean", "rollout/success_rate", "train/loss"} <= set(point)
-
-
-def test_a_killed_training_resumes_from_its_last_checkpoint_and_ends_as_if_nothing_happened(tmp_path: Path) -> None:
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    run_train("--steps", "2048", "--run-dir", str(whole))
-    command = [sys.executable, "-m", "heed.scripts.train", *FEW, "--steps", "2048", "--run-dir", str(killed)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=tmp_path)
-    deadline = time.monotonic() + 120
-    while len(list((killed / "checkpoints").glob("step-*"))) < 2:
-        assert time.monotonic() < deadline, "no second checkpoint came"
-        assert process.poll() is None, "the training ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    resumed_from = load(RunFolder(killed).latest_checkpoint()).num_timesteps
-    assert 0 < resumed_from < 2048
-    train_module.main(["--run-dir", str(killed), "--resume"])
-    assert curve(killed) == curve(whole)
-    for name, tensor in weights_of(whole).items():
-        assert tensor.equal(weights_of(killed)[name]), name
 
 
 def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
