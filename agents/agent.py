@@ -50,6 +50,7 @@ from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.language_model import (
     TINY,
     LanguageModel,
+    LanguageModelError,
     load_language_model,
     read_shared_language_model,
     rebuild_language_model,
@@ -428,7 +429,10 @@ class LanguageAgent(BaseAlgorithm):
             language_model = load_base(folder, saved["language_model"], base_model)
         elif saved.get("shared"):
             with limited_parameters(folder.parent):
-                language_model = read_shared_language_model(folder.parent, name, template)
+                try:
+                    language_model = read_shared_language_model(folder.parent, name, template)
+                except LanguageModelError as error:
+                    raise CheckpointError(str(error)) from None
         else:
             check_language_model(folder / "language_model", tensors=len(read_tensors(folder / WEIGHTS)))
             with limited_parameters(folder):

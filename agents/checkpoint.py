@@ -45,7 +45,7 @@ READABLE_FORMATS = (1, 2)
 LAST_READERS: dict[int, str] = {}
 """Formats that are read no longer, and the last version that could."""
 MANIFEST = "manifest.json"
-SUFFIXES = (".json", ".safetensors", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".codes", ".bpe")
+SUFFIXES = (".json", ".jsonl", ".safetensors", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".codes", ".bpe")
 """Of the files in a checkpoint: JSON, tensors, and what tokenizers keep their vocabularies in."""
 
 _HASHED_AT_ONCE = 2**20

@@ -12,9 +12,9 @@
 model stands one folder above: the same code writes, verifies and loads it. The manifest names the files of `heed/`
 alone, so the model card may be edited and the language model be tuned further.
 
-`heads_of`, `set_heads` and `language_model_of` know how a policy is made up of language model and heads. With an adapter in
-training, it stands in the language model's place as `peft` loads it (`adapter_config.json`, `adapter_model.safetensors`),
-and among the heads; the language model is loaded from where it came from.
+`heads_of`, `set_heads` and `language_model_of` know how a policy is made up of language model and heads. An adapter
+stands in the language model's place as `peft` loads it (`adapter_config.json`, `adapter_model.safetensors`), and among
+the heads; the language model is loaded from where it came from.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import string
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +71,7 @@ def check_agent(path: Path, saved: Any, *, arguments: Collection[str], counters:
         CheckpointError: naming the file and what of it cannot be.
     """
     with _telling(path):
-        for kind, names in ((dict, ("arguments", "counters", "action_space", "random", "log")), (list, ("episodes",))):
-            for name in names:
-                _require(isinstance(saved.get(name), kind), f"its {name!r} are missing or no {kind.__name__}")
+        _require_kinds(saved, dict, ("arguments", "counters", "action_space"))
         for name in saved["arguments"]:
             _require(name in arguments, f"{name!r} is no argument that a checkpoint has")
         for name, value in saved["counters"].items():
@@ -84,12 +82,9 @@ def check_agent(path: Path, saved: Any, *, arguments: Collection[str], counters:
             _require(
                 abs(value) <= MOST_HEADS, f"the exploration's {name!r} is {value}, but may be {MOST_HEADS} at most"
             )
-        starts = saved.get("episode_starts")
-        _require(starts is None or len(starts) == saved["n_envs"], "'episode_starts' is not of each environment")
-        for name, (value, excluded) in saved["log"].items():
-            _require(_is_number(value) and isinstance(excluded, list), f"the log's {name!r} is {value!r}")
         _check_actions(saved["action_space"])
-        _check_episodes(saved["episodes"])
+        if not saved.get("shared"):
+            _check_training(saved)
         if "language_model" in saved:
             _check_prompts(saved)
             _check_buffers(saved)
@@ -159,6 +154,11 @@ def _require(holds: bool, otherwise: str) -> None:
         raise ValueError(otherwise)
 
 
+def _require_kinds(saved: Mapping[str, Any], kind: type, names: Iterable[str]) -> None:
+    for name in names:
+        _require(isinstance(saved.get(name), kind), f"its {name!r} are missing or no {kind.__name__}")
+
+
 def _at_most(name: str, value: Any, *, least: int = 0) -> None:
     _require(
         isinstance(value, int) and least <= value <= MOST[name], f"{name} is {value!r}, but may be {MOST[name]} at most"
@@ -189,6 +189,17 @@ def _check_actions(space: Mapping[str, Any]) -> None:
     _at_most("actions", sum(space.get("nvec", ())))
     _require(all(isinstance(text, str) for text in space.get("texts", ())), "an action's text is no text")
     _require(space.get("dtype", "float32") in _BOX_TYPES, f"its actions are of type {space.get('dtype')!r}")
+
+
+def _check_training(saved: Mapping[str, Any]) -> None:
+    """Check what only a training needs, and a shared agent has not."""
+    _require_kinds(saved, dict, ("random", "log"))
+    _require_kinds(saved, list, ("episodes",))
+    starts = saved.get("episode_starts")
+    _require(starts is None or len(starts) == saved["n_envs"], "'episode_starts' is not of each environment")
+    for name, (value, excluded) in saved["log"].items():
+        _require(_is_number(value) and isinstance(excluded, list), f"the log's {name!r} is {value!r}")
+    _check_episodes(saved["episodes"])
 
 
 def _check_episodes(episodes: list[Any]) -> None:

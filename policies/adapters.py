@@ -140,8 +140,8 @@ def save_adapter(
 
     virtual = getattr(model, MODULE, None)
     if isinstance(virtual, VirtualTokens):
-        kind = PromptTuningConfig if virtual.states is None else PrefixTuningConfig
-        config = kind(num_virtual_tokens=virtual.count, **virtual.sizes())
+        kind: Any = PromptTuningConfig if virtual.states is None else PrefixTuningConfig
+        config: PeftConfig = kind(num_virtual_tokens=virtual.count, **virtual.sizes())
         weights = {"prompt_embeddings": virtual.as_peft_has_them()}
     else:
         config = _config(model, adapter)
@@ -180,7 +180,7 @@ def _config(model: PreTrainedModel, adapter: Adapter) -> PeftConfig:
     }
     if adapter.method == "adalora":
         first = -(-3 * adapter.rank // 2)
-        ticks = {"total_step": TICKS, "tinit": RISE, "tfinal": FINAL, "deltaT": 1}
+        ticks: dict[str, Any] = {"total_step": TICKS, "tinit": RISE, "tfinal": FINAL, "deltaT": 1}
         return AdaLoraConfig(init_r=first, target_r=adapter.rank, **ticks, **common)
     return LoraConfig(
         r=adapter.rank,

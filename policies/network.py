@@ -18,7 +18,7 @@ from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import attention_window, compile_layers, layers_of
+from heed.policies.hidden_states import attention_window, compile_layers, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
@@ -28,7 +28,7 @@ from heed.policies.prompt import PromptEncoder
 from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
 from heed.policies.senses import Senses, leaning, text_vectors
 from heed.policies.trie import ActionTrie, Tries
-from heed.policies.virtual_tokens import MODULE, reader_of
+from heed.policies.virtual_tokens import reader_of
 
 Head = Literal["score", "linear"]
 """How actions come out of a language model: by the likelihood of their texts, or by a linear layer."""
@@ -113,8 +113,7 @@ class LanguageNetwork(nn.Module):
         self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
         """Of an AdaLoRA adapter: who updates the network lets it share the ranks."""
         self._reader = reader_of(self.model)
-        self._has_virtual_tokens = hasattr(self.model, MODULE)
-        if self._has_virtual_tokens and self.scorer is not None:
+        if self._reader is not None and self.scorer is not None:
             if "packed" not in self.scorer.ways:
                 raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
             self.scorer.ways = ("packed",)
@@ -139,7 +138,7 @@ class LanguageNetwork(nn.Module):
             not self.model.config.is_encoder_decoder
             and attention_window(self.model) is None
             and self.frozen is None
-            and not self._has_virtual_tokens
+            and self._reader is None
             and self.action_sets is None
             and (self.scorer is None or "packed" in self.scorer.ways)
         )
@@ -231,7 +230,9 @@ class LanguageNetwork(nn.Module):
         with autocast(batch.batch.device, self.precision, wide=self._is_wide):
             for rows in batch.chunks(extra=self.tries.n_nodes):
                 prompts = batch.part(rows)
-                read = self._reader if self.frozen is None else self.frozen.reader(prompts, batch.keys[rows])
+                read = self._reader or read_hidden_states
+                if self.frozen is not None:
+                    read = self.frozen.reader(prompts, batch.keys[rows])
                 if self.scorer is None:
                     readings.append([last_hidden_state(self.model, prompts, read=read)])
                     continue

@@ -34,7 +34,7 @@ class RankBudget:
         from peft.tuners.adalora.layer import RankAllocator
 
         self._model = model
-        self._allocator: Any = RankAllocator(model, config, name)
+        self._allocator: Any = RankAllocator(model, config, name)  # type: ignore[no-untyped-call]
         self._pattern: dict[str, list[bool]] | None = None
         """Which ranks are left, once that is settled."""
 

@@ -49,7 +49,8 @@ class VirtualTokens(nn.Module):
             with torch.no_grad():
                 # By transformers: layers of our own keep the numbers of keys in another order.
                 model.base_model(input_ids=words, past_key_values=cache, use_cache=True)
-            pairs = [torch.cat([layer.keys, layer.values]) for layer in cache.layers]
+            layers: Any = cache.layers
+            pairs = [torch.cat([layer.keys, layer.values]) for layer in layers]
             self.states = nn.Parameter(torch.stack(pairs))  # (layers, 2, H, P, E)
 
     def read(
@@ -115,7 +116,7 @@ class VirtualTokens(nn.Module):
         return torch.cat([own, embedded[:, self.count :]], dim=1)
 
 
-def reader_of(model: PreTrainedModel) -> Callable[..., Tensor]:
-    """Return what reads hidden states of `model`, behind its virtual tokens if it has some."""
+def reader_of(model: PreTrainedModel) -> Callable[..., Tensor] | None:
+    """Return what reads hidden states of `model` behind its virtual tokens, or None if it has none."""
     virtual = getattr(model, MODULE, None)
-    return virtual.read if isinstance(virtual, VirtualTokens) else read_hidden_states
+    return virtual.read if isinstance(virtual, VirtualTokens) else None

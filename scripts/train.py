@@ -91,6 +91,8 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
         from heed.scripts.tracking.weights_and_biases import require_wandb
 
         require_wandb()
+    if config.resume:
+        run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
     fresh = not config.resume or not run.saved.all()
     env = _make_env(config)
@@ -219,7 +221,6 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) 
     """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
-    run.require_training()
     found = run.find_checkpoint()
     for sentence in found.passed_over:
         console.print(sentence, markup=False)

@@ -206,11 +206,11 @@ def test_a_damaged_folder_is_refused_and_a_pickle_in_it_is_not_read(shared: Path
     folder = copied("model")
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(LanguageModelError, match="holds no whole language model"):
+    with pytest.raises(CheckpointError, match="holds no whole language model"):
         load(folder)
     file.unlink()
     torch.save({"weights": torch.zeros(1)}, folder / "pytorch_model.bin")
-    with pytest.raises(LanguageModelError, match="holds no whole language model"):
+    with pytest.raises(CheckpointError, match="holds no whole language model"):
         load(folder)
     # The card, and what a download adds, may be changed; the agent's own files may not.
     folder = copied("card")

@@ -41,7 +41,8 @@ def by_peft(family: str, language_model: LanguageModel) -> Any:
         other = PeftModelForCausalLM(model, PrefixTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=COUNT))
         learned = virtual.states.permute(3, 0, 1, 2, 4).flatten(1)  # (P, layers * 2 * H * E)
     other.double()
-    other.prompt_encoder["default"].embedding.weight.data = learned.detach().clone()
+    encoder: Any = other.prompt_encoder["default"]
+    encoder.embedding.weight.data = learned.detach().clone()
     return other.eval()
 
 
