@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 GREY = "#8b95a5"
+LETTER, LINE, MARGIN = 0.068, 0.16, 0.6
+"""Of a legend in inches: a letter's width and a line's height on the average, and what a column has beside its text."""
 
 
 def draw_curves(numbers: dict[str, Any], path: Path) -> None:
@@ -26,8 +29,7 @@ def draw_curves(numbers: dict[str, Any], path: Path) -> None:
     for axes, (key, name) in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of.items(), strict=True):
         _draw(axes, groups, key)
         axes.set_xlabel(name, fontsize=9)
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)), fontsize=8, frameon=False)
+    add_legend(figure)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
@@ -54,10 +56,21 @@ def draw_profile(numbers: dict[str, Any], path: Path) -> bool:
     axes.set_xlabel("return", fontsize=9)
     axes.set_ylim(0, 1.02)
     _calm(axes)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(2, len(labels)), fontsize=8, frameon=False)
+    add_legend(figure)
     figure.savefig(path, dpi=100, metadata={"Software": None})
     return True
+
+
+def add_legend(figure: Figure) -> None:
+    """Name the lines below, in as many columns as there is room for, and make the figure higher by as much."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    width, height = figure.get_size_inches()
+    labels = [textwrap.fill(label, int((width - MARGIN) / LETTER)) for label in labels]
+    longest = max(len(line) for label in labels for line in label.splitlines())
+    columns = max(1, min(3, len(labels), int(width / (LETTER * longest + MARGIN))))
+    lines = sum(label.count("\n") + 1 for label in labels)
+    figure.set_size_inches(width, height + LINE * (lines / columns - 1))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
 def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:

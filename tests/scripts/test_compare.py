@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from heed.scripts.compare import command as compare_module
+from heed.scripts.compare.drawing import add_legend
 from heed.scripts.compare.groups import Run, grouped
 from heed.scripts.compare.numbers import numbers_of, summarised
 from heed.scripts.compare.options import command_of, given_options
@@ -248,3 +251,19 @@ def test_seconds_are_counted_on_after_an_interruption(tmp_path: Path, monkeypatc
         {"steps": 100, "seconds": 4.0},
         {"steps": 150, "seconds": 7.0},
     ]
+
+
+@pytest.mark.parametrize("label", ["ppo", "dqn, hindsight 0, steps 16000, exploration start 0.1", "word " * 60])
+def test_a_legend_of_long_names_stays_within_its_picture(label: str) -> None:
+    figure = Figure(figsize=(4.8, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    for number in range(5):
+        axes.plot([0, 1], [0, number], label=f"{label} {number}")
+    add_legend(figure)
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.width
+    assert box.y0 >= 0
+    assert axes.bbox.height > 0.4 * 3.4 * figure.dpi
