@@ -38,7 +38,8 @@ def card_of(
         repository: on the hub, if it goes there.
         gifs: names of the files beside the card that show episodes.
     """
-    model = agent.language_policy.language_model.model
+    language_model = agent.language_policy.language_model
+    model = language_model.model
     environments = [] if evaluation is None else evaluation["environments"]
     body = (
         _templates()
@@ -51,6 +52,8 @@ def card_of(
             steps=agent.num_timesteps,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             auto_class="AutoModelForSeq2SeqLM" if model.config.is_encoder_decoder else "AutoModelForCausalLM",
+            adapter=None if language_model.adapter is None else language_model.adapter.method,
+            shipped=config["model"] in (TINY, TINY_RANDOM),
             prompt=agent.language_policy.encoder.template,
             evaluation=evaluation,
             environments=[

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
+import torch
 from huggingface_hub import ModelCard, constants
+from safetensors.torch import load_file
 
 from heed.agents import load
 from heed.scripts import train as train_module
@@ -199,3 +202,20 @@ def test_an_upload_that_cannot_be_is_told(
     told = push("b", "me/listener")
     assert "did not take it: no route to the hub Try again with: hf upload me/listener" in told
     assert load(tmp_path / "b").num_timesteps == 256
+
+
+def test_the_card_of_an_adapter_says_how_peft_loads_it(tmp_path: Path) -> None:
+    train_module.main([*FEW, "--adapter", "lora", "--steps", "64", "--run-dir", str(tmp_path / "run")])
+    command.main([str(tmp_path / "run"), str(tmp_path / "out")])
+    card = (tmp_path / "out" / "README.md").read_text()
+    (code,) = [part.split("```")[0] for part in card.split("```python") if "PeftModel" in part]
+    told: dict[str, Any] = {}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks for what transformers has renamed
+        patch.chdir(tmp_path)
+        exec(code, told)
+    trained = load_file(tmp_path / "out" / "adapter_model.safetensors")
+    loaded = told["model"].state_dict()
+    for name, weight in trained.items():
+        assert torch.equal(loaded[name.replace(".weight", ".default.weight")], weight)
+    assert "--model ./out" not in card
