@@ -35,6 +35,7 @@ from heed.agents.checkpoint import (
     CheckpointError,
     read_json,
     read_tensors,
+    tensor_names,
     verify_checkpoint,
     write_checkpoint,
     write_json,
@@ -434,7 +435,7 @@ class LanguageAgent(BaseAlgorithm):
                 except LanguageModelError as error:
                     raise CheckpointError(str(error)) from None
         else:
-            check_language_model(folder / "language_model", tensors=len(read_tensors(folder / WEIGHTS)))
+            check_language_model(folder / "language_model", tensors=len(tensor_names(folder / WEIGHTS)))
             with limited_parameters(folder):
                 language_model = rebuild_language_model(folder / "language_model", name, template)
         # Checkpoints of earlier versions hold words alone.

@@ -21,6 +21,7 @@ Formats: 1, the first; 2, whose manifest names the version that wrote it. Both a
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import importlib.metadata
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -245,8 +246,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: if the file is missing or damaged.
     """
-    try:
+    with _telling_what_is_wrong(path):
         return load_file(path)
+
+
+def tensor_names(path: Path) -> list[str]:
+    """Return the names of the tensors in a safetensors file, without reading them.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    with _telling_what_is_wrong(path), safe_open(path, framework="pt") as file:
+        return list(file.keys())
+
+
+@contextlib.contextmanager
+def _telling_what_is_wrong(path: Path) -> Iterator[None]:
+    """Turn what goes wrong with a safetensors file into an error that names it."""
+    try:
+        yield
     except FileNotFoundError:
         raise CheckpointError(f"{path} is missing.") from None
     except SafetensorError as error:

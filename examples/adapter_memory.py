@@ -18,8 +18,8 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from heed.agents import DQN, PPO
 from heed.envs import make
 from heed.policies import Adapter, load_language_model
+from heed.scripts.tracking.system import MIB, resident_memory
 
-MIB = 2**20
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 1, "reference_coef": 0.1},
     "dqn": {"learning_starts": 16, "buffer_size": 100, "batch_size": 8},
@@ -29,8 +29,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
 def resident() -> float:
     """Return this process's resident memory in MiB, on Linux."""
     gc.collect()
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
+    taken = resident_memory()
+    assert taken is not None, "this system does not tell what a process takes up"
+    return taken / MIB
 
 
 def measure(kind: str, method: str, width: int, layers: int) -> dict[str, float]:

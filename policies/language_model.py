@@ -30,6 +30,7 @@ from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_ada
 from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
+from heed.policies.memory import WeightsWatch
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
 from heed.policies.trie import ActionTrie, close_prefixes
@@ -64,6 +65,8 @@ class LanguageModel:
     """What is in the model and trains instead of its own weights, if there is one."""
     revision: str | None = None
     """Of a hub model."""
+    _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
+    """The fingerprint, and what tells whether it still holds."""
 
     @property
     def vocabulary(self) -> int:
@@ -144,17 +147,25 @@ class LanguageModel:
             add_adapter(model, adapter)
         return dataclasses.replace(self, model=model, adapter=adapter)
 
-    def own_weights(self) -> dict[str, torch.Tensor]:
+    def own_weights(self) -> dict[str, torch.nn.Parameter]:
         """Return the weights that are the model's and not its adapter's, by their names in it."""
         return {name: weight for name, weight in self.model.named_parameters() if not is_of_adapter(name)}
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the model's own weights and their names, the same with an adapter and without."""
+        """Return the SHA-256 of the model's own weights and their names, the same with an adapter and without.
+
+        It is computed anew only if a weight has changed: each checkpoint of an adapter asks for it.
+        """
+        if self._hashed is not None and not self._hashed[0].changed():
+            return self._hashed[1]
+        watch = WeightsWatch(self.own_weights().values())
+        watch.changed()  # from now on
         digest = hashlib.sha256()
         for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in self.own_weights().items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        self._hashed = (watch, digest.hexdigest())
+        return self._hashed[1]
 
     def save(self, folder: Path) -> None:
         """Write configuration and tokenizer (not the weights) into `folder`."""

@@ -359,19 +359,6 @@ _ADAPTER_OPTIONS = {
 }
 """Which adapters take an option of theirs."""
 
-_GROUPS: tuple[Any, ...] = (
-    ExplorationOptions,
-    DeepQOptions,
-    PolicyGradientOptions,
-    MinibatchOptions,
-    AdapterOptions,
-    LanguageModelOptions,
-    WrapperOptions,
-    TrackingOptions,
-    RunOptions,
-)
-"""In the order of bases: dataclasses take the fields of the last base first."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(
@@ -393,7 +380,7 @@ class TrainConfig(
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
         object.__setattr__(self, "adapter_targets", tuple(dict.fromkeys(self.adapter_targets)))
-        for group in _GROUPS:
+        for group in TrainConfig.__bases__:
             for field in dataclasses.fields(group):
                 self._check(group, field.name, field.default)
         if self.gamma is not None and self.gamma > 1:

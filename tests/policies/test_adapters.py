@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
@@ -117,3 +118,11 @@ def test_what_cannot_be_adapted_is_refused() -> None:
     plain.model.config.model_type = "new-model"  # type: ignore[misc]
     with pytest.raises(AdapterError, match="not known which layers of 'new-model'"):
         plain.for_training(adapter=Adapter(method="ia3"))
+
+
+def test_weights_that_stand_still_are_hashed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted = small("llama").for_training(adapter=Adapter())
+    first = adapted.fingerprint()
+    monkeypatch.setattr(hashlib, "sha256", None)
+    disturb(adapted)  # the adapter is none of it
+    assert adapted.fingerprint() == first
