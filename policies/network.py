@@ -7,6 +7,7 @@ prompts that differ in nothing but a number are read once.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -22,6 +23,7 @@ from heed.policies.hidden_states import attention_window, compile_layers, layers
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
+from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
 from heed.policies.precision import Precision, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.prompt import PromptEncoder
@@ -77,6 +79,8 @@ class LanguageNetwork(nn.Module):
         beside = self.layout.beside
         self.tokens_read = 0
         """Tokens of prompts that the language model has read so far; what is remembered is not read."""
+        self.chunk_tokens: int | None = None
+        """How many tokens are read at once without a gradient, padding included, since memory ran out; else None."""
         self.n_scores = beside.actions
         """Action scores of a prompt, A; 0 without any."""
         self.action_sets: ActionSets | None = None
@@ -225,38 +229,77 @@ class LanguageNetwork(nn.Module):
 
     def _read(self, batch: UniquePrompts) -> Tensor:
         """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
-        readings = []
+        readings: list[Tensor] = []
         self.tokens_read += int(batch.lengths.sum())
+        most = self.chunk_tokens if reader_splits() else None
         with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-            for rows in batch.chunks(extra=self.tries.n_nodes):
-                prompts = batch.part(rows)
-                read = self._reader or read_hidden_states
-                if self.frozen is not None:
-                    read = self.frozen.reader(prompts, batch.keys[rows])
-                if self.scorer is None:
-                    readings.append([last_hidden_state(self.model, prompts, read=read)])
-                    continue
-                tries = self.tries
-                if self.action_sets is not None:
-                    assert batch.actions is not None
-                    tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
-                features, scores = self.scorer(self.model, prompts, tries, read=read)
-                missing = (0, self.n_scores - scores.shape[1])
-                readings.append([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
-        return torch.cat([_joined(parts) for parts in readings])
+            for rows in batch.chunks(extra=self.tries.n_nodes, most=most):
+                readings += self._read_in_parts(batch, rows)
+        return torch.cat(readings)
+
+    def _read_in_parts(self, batch: UniquePrompts, rows: slice) -> list[Tensor]:
+        """Return the readings of some prompts; without a gradient, in halves if they do not fit into memory at once.
+
+        With a gradient, what was read before stays in memory, and who gathers the gradient has to split.
+        """
+        try:
+            return [self._read_at_once(batch, rows)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not reader_splits():
+                raise
+        release_memory()
+        count, longest = rows.stop - rows.start, int(batch.lengths[rows].max()) + self.tries.n_nodes
+        if count == 1:
+            raise does_not_fit(f"To read a single prompt of {longest} tokens", gradient=False)
+        self.chunk_tokens = count * longest // 2
+        warnings.warn(
+            f"Out of memory: {count * longest} tokens ({count} different prompts) could not be read at once. From now "
+            f"on they are read {self.chunk_tokens} at a time, which changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        middle = rows.start + count // 2
+        halves = slice(rows.start, middle), slice(middle, rows.stop)
+        return [readings for half in halves for readings in self._read_in_parts(batch, half)]
+
+    def _read_at_once(self, batch: UniquePrompts, rows: slice) -> Tensor:
+        prompts = batch.part(rows)
+        read = self._reader or read_hidden_states
+        if self.frozen is not None:
+            read = self.frozen.reader(prompts, batch.keys[rows])
+        if self.scorer is None:
+            return _joined([last_hidden_state(self.model, prompts, read=read)])
+        tries = self.tries
+        if self.action_sets is not None:
+            assert batch.actions is not None
+            tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
+        features, scores = self.scorer(self.model, prompts, tries, read=read)
+        missing = (0, self.n_scores - scores.shape[1])
+        return _joined([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
 
     def _read_on(self, batch: UniquePrompts) -> Tensor | None:
         """Return the readings of prompts that begin like those read last, or None if they do not."""
         if self.prefixes is None:
             return None
-        with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-            hidden = self.prefixes.read(batch)
-            if hidden is None:
-                return None
-            self.tokens_read += int(batch.lengths.sum())
-            if self.scorer is None:
-                return _joined([hidden[:, 0]])
-            return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+        try:
+            with autocast(batch.batch.device, self.precision, wide=self._is_wide):
+                hidden = self.prefixes.read(batch)
+                if hidden is None:
+                    return None
+                self.tokens_read += int(batch.lengths.sum())
+                if self.scorer is None:
+                    return _joined([hidden[:, 0]])
+                return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        self.prefixes = None
+        release_memory()
+        warnings.warn(
+            "Out of memory: keys and values of earlier prompts are not kept any more. Prompts are read whole, which "
+            "changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        return None
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -360,6 +360,8 @@ def _is_exact(model: PreTrainedModel, scorer: ActionScorer, tries: Tries) -> boo
             expected = ActionScorer(["naive"], scorer.normalization)(model, prompts, tries)[1]
             scores = scorer(model, prompts, tries)[1]
         return bool(torch.allclose(scores, expected, atol=tolerance, rtol=tolerance))
+    except torch.OutOfMemoryError:
+        raise  # it says nothing about the way
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return False  # the model does not take such a mask, such positions or such a cache
     finally:
