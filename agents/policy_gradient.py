@@ -97,6 +97,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             reference: Any = self.policy_class
             language_model = self.language_policy.language_model.copy()
             kwargs = {**self.policy_kwargs, "model": language_model, "train_layers": 0, "adapter": None}
+            kwargs["activation_checkpointing"] = False  # it has no gradient
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
             assert self.reference is not None
             self.reference.to(self.device).requires_grad_(False)

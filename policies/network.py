@@ -16,6 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.action_sets import ActionSets, trial_trie
+from heed.policies.activation_checkpointing import checkpoint_layers
 from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
@@ -51,10 +52,11 @@ class LanguageNetwork(nn.Module):
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
         precision: of the model's arithmetic.
         compiled: let `torch.compile` fuse the layers' operations.
+        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
         ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, or `train_layers` cannot be.
+            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
     """
 
     def __init__(
@@ -68,10 +70,12 @@ class LanguageNetwork(nn.Module):
         train_layers: int | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
+        activation_checkpointing: bool = False,
     ):
         super().__init__()
         self.model = language_model.model
-        self.precision: Precision = precision
+        stored_so = self.model.dtype == torch.bfloat16  # an adapter in it is float32
+        self.precision: Precision = "bfloat16" if stored_so and precision == "auto" else precision
         self._is_wide = is_wide(self.model)
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
@@ -111,6 +115,9 @@ class LanguageNetwork(nn.Module):
 
         if language_model.adapter is None or train_layers == 0:
             freeze(self.model, train_layers)
+        if activation_checkpointing:
+            _require_gradient(compiled, train_layers)
+            checkpoint_layers(self.model)
         if compiled:
             compile_layers(self.model)
         self.is_frozen = train_layers == 0
@@ -300,6 +307,20 @@ class LanguageNetwork(nn.Module):
             stacklevel=2,
         )
         return None
+
+
+def _require_gradient(compiled: bool, train_layers: int | None) -> None:
+    """Refuse activation checkpointing where it cannot work, or would do nothing."""
+    if compiled:
+        raise ValueError(
+            "activation_checkpointing computes layers again as they were written, which compiled layers are not: leave "
+            "one of the two out."
+        )
+    if train_layers == 0:
+        raise ValueError(
+            "With train_layers=0 nothing of the language model has a gradient, so activation_checkpointing has nothing "
+            "to compute again: leave it out."
+        )
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
