@@ -253,6 +253,40 @@ def load_language_model(
     return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision)
 
 
+def language_model_without_weights(
+    name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """Return a language model as its configuration describes it, whose weights nobody reads.
+
+    To be called where tensors take no memory: under `torch.device("meta")`, or in a `FakeTensorMode`. The arguments are
+    those of `load_language_model`; of a hub model, configuration and tokenizer are all that is fetched.
+
+    Raises:
+        LanguageModelError: if there is no such model, or no network.
+    """
+    if name in (TINY, TINY_RANDOM):
+        source: dict[str, Any] = {"pretrained_model_name_or_path": str(tiny.FOLDER)}
+    else:
+        folder = Path(name).expanduser()
+        if _looks_like_path(name) and not folder.is_dir():
+            raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json.")
+        source = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name, "revision": revision}
+    source["trust_remote_code"] = False
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+        if name in (TINY, TINY_RANDOM):
+            config, template = tiny.configuration(len(tokenizer)), tiny.TEMPLATE
+        else:
+            config = AutoConfig.from_pretrained(**source)
+            template = _template_of(config, name)
+        model = _auto_class(config).from_config(
+            config, attn_implementation="sdpa", dtype=dtype, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(_explain(name, error)) from error
+    return LanguageModel(model.eval(), tokenizer, name, template, revision=revision)
+
+
 def as_trained(
     model: str | LanguageModel, train_layers: int | None, adapter: Adapter | None, weights: Weights = "float32"
 ) -> LanguageModel:

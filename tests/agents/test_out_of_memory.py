@@ -118,7 +118,7 @@ def test_prompts_are_read_in_smaller_chunks_where_nothing_is_learned(
     expected = agent.action_probabilities(words)
     agent.forget_readings()
     memory = Memory(monkeypatch, reading=30)
-    with pytest.warns(UserWarning, match=r"\d+ tokens \(6 different prompts\) could not be read at once"):
+    with pytest.warns(UserWarning, match=r"\d+ tokens \(\d different prompts\) could not be read at once"):
         found = agent.action_probabilities(words)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     failed = memory.failed
