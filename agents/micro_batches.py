@@ -70,8 +70,8 @@ class MicroBatches:
             raise does_not_fit(f"The gradient of a single prompt of {longest} tokens", gradient=True)
         self.max_tokens = count * longest // 2
         warnings.warn(
-            f"Out of memory: the gradient of {count * longest} tokens ({count} different prompts) did not fit. From now "
-            f"on it is gathered in parts of {self.max_tokens} tokens, which changes nothing but rounding and time; "
+            f"Out of memory: the gradient of {count * longest} tokens ({count} different prompts) did not fit. From "
+            f"now on it is gathered in parts of {self.max_tokens} tokens, which changes nothing but rounding and time; "
             f"--micro-batch-tokens {self.max_tokens} begins so.",
             stacklevel=4,
         )
@@ -81,4 +81,3 @@ def _noting(parts: list[Rows], begun: list[Rows]) -> Iterator[Rows]:
     for rows in parts:
         begun.append(rows)
         yield rows
-

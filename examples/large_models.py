@@ -1,11 +1,11 @@
 """How fast a large model trains with LoRA in bfloat16: `python -m examples.large_models 0.5b 7b --device cuda`.
 
 Models of Qwen2.5's architectures are made of random weights where they are to run, in bfloat16, and PPO trains a LoRA
-adapter of each, held near the policy that it began with. For each there are steps a second, tokens a second, the
-memory at the peak beside the estimate of `heed memory`, and the share of the device's peak in floating-point operations.
+adapter of each, held near the policy that it began with. For each there are steps a second, tokens a second, the memory
+at the peak beside the estimate of `heed memory`, and the share of the device's peak in floating-point operations.
 
-What a token costs: a forward pass takes two operations for each weight (but the embedding's, which is looked up), and so
-does the gradient of what goes through a frozen weight; the gradient of the adapter is not counted. What activation
+What a token costs: a forward pass takes two operations for each weight (but the embedding's, which is looked up), and
+so does the gradient of what goes through a frozen weight; the gradient of the adapter is not counted. What activation
 checkpointing computes a second time is work, but none that is wanted: it is not counted either, as in the "model FLOPs
 utilization" of PaLM (Chowdhery et al. 2022, arXiv 2204.02311, appendix B).
 """
@@ -33,9 +33,27 @@ from heed.scripts.tracking.system import MIB, peak_memory
 
 MODELS: dict[str, dict[str, int]] = {
     "tiny": {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "kv": 2},
-    "0.5b": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "num_attention_heads": 14, "kv": 2},
-    "1.5b": {"hidden_size": 1536, "intermediate_size": 8960, "num_hidden_layers": 28, "num_attention_heads": 12, "kv": 2},
-    "7b": {"hidden_size": 3584, "intermediate_size": 18944, "num_hidden_layers": 28, "num_attention_heads": 28, "kv": 4},
+    "0.5b": {
+        "hidden_size": 896,
+        "intermediate_size": 4864,
+        "num_hidden_layers": 24,
+        "num_attention_heads": 14,
+        "kv": 2,
+    },
+    "1.5b": {
+        "hidden_size": 1536,
+        "intermediate_size": 8960,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 12,
+        "kv": 2,
+    },
+    "7b": {
+        "hidden_size": 3584,
+        "intermediate_size": 18944,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 28,
+        "kv": 4,
+    },
 }
 """Sizes of Qwen2.5, and one to try this out."""
 

@@ -13,8 +13,8 @@ Precision = Literal["auto", "float32", "bfloat16"]
 `auto` does so on a GPU that has it, for models wide enough to gain; never on a CPU."""
 
 Weights = Literal["float32", "bfloat16"]
-"""How the weights of a language model are stored. `bfloat16` halves what they take up, and computes in bfloat16. Weights
-that train are float32: a step of 1e-5 of one would be lost in the eight bits that a bfloat16 counts with."""
+"""How the weights of a language model are stored. `bfloat16` halves what they take up, and computes in it. Weights that
+train are float32: a step of 1e-5 of one would be lost in the eight bits that a bfloat16 counts with."""
 
 WIDE = 512
 """Hidden width from which `auto` chooses bfloat16: below, casting costs more than the products save."""
@@ -57,8 +57,8 @@ def require_sensible(precision: Precision, weights: Weights, *, trains_own_weigh
     if trains_own_weights:
         raise ValueError(
             "weights='bfloat16' is for a language model whose own weights do not train: small steps would be lost in "
-            "them. Give an adapter, or train_layers=0; or leave it out and give precision='bfloat16', which computes so "
-            "and trains float32 weights."
+            "them. Give an adapter, or train_layers=0; or leave it out and give precision='bfloat16', which computes "
+            "so and trains float32 weights."
         )
     if precision == "float32":
         raise ValueError("Weights that are stored in bfloat16 are computed with in bfloat16: leave precision out.")

@@ -56,7 +56,9 @@ def memory(config: MemoryConfig) -> Estimate:
     free = free_memory(estimate.device)
     if free is not None:
         fits = estimate.new <= free
-        console.print(f"{told(free)} are free on {estimate.device}: it {'fits' if fits else '[bold]does not fit[/bold]'}.")
+        console.print(
+            f"{told(free)} are free on {estimate.device}: it {'fits' if fits else '[bold]does not fit[/bold]'}."
+        )
     if config.smaller:
         for option, size in _smaller(config, estimate):
             console.print(f"  with {option}: {told(size)}", markup=False)
@@ -72,7 +74,8 @@ def sentence(estimate: Estimate) -> str:
     """Return an estimate in a line."""
     largest = sorted((part for part in estimate.parts), key=lambda part: -part.size)[:2]
     of_which = " and ".join(f"{told(part.size)} {part.name}" for part in largest)
-    return f"Memory: about {told(estimate.total('device'))} on {estimate.device}, of which {of_which} (heed memory tells more)."
+    total = told(estimate.total("device"))
+    return f"Memory: about {total} on {estimate.device}, of which {of_which} (heed memory tells more)."
 
 
 def _show(config: MemoryConfig, estimate: Estimate, console: Console) -> None:

@@ -216,7 +216,9 @@ def _look_at(config: TrainConfig, language_model: LanguageModel, prompt_tokens: 
             if time.monotonic() > deadline:
                 break
             # The first is always there, where actions change.
-            actions = np.zeros(n_envs, dtype=np.int64) if changing else np.array([space.sample() for _ in range(n_envs)])
+            actions = (
+                np.zeros(n_envs, dtype=np.int64) if changing else np.array([space.sample() for _ in range(n_envs)])
+            )
             rows.append(env.step(actions)[0])
         tokens = torch.from_numpy(encoder.layout.tokens_of(np.concatenate(rows)).astype(np.int64))
         texts = getattr(space, "texts", None) or encoder.action_texts.texts or ("act",)
@@ -309,8 +311,10 @@ class _Reckoning:
 
     def _model_note(self) -> str:
         count = sum(weight.numel() for weight in self.trained.model.parameters())
-        learning = 0 if self.config.train_layers == 0 else sum(
-            weight.numel() for weight in self.trained.model.parameters() if weight.requires_grad
+        learning = (
+            0
+            if self.config.train_layers == 0
+            else sum(weight.numel() for weight in self.trained.model.parameters() if weight.requires_grad)
         )
         return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
 
@@ -344,7 +348,9 @@ class _Reckoning:
         """Return what the optimizer's step takes while it goes on."""
         if self.device.type == "cuda":
             return trains  # all weights at once
-        return 2 * max((weight.numel() * 4 for weight in self.trained.model.parameters() if weight.requires_grad), default=0)
+        return 2 * max(
+            (weight.numel() * 4 for weight in self.trained.model.parameters() if weight.requires_grad), default=0
+        )
 
     # -- what is computed ----------------------------------------------------------------------------------
 
@@ -359,7 +365,7 @@ class _Reckoning:
         return int(self.arguments["batch_size"])
 
     def _gradient(self) -> tuple[int, tuple[int, int], int]:
-        """Return the bytes at the peak of a gradient, the minibatch's different prompts and tokens, and those at once."""
+        """Return the peak of a gradient in bytes, the minibatch's different prompts and tokens, and those at once."""
         lengths = self.seen.draw(self._rows())
         extra = self.seen.tries.n_nodes if self.config.head == "score" else 0
         parts = _chunks(lengths, extra, self.config.micro_batch_tokens)
@@ -393,7 +399,9 @@ class _Reckoning:
         readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
         parts = [Part(name="readings", size=readings, place="device", note="of prompts that come again")]
         if self.dry_run._frozen():
-            states = min(FROZEN_BYTES, 2 * int(lengths.sum()) * text_config.hidden_size * self.trained.model.dtype.itemsize)
+            states = min(
+                FROZEN_BYTES, 2 * int(lengths.sum()) * text_config.hidden_size * self.trained.model.dtype.itemsize
+            )
             parts.append(Part(name="states of frozen layers", size=states, place="device"))
         if self.config.history and not self.trained.model.config.is_encoder_decoder:
             assert self.config.n_envs is not None
@@ -408,9 +416,7 @@ class _Reckoning:
         """Return what was played and waits to be learned from."""
         row = self.seen.encoder.layout.width * np.dtype(self.seen.encoder.integer).itemsize
         if self.config.agent == "dqn":
-            return Part(
-                name="replay buffer", size=int(self.arguments["buffer_size"]) * (2 * row + 16), place="host"
-            )
+            return Part(name="replay buffer", size=int(self.arguments["buffer_size"]) * (2 * row + 16), place="host")
         # Minibatches are drawn from a copy that is flattened.
         return Part(name="rollout", size=2 * self._steps() * (row + 7 * 4), place="host")
 

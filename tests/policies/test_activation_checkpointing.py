@@ -37,7 +37,9 @@ def score(*ways: Way) -> Callable[[PreTrainedModel], Tensor]:
     return compute
 
 
-def measured(model: PreTrainedModel, compute: Callable[[PreTrainedModel], Tensor]) -> tuple[Tensor, dict[str, Any], int]:
+def measured(
+    model: PreTrainedModel, compute: Callable[[PreTrainedModel], Tensor]
+) -> tuple[Tensor, dict[str, Any], int]:
     """Return what is computed, the gradient of each weight, and the bytes that are kept for it beside the weights."""
     weights = {weight.untyped_storage().data_ptr() for weight in model.parameters()}
     kept: dict[int, int] = {}
