@@ -73,27 +73,27 @@ class DryRun:
             del outputs
         for weight in weights:
             weight.grad = None
-        return live.peak
+        return int(live.peak)
 
     def reading(self, chunks: Sequence[Chunk]) -> int:
         """Return the bytes at the peak of reading without a gradient."""
         with self.mode, LiveBytes() as live, torch.no_grad():
-            self._read(chunks)
-        return live.peak
+            self._read(chunks, whole=True)
+        return int(live.peak)
 
-    def _read(self, chunks: Sequence[Chunk]) -> Tensor:
+    def _read(self, chunks: Sequence[Chunk], *, whole: bool = False) -> Tensor:
         learns = torch.is_grad_enabled() and self.train_layers != 0
         precision = "bfloat16" if self.in_bfloat16 else "float32"
         with (
             torch.set_grad_enabled(learns),
             autocast(torch.device("cpu"), precision, wide=False),  # type: ignore[arg-type]  # one of the two it is
         ):
-            return torch.cat([self._read_chunk(*chunk) for chunk in chunks])
+            return torch.cat([self._read_chunk(*chunk, whole=whole) for chunk in chunks])
 
-    def _read_chunk(self, count: int, length: int) -> Tensor:
+    def _read_chunk(self, count: int, length: int, *, whole: bool) -> Tensor:
         model = self.language_model.model
         prompts = torch.zeros(count, length, dtype=torch.long)
-        read = self._reader()
+        read = self._reader(whole=whole)
         if self.tries is None:
             return last_hidden_state(model, prompts, read=read).float()
         features, scores = ActionScorer(self._ways(), self.normalization)(model, prompts, self.tries, read=read)
@@ -103,20 +103,21 @@ class DryRun:
         model = self.language_model.model
         if model.config.is_encoder_decoder:
             return ("encoder-decoder",)
-        return ("packed",) if reader_of(model) is not None or self._frozen() else ("packed", "cached")
+        return ("packed",) if reader_of(model) is not None or self.frozen_layers else ("packed", "cached")
 
-    def _frozen(self) -> int:
-        """Return how many layers are frozen below others that train."""
+    @property
+    def frozen_layers(self) -> int:
+        """How many layers are frozen below others that train."""
         if not self.train_layers or self.language_model.adapter is not None:
             return 0
         return len(layers_of(self.language_model.model)) - self.train_layers
 
-    def _reader(self) -> Read:
-        model, below = self.language_model.model, self._frozen()
+    def _reader(self, *, whole: bool) -> Read:
+        model, below = self.language_model.model, self.frozen_layers
         virtual = reader_of(model)
         if virtual is not None:
             return virtual
-        return functools.partial(_read_above, below) if below else read_hidden_states
+        return functools.partial(_read_above, below) if below and not whole else read_hidden_states
 
 
 def _read_above(below: int, model: PreTrainedModel, tokens: Tensor, read: Tensor, **more: Any) -> Tensor:

@@ -123,12 +123,14 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
         trained = language_model_without_weights(config.model, dtype=weights_dtype(config.weights))
     as_it_came = _bytes(trained.model.parameters())
     seen = _look_at(config, trained, prompt_tokens)
-    with mode:  # nobody else has this model: it need not be copied, as `LanguageModel.for_training` would
-        adapter = arguments.policy["adapter"]
-        if adapter is not None:
-            add_adapter(trained.model, adapter)
-            trained.adapter = adapter
-        else:
+    # Nobody else has this model: it need not be copied, as `LanguageModel.for_training` would. The few weights of an
+    # adapter are real: peft moves them to a device, which tensors without numbers do not take.
+    adapter = arguments.policy["adapter"]
+    if adapter is not None:
+        add_adapter(trained.model, adapter)
+        trained.adapter = adapter
+    else:
+        with mode:
             freeze(trained.model, config.train_layers)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     dry_run = DryRun(
@@ -398,11 +400,13 @@ class _Reckoning:
         kept = max(1024, 2 * len(lengths))
         readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
         parts = [Part(name="readings", size=readings, place="device", note="of prompts that come again")]
-        if self.dry_run._frozen():
-            states = min(
-                FROZEN_BYTES, 2 * int(lengths.sum()) * text_config.hidden_size * self.trained.model.dtype.itemsize
-            )
-            parts.append(Part(name="states of frozen layers", size=states, place="device"))
+        if self.dry_run.frozen_layers:  # they never change, so all that is ever read is kept
+            assert self.config.steps is not None
+            tokens = int(self.seen.draw(self.config.steps).sum())
+            states = min(FROZEN_BYTES, 2 * tokens * text_config.hidden_size * self.trained.model.dtype.itemsize)
+            copies = 2 if self.config.agent == "dqn" else 1
+            note = "of all prompts, up to 1 GiB for a network"
+            parts.append(Part(name="states of frozen layers", size=copies * states, place="device", note=note))
         if self.config.history and not self.trained.model.config.is_encoder_decoder:
             assert self.config.n_envs is not None
             heads = getattr(text_config, "num_key_value_heads", None) or text_config.num_attention_heads
