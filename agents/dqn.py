@@ -530,5 +530,5 @@ class DQN(LanguageAgent, SB3DQN):
 
 def _rows(batch: Batch, rows: Rows) -> Batch:
     """Return some of the transitions; where they stand in the buffer stays with the whole batch."""
-    moved = {name: part[rows] for name, part in batch._asdict().items() if isinstance(part, Tensor)}
-    return batch._replace(**moved)
+    parts: Any = {name: part[rows] for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    return batch._replace(**parts)

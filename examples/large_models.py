@@ -107,7 +107,7 @@ def measure(name: str, options: Options, peak_tflops: float | None = None) -> di
         torch.cuda.reset_peak_memory_stats(device)
     language_model = new_language_model(name, options.device)
     weights = sum(weight.numel() for weight in language_model.model.parameters())
-    looked_up = language_model.model.get_input_embeddings().weight.numel()
+    looked_up = language_model.vocabulary * language_model.model.config.hidden_size
     tied = language_model.model.config.tie_word_embeddings
     agent = PPO(
         env=make(LEVEL, n_envs=options.n_envs, seed=0),

@@ -37,4 +37,4 @@ class WordSalad(gymnasium.Env[Any, Any]):
         return {"instruction": "go to the red ball", "observation": " ".join(words)}
 
 
-gymnasium.register("WordSalad-v0", entry_point=WordSalad)
+gymnasium.register(id="WordSalad-v0", entry_point="tests.word_salad:WordSalad")

@@ -206,10 +206,11 @@ def _look_at(config: TrainConfig, language_model: LanguageModel, prompt_tokens: 
         history=config.history,
     )
     try:
-        beside = Beside.of(venv.observation_space, venv.action_space, words_only=config.words_only)
+        observations: Any = venv.observation_space
+        beside = Beside.of(observations, venv.action_space, words_only=config.words_only)
         encoder = language_model.encoder(max_tokens=config.max_prompt_tokens, beside=beside)
         env = PromptVecEnv(venv, encoder)
-        rows = [env.reset()]
+        rows: list[Any] = [env.reset()]
         space: Any = env.action_space
         space.seed(config.seed)
         deadline = time.monotonic() + SAMPLE_SECONDS
@@ -321,7 +322,7 @@ class _Reckoning:
         return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
 
     def _heads(self) -> int:
-        width, actions = self.trained.model.config.get_text_config().hidden_size, self.seen.n_actions
+        width, actions = int(self.trained.model.config.get_text_config().hidden_size), self.seen.n_actions
         linear = width * actions + actions if self.config.head == "linear" else 0
         if self.config.agent == "dqn":
             return 4 * (linear + 2 + (width + 1 if self.config.dueling else 0))

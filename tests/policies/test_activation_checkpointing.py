@@ -170,7 +170,7 @@ def test_what_cannot_go_together_is_refused() -> None:
                 "score",
                 "mean",
                 activation_checkpointing=True,
-                **options,  # type: ignore[arg-type]
+                **options,
             )
 
 
@@ -179,4 +179,4 @@ def test_a_model_without_layers_that_are_known_is_refused() -> None:
         pass
 
     with pytest.raises(ValueError, match=r"does not know activation checkpointing for Other.*micro_batch_tokens"):
-        checkpoint_layers(Other())
+        checkpoint_layers(Other())  # type: ignore[arg-type]

@@ -32,13 +32,14 @@ from heed.scripts.train_options import TrainConfig
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 SALAD = "tests.word_salad:WordSalad-v0"
 SIZES: dict[str, Any] = {"vocab_size": 2000}
+T5: dict[str, Any] = {"decoder_start_token_id": 0}
 MODELS: dict[str, Any] = {
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=192, n_layer=3, n_head=6, **SIZES)),
     "llama": lambda: LlamaForCausalLM(
         LlamaConfig(hidden_size=192, intermediate_size=512, num_hidden_layers=3, num_attention_heads=6, **SIZES)
     ),
     "t5": lambda: T5ForConditionalGeneration(
-        T5Config(d_model=128, d_ff=256, d_kv=32, num_layers=2, num_heads=4, decoder_start_token_id=0, **SIZES)
+        T5Config(d_model=128, d_ff=256, d_kv=32, num_layers=2, num_heads=4, **T5, **SIZES)
     ),
 }
 
@@ -56,23 +57,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def measured(config: MemoryConfig) -> int:
     """Return the bytes of tensors that a rollout and two updates of such a training have alive at their peak."""
     config = config.resolved()  # type: ignore[assignment]
+    assert config.n_envs is not None
     kind: Any = {"ppo": PPO, "dqn": DQN}[config.agent]
     arguments = agent_arguments(config)
     name = arguments["policy_kwargs"].pop("model")
     language_model = load_language_model(name, dtype=getattr(torch, config.weights))
     loaded = sum(weight.numel() * weight.dtype.itemsize for weight in language_model.model.parameters())
     arguments["policy_kwargs"]["model"] = language_model
-    arguments |= {"learning_starts": 32} if config.agent == "dqn" else {}
+    arguments |= {"learning_starts": 400} if config.agent == "dqn" else {}
     with LiveBytes() as live:
         agent = kind(env=make(config.env, n_envs=config.n_envs, seed=0), seed=0, **arguments)
         agent.learn(config.steps)
     agent.env.close()
-    return loaded + live.peak
+    return loaded + int(live.peak)
 
 
 def options(agent: str, model: Path | str, **more: Any) -> MemoryConfig:
     sizes = {"ppo": {"rollout_steps": 8, "epochs": 2, "batch_size": 32}, "dqn": {"batch_size": 32, "hindsight": 0}}
-    given = {"n_envs": 4, "steps": 32 if agent == "ppo" else 40, **sizes[agent], **more}
+    given = {"n_envs": 4, "steps": 32 if agent == "ppo" else 404, **sizes[agent], **more}
     return MemoryConfig(env=SALAD, model=str(model), agent=agent, device="cpu", **given)  # type: ignore[arg-type]
 
 

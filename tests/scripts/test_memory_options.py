@@ -20,8 +20,8 @@ KINDS: dict[str, Any] = {"ppo": PPO, "a2c": A2C, "grpo": GRPO, "dqn": DQN}
 def test_every_agent_takes_micro_batches_and_checkpointing(agent: Any) -> None:
     config = TrainConfig(agent=agent, micro_batch_tokens=500, activation_checkpointing=True, n_envs=8).resolved()
     arguments = agent_arguments(config)
-    group = {"group_size": 8} if agent == "grpo" else {}
-    made = KINDS[agent](env=make("BabyAI-GoToRedBallNoDists-v0", n_envs=8, **group), **arguments)
+    env = make("BabyAI-GoToRedBallNoDists-v0", n_envs=8, group_size=8 if agent == "grpo" else 1)
+    made = KINDS[agent](env=env, **arguments)
     assert made.micro_batches.max_tokens == 500
     assert made.hyperparameters["micro_batch_tokens"] == 500
     assert made.policy.activation_checkpointing
