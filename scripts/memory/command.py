@@ -105,9 +105,9 @@ def _smaller(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, in
     from heed.scripts.memory.estimate import estimate_memory
 
     for option, changed in _options(config, estimate):
-        size = estimate_memory(changed, prompt_tokens=config.prompt_tokens).total("device")
-        if size < estimate.total("device"):
-            yield option, size
+        less = estimate_memory(changed, prompt_tokens=config.prompt_tokens).new
+        if less < estimate.new:  # the process grows while it estimates
+            yield option, estimate.total("device") - estimate.new + less
 
 
 def _options(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, MemoryConfig]]:

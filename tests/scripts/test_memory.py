@@ -36,7 +36,7 @@ T5: dict[str, Any] = {"decoder_start_token_id": 0}
 MODELS: dict[str, Any] = {
     "gpt2": lambda: GPT2LMHeadModel(GPT2Config(n_embd=192, n_layer=3, n_head=6, **SIZES)),
     "llama": lambda: LlamaForCausalLM(
-        LlamaConfig(hidden_size=192, intermediate_size=512, num_hidden_layers=3, num_attention_heads=6, **SIZES)
+        LlamaConfig(hidden_size=192, intermediate_size=512, num_hidden_layers=2, num_attention_heads=6, **SIZES)
     ),
     "t5": lambda: T5ForConditionalGeneration(
         T5Config(d_model=128, d_ff=256, d_kv=32, num_layers=2, num_heads=4, **T5, **SIZES)
@@ -85,7 +85,8 @@ def options(agent: str, model: Path | str, **more: Any) -> MemoryConfig:
         ("ppo", "gpt2", {"activation_checkpointing": True, "micro_batch_tokens": 400}),
         ("ppo", "llama", {"adapter": "lora", "weights": "bfloat16", "reference_coef": 0.1}),
         ("ppo", "t5", {"head": "linear"}),
-        ("dqn", "llama", {"train_layers": 2}),
+        ("ppo", "llama", {"train_layers": 1}),
+        ("dqn", "llama", {}),
     ],
 )
 def test_the_estimate_is_near_what_a_training_takes(
@@ -109,21 +110,19 @@ def test_no_weights_are_read(models: dict[str, Path], tmp_path: Path) -> None:
     same = [part for part in without.parts if part.name != PROCESS]
     assert same == [part for part in there.parts if part.name != PROCESS]
     assert without.prompt_tokens == 30
-    assert without.minibatch[0] == 64, "no two prompts are alike"
+    assert without.minibatch[0] == 32, "no two prompts are alike"
     weights = next(part.size for part in same if part.name == "language model")
     assert weights == 4 * sum(weight.numel() for weight in MODELS["gpt2"]().parameters())
 
 
-def test_what_takes_less_takes_less() -> None:
-    base: dict[str, Any] = {"n_envs": 8, "batch_size": 128, "rollout_steps": 64}
-
+def test_what_takes_less_takes_less(models: dict[str, Path]) -> None:
     def part(name: str, **more: Any) -> int:
-        estimate = estimate_memory(MemoryConfig(env=LEVEL, device="cpu", **base, **more), prompt_tokens=60)
+        estimate = estimate_memory(options("ppo", models["gpt2"], **more), prompt_tokens=100)
         return sum(part.size for part in estimate.parts if part.name == name)
 
     plain = part("activations")
-    assert part("activations", activation_checkpointing=True) < 0.5 * plain
-    assert part("activations", micro_batch_tokens=60 * 16) < 0.3 * plain
+    assert part("activations", activation_checkpointing=True) < 0.6 * plain
+    assert part("activations", micro_batch_tokens=100 * 8) < 0.4 * plain
     assert part("optimizer", adapter="lora") < 0.4 * part("optimizer")
     assert part("language model", adapter="lora", weights="bfloat16") < 0.7 * part("language model", adapter="lora")
     assert part("reference policy") == 0
