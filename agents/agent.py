@@ -59,6 +59,7 @@ from heed.policies.language_model import (
 from heed.policies.layout import NOTHING, Beside, PromptLayout
 from heed.policies.network import LanguageNetwork
 from heed.policies.parameter_groups import FACTOR
+from heed.policies.precision import weights_dtype
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
@@ -117,7 +118,8 @@ class LanguageAgent(BaseAlgorithm):
         if env is None:
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
-        language_model = model if isinstance(model, LanguageModel) else load_language_model(model)
+        dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
+        language_model = model if isinstance(model, LanguageModel) else load_language_model(model, dtype=dtype)
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):
             return env, policy_kwargs
@@ -427,7 +429,8 @@ class LanguageAgent(BaseAlgorithm):
         name, template = saved["language_model"]["name"], saved["language_model"]["template"]
         policy_kwargs = {key: argument_from_json(value) for key, value in saved["policy"].items()}
         if policy_kwargs.get("adapter") is not None:
-            language_model = load_base(folder, saved["language_model"], base_model)
+            dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
+            language_model = load_base(folder, saved["language_model"], base_model, dtype=dtype)
         elif saved.get("shared"):
             with limited_parameters(folder.parent):
                 try:

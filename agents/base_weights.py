@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from heed.agents.checkpoint import CheckpointError, require_fitting
@@ -44,13 +45,16 @@ def describe_base(language_model: LanguageModel) -> dict[str, Any]:
     return {"revision": language_model.revision, "sha256": language_model.fingerprint()}
 
 
-def load_base(folder: Path, saved: Mapping[str, Any], base_model: str | None) -> LanguageModel:
+def load_base(
+    folder: Path, saved: Mapping[str, Any], base_model: str | None, *, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
     """Load the model that a checkpoint's adapter belongs to.
 
     Args:
         folder: of the checkpoint.
         saved: `name`, and what `describe_base` returned.
         base_model: where the model is now, if it is not where it was.
+        dtype: in which its weights were stored.
 
     Raises:
         CheckpointError: if it is not there, or has other weights.
@@ -58,7 +62,7 @@ def load_base(folder: Path, saved: Mapping[str, Any], base_model: str | None) ->
     name: str = saved["name"]
     revision = saved.get("revision") if base_model is None else None
     try:
-        language_model = load_language_model(base_model or name, revision=revision)
+        language_model = load_language_model(base_model or name, revision=revision, dtype=dtype)
     except LanguageModelError as error:
         raise CheckpointError(
             f"{folder} holds an adapter of the language model {name!r}, which is not to be had: {error} "

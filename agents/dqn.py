@@ -19,7 +19,7 @@ SB3's DQN does the work. What differs:
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -46,6 +46,7 @@ from heed.agents.exploration.counts import fingerprint
 from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.hindsight import HindsightReplay
+from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.contract import ChangingActions
 from heed.envs.demonstrations import Demonstration
@@ -63,6 +64,8 @@ class DQN(LanguageAgent, SB3DQN):
         buffer_size: transitions that the replay buffer holds.
         learning_starts: steps of random actions before learning.
         batch_size: transitions in an update.
+        micro_batch_tokens: the gradient of a batch is gathered in parts of at most so many different tokens, which
+            bounds memory and changes nothing but rounding; None for the whole batch at once.
         tau: how far the target network moves towards the online network at each of its updates.
         gamma: discount.
         train_freq: vectorised steps between trainings.
@@ -103,6 +106,7 @@ class DQN(LanguageAgent, SB3DQN):
         buffer_size: int = 50_000,
         learning_starts: int = 1_000,
         batch_size: int = 64,
+        micro_batch_tokens: int | None = None,
         tau: float = 1.0,
         gamma: float = 0.95,
         train_freq: int = 1,
@@ -136,6 +140,7 @@ class DQN(LanguageAgent, SB3DQN):
             raise ValueError(f"margin_coef and margin must not be negative, but are {margin_coef} and {margin}.")
         if not 0 <= importance_exponent <= 1:
             raise ValueError(f"importance_exponent is {importance_exponent}, but must be between 0 and 1.")
+        self.micro_batches = MicroBatches(micro_batch_tokens)
         self.double = double
         self.priority_exponent = priority_exponent
         self.importance_exponent = importance_exponent
@@ -253,28 +258,56 @@ class DQN(LanguageAgent, SB3DQN):
         losses, values = [], []
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, self._importance_exponent_now())
-            with torch.no_grad():
-                targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
-            q_values = self.q_net(batch.observations)
-            chosen = q_values.gather(1, batch.actions)
-            loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
-            if self.margin_coef and self.replay_buffer.kept:
-                loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
-            if self.rank_budget is not None:
-                loss = loss + self.rank_budget.penalty()
-            losses.append(loss.item())
-            values.append(chosen.mean().item())
-            self.policy.optimizer.zero_grad()
-            loss.backward()
+            measures, errors = self._gather_gradient(batch)
+            losses.append(measures["loss"])
+            values.append(measures["q_value"])
             torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
             self.policy.optimizer.step()
             self._share_ranks()
-            self.replay_buffer.update_priorities(batch.indices, (chosen - targets).detach()[:, 0].cpu().numpy())
+            self.replay_buffer.update_priorities(batch.indices, errors)
             self._update_ensemble(batch)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
         self.logger.record("train/q_value", float(np.mean(values)))
+        if self.micro_batches.max_tokens is not None:
+            self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
+
+    def _gather_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+        """Put the gradient of the loss on a batch into the parameters.
+
+        Returns:
+            The loss and the mean value as means over the batch, and the TD errors, (B,).
+        """
+        with torch.no_grad():
+            targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
+
+        def gather(parts: Iterator[Rows]) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+            self.policy.optimizer.zero_grad()
+            means = {"loss": 0.0, "q_value": 0.0}
+            errors = torch.zeros_like(targets[:, 0])
+            for rows in parts:
+                part = _rows(batch, rows)
+                loss, chosen = self._loss(part, targets[rows])
+                share = len(part.actions) / len(targets)
+                (loss * share).backward()
+                means["loss"] += share * loss.item()
+                means["q_value"] += share * chosen.mean().item()
+                errors[rows] = (chosen - targets[rows]).detach()[:, 0]
+            return means, errors.cpu().numpy()
+
+        return self.micro_batches.gather(lambda: self._layout.tokens_of(batch.observations), gather)
+
+    def _loss(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss of transitions, and the values of what was done, (B, 1), given their targets, (B, 1)."""
+        q_values = self.q_net(batch.observations)
+        chosen = q_values.gather(1, batch.actions)
+        loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
+        if self.margin_coef and self.replay_buffer.kept:
+            loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
+        if self.rank_budget is not None:
+            loss = loss + self.rank_budget.penalty()
+        return loss, chosen
 
     def _margin_loss(self, q_values: Tensor, batch: Batch) -> Tensor:
         """Return J_E of DQfD, equation 3: by how much demonstrated actions are not better than others by the margin.
@@ -493,3 +526,9 @@ class DQN(LanguageAgent, SB3DQN):
         super()._read_shared(folder, saved)
         # A training that goes on from here learns towards the values that it begins with.
         self.policy.q_net_target.load_state_dict(self.policy.q_net.state_dict())
+
+
+def _rows(batch: Batch, rows: Rows) -> Batch:
+    """Return some of the transitions; where they stand in the buffer stays with the whole batch."""
+    parts: Any = {name: part[rows] for name, part in batch._asdict().items() if isinstance(part, Tensor)}
+    return batch._replace(**parts)

@@ -20,10 +20,10 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.batching import micro_batches
 
 EVALUATION_BATCH = 2048
 """Examples that are read at once where no gradient is wanted."""
@@ -191,8 +191,7 @@ def clone_split(
         for batch in examples.shuffled(settings.batch_size, rng):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total)
-            optimizer.zero_grad()
-            measures = _gather_gradient(policy, batch, settings, agent.micro_batch_tokens)
+            measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches)
             torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
             optimizer.step()
             sums += np.array(measures) * len(batch)
@@ -319,29 +318,35 @@ class Examples:
 
 
 def _gather_gradient(
-    policy: LanguageActorCriticPolicy, batch: Examples, settings: Cloning, micro_batch_tokens: int | None
+    policy: LanguageActorCriticPolicy,
+    optimizer: torch.optim.Optimizer,
+    batch: Examples,
+    settings: Cloning,
+    micro_batches: MicroBatches,
 ) -> tuple[float, float]:
     """Put the gradient of the loss on a minibatch into the parameters; return cross-entropy and value loss."""
-    parts = [batch]
-    if micro_batch_tokens is not None:
-        prompts = policy.encoder.layout.tokens_of(batch.prompts)
-        parts = [batch.rows(rows) for rows in micro_batches(prompts, micro_batch_tokens)]
-    cross_entropy, value_loss = 0.0, 0.0
-    for part in parts:
-        distribution, values = policy.read(part.prompts)
-        weights = part.weights / _total(batch.weights)
-        imitation = -(weights * distribution.log_prob(part.actions)).sum()
-        errors = (values.flatten() - part.returns) ** 2
-        regression = (part.value_weights / _total(batch.value_weights) * errors).sum()
-        loss = imitation + settings.vf_coef * regression
-        if settings.ent_coef:
-            entropy = distribution.entropy()
-            assert entropy is not None  # of Discrete actions
-            loss = loss - settings.ent_coef * (weights * entropy).sum()
-        loss.backward()
-        cross_entropy += imitation.item()
-        value_loss += regression.item()
-    return cross_entropy, value_loss
+
+    def gather(parts: Iterator[Rows]) -> tuple[float, float]:
+        optimizer.zero_grad()
+        cross_entropy, value_loss = 0.0, 0.0
+        for rows in parts:
+            part = batch.rows(rows)
+            distribution, values = policy.read(part.prompts)
+            weights = part.weights / _total(batch.weights)
+            imitation = -(weights * distribution.log_prob(part.actions)).sum()
+            errors = (values.flatten() - part.returns) ** 2
+            regression = (part.value_weights / _total(batch.value_weights) * errors).sum()
+            loss = imitation + settings.vf_coef * regression
+            if settings.ent_coef:
+                entropy = distribution.entropy()
+                assert entropy is not None  # of Discrete actions
+                loss = loss - settings.ent_coef * (weights * entropy).sum()
+            loss.backward()
+            cross_entropy += imitation.item()
+            value_loss += regression.item()
+        return cross_entropy, value_loss
+
+    return micro_batches.gather(lambda: policy.encoder.layout.tokens_of(batch.prompts), gather)
 
 
 def _total(weights: Tensor) -> Tensor:

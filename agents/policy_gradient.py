@@ -32,8 +32,8 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.base_weights import put_back, weights_to_save
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.lost_steps import RolloutWithoutLostSteps
+from heed.agents.micro_batches import MicroBatches, Rows
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.batching import micro_batches
 from heed.policies.layout import PADDING
 from heed.policies.prompt import PromptVecEnv
 
@@ -46,6 +46,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     normalize_advantage: bool
     batch_tokens: int | None
     micro_batch_tokens: int | None
+    micro_batches: MicroBatches
+    """What parts the gradient is gathered in, which may have become smaller than `micro_batch_tokens`."""
     reference_coef: float
     value_warmup_steps: int
     ent_coef: float | Schedule  # type: ignore[assignment]
@@ -69,9 +71,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         Raises:
             ValueError: if a number cannot be.
         """
-        for name, tokens in (("batch_tokens", batch_tokens), ("micro_batch_tokens", micro_batch_tokens)):
-            if tokens is not None and tokens < 1:
-                raise ValueError(f"{name} is {tokens}, but must be at least 1, or None.")
+        if batch_tokens is not None and batch_tokens < 1:
+            raise ValueError(f"batch_tokens is {batch_tokens}, but must be at least 1, or None.")
         for name, number in (("reference_coef", reference_coef), ("value_warmup_steps", value_warmup_steps)):
             if number < 0:
                 raise ValueError(f"{name} is {number}, but must not be negative.")
@@ -81,6 +82,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             raise ValueError(f"n_epochs is {n_epochs}, but must be at least 1.")
         self.batch_tokens = batch_tokens
         self.micro_batch_tokens = micro_batch_tokens
+        self.micro_batches = MicroBatches(micro_batch_tokens)
         self.reference_coef = reference_coef
         self.n_epochs = n_epochs
         self.target_kl = target_kl
@@ -95,6 +97,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             reference: Any = self.policy_class
             language_model = self.language_policy.language_model.copy()
             kwargs = {**self.policy_kwargs, "model": language_model, "train_layers": 0, "adapter": None}
+            kwargs["activation_checkpointing"] = False  # it has no gradient
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
             assert self.reference is not None
             self.reference.to(self.device).requires_grad_(False)
@@ -159,6 +162,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.logger.record(f"train/{name}", float(np.mean([measures[name] for measures in measured[since:]])))
         if callable(self.ent_coef):
             self.logger.record("train/entropy_weight", entropy_weight)
+        if self.micro_batches.max_tokens is not None:
+            self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
         if self.has_critic:
             values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
             if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
@@ -196,19 +201,20 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.normalize_advantage and len(advantages) > 1:
             advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         minibatch = minibatch._replace(advantages=advantages)
-        parts = [minibatch]
-        if self.micro_batch_tokens is not None:
-            prompts = self._layout.tokens_of(minibatch.observations)
-            parts = [_rows(minibatch, rows) for rows in micro_batches(prompts, self.micro_batch_tokens)]
-        self.policy.optimizer.zero_grad()
-        means: dict[str, float] = {}
-        for part in parts:
-            loss, measures = self._loss(part)
-            share = len(part.advantages) / len(advantages)
-            (loss * share).backward()
-            for name, value in measures.items():
-                means[name] = means.get(name, 0.0) + share * value.item()
-        return means
+
+        def gather(parts: Iterator[Rows]) -> dict[str, float]:
+            self.policy.optimizer.zero_grad()
+            means: dict[str, float] = {}
+            for rows in parts:
+                part = _rows(minibatch, rows)
+                loss, measures = self._loss(part)
+                share = len(part.advantages) / len(advantages)
+                (loss * share).backward()
+                for name, value in measures.items():
+                    means[name] = means.get(name, 0.0) + share * value.item()
+            return means
+
+        return self.micro_batches.gather(lambda: self._layout.tokens_of(minibatch.observations), gather)
 
     def _gather_value_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
         """Put the gradient of the value loss into the value function's parameters, and none into any other.
@@ -312,5 +318,5 @@ def clipped_surrogate(advantages: Tensor, log_ratio: Tensor, clip_range: float) 
     return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).float().mean()}
 
 
-def _rows(samples: RolloutBufferSamples, rows: Tensor) -> RolloutBufferSamples:
+def _rows(samples: RolloutBufferSamples, rows: Rows) -> RolloutBufferSamples:
     return RolloutBufferSamples(*(part[rows] for part in samples))

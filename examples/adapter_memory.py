@@ -2,7 +2,8 @@
 
 A language model of some hundred million random weights is made and saved; then an agent is made of it, which plays a
 few steps and learns from them. PPO holds itself near the policy that it began with, so it has a reference policy; DQN
-has a target network. What counts is this process's resident memory, less what it had before.
+has a target network. What counts is this process's resident memory, less what it had before; beside it stands what
+`heed memory` reckons with.
 """
 
 from __future__ import annotations
@@ -18,8 +19,11 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from heed.agents import DQN, PPO
 from heed.envs import make
 from heed.policies import Adapter, load_language_model
+from heed.scripts.memory.command import MemoryConfig
+from heed.scripts.memory.estimate import PROCESS, estimate_memory
 from heed.scripts.tracking.system import MIB, resident_memory
 
+LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[str, dict[str, Any]] = {
     "ppo": {"n_steps": 8, "batch_size": 16, "n_epochs": 1, "reference_coef": 0.1},
     "dqn": {"learning_starts": 16, "buffer_size": 100, "batch_size": 8},
@@ -35,7 +39,7 @@ def resident() -> float:
 
 
 def measure(kind: str, method: str, width: int, layers: int) -> dict[str, float]:
-    """Return the MiB of the base, of the agent when it is made and when it has learned, and of its saved policy.
+    """Return the MiB of the base, of the agent when it is made and when it has learned, estimated, and of its policy.
 
     Args:
         kind: `ppo` or `dqn`.
@@ -57,7 +61,8 @@ def measure(kind: str, method: str, width: int, layers: int) -> dict[str, float]
         )
         Qwen2ForCausalLM(config).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        environments = make("BabyAI-GoToRedBallNoDists-v0", n_envs=4, seed=0)
+        expected = estimated(kind, method, folder)
+        environments = make(LEVEL, n_envs=4, seed=0)
         before = resident()
         adapter = None if method == "full" else Adapter(method=method)  # type: ignore[arg-type]  # it is checked
         agent_class: Any = {"ppo": PPO, "dqn": DQN}[kind]
@@ -72,8 +77,21 @@ def measure(kind: str, method: str, width: int, layers: int) -> dict[str, float]
             "base": (folder / "model.safetensors").stat().st_size / MIB,
             "made": made,
             "learned": learned,
+            "estimated": expected,
             "saved": (Path(name) / "agent" / "policy.safetensors").stat().st_size / MIB,
         }
+
+
+def estimated(kind: str, method: str, folder: Path) -> float:
+    """Return the MiB that `heed memory` reckons with, beyond the process itself and a replay buffer."""
+    options: dict[str, Any] = {"batch_size": OPTIONS[kind]["batch_size"]}
+    if kind == "ppo":
+        options |= {"rollout_steps": OPTIONS[kind]["n_steps"], "epochs": 1, "reference_coef": 0.1}
+    adapter: Any = None if method == "full" else method
+    agent: Any = kind
+    config = MemoryConfig(env=LEVEL, agent=agent, model=str(folder), adapter=adapter, n_envs=4, device="cpu", **options)
+    parts = estimate_memory(config).parts
+    return sum(part.size for part in parts if part.name not in (PROCESS, "replay buffer")) / MIB
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from heed.policies.language_model import TINY, LanguageModel, as_trained
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.parameter_groups import LearningRates
-from heed.policies.precision import Precision
+from heed.policies.precision import Precision, Weights, require_sensible
 from heed.policies.scoring import Normalization
 
 NO_ACTION = -1e9
@@ -48,6 +48,9 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         learning_rates: how the learning rate differs from part to part; None for the same everywhere.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
+        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again: much
+            less memory, and a third more time.
+        weights: `bfloat16` stores the language model so, in half the memory, where nothing of it trains but an adapter.
         value_hidden: width of the value network's hidden layer.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
@@ -69,6 +72,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
+        activation_checkpointing: bool = False,
+        weights: Weights = "float32",
         value_hidden: int = 64,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
@@ -76,7 +81,8 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
     ):
         if use_sde:
             raise ValueError("use_sde=True is not for language policies.")
-        self.language_model = as_trained(model, train_layers, adapter)
+        require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
+        self.language_model = as_trained(model, train_layers, adapter, weights)
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
@@ -85,6 +91,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         self.learning_rates = learning_rates
         self.precision: Precision = precision
         self.compiled = compiled
+        self.activation_checkpointing = activation_checkpointing
         super().__init__(
             observation_space,
             action_space,
@@ -106,6 +113,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             train_layers=self.train_layers,
             precision=self.precision,
             compiled=self.compiled,
+            activation_checkpointing=self.activation_checkpointing,
         )
         self.features_dim = self.network.features_dim
         super()._build(lr_schedule)

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -103,6 +104,9 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
             _add_layers(model, adapter)
     except ValueError as error:
         raise AdapterError(f"{type(model).__name__} takes no {adapter.method} adapter: {error}") from None
+    for name, weight in model.named_parameters():
+        if is_of_adapter(name) and weight.dtype in (torch.bfloat16, torch.float16):
+            weight.data = weight.data.float()  # it trains: see `heed.policies.precision.Weights`
     model.train(training)  # new layers would drop out numbers, and PPO's ratio would be noise
 
 

@@ -82,9 +82,22 @@ class UniquePrompts:
         inverse = torch.arange(len(keys))
         return UniquePrompts(self.batch, self.rows[chosen], self.lengths[chosen], keys, inverse, actions)
 
-    def chunks(self, extra: int = 0) -> list[slice]:
-        """Return how to split the prompts so that reading them takes least; `extra` tokens stand behind each."""
-        return chunks_of_like_length(self.lengths + extra, self.batch.device)
+    def chunks(self, extra: int = 0, most: int | None = None) -> list[slice]:
+        """Return how to split the prompts so that reading them takes least.
+
+        Args:
+            extra: tokens that stand behind each.
+            most: tokens that a chunk may have, padding included; one of a single prompt may have more.
+        """
+        lengths = self.lengths + extra
+        chunks = chunks_of_like_length(lengths, self.batch.device)
+        if most is None:
+            return chunks
+        parts = []
+        for chunk in chunks:
+            size = max(1, most // int(lengths[chunk].max()))
+            parts += [slice(first, min(first + size, chunk.stop)) for first in range(chunk.start, chunk.stop, size)]
+        return parts
 
     def part(self, rows: slice) -> Tensor:
         """Return some of the prompts, cut to the longest of them."""

@@ -31,6 +31,7 @@ from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.memory import WeightsWatch
+from heed.policies.precision import Weights, weights_dtype
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
 from heed.policies.trie import ActionTrie, close_prefixes
@@ -114,6 +115,13 @@ class LanguageModel:
         """Return the same language model with weights of its own, but for those that do not train: they are shared."""
         shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
+
+    def stored_in(self, dtype: torch.dtype) -> LanguageModel:
+        """Return the same language model with its own weights stored in another type; an adapter's stay as they are."""
+        copied = dataclasses.replace(self, model=copy.deepcopy(self.model))
+        for weight in copied.own_weights().values():
+            weight.data = weight.data.to(dtype)
+        return copied
 
     def for_training(self, train_layers: int | None = None, adapter: Adapter | None = None) -> LanguageModel:
         """Return the same language model, of which only a part trains. That part is its own, the rest is shared.
@@ -245,9 +253,51 @@ def load_language_model(
     return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision)
 
 
-def as_trained(model: str | LanguageModel, train_layers: int | None, adapter: Adapter | None) -> LanguageModel:
-    """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`)."""
-    language_model = load_language_model(model) if isinstance(model, str) else model
+def language_model_without_weights(
+    name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+) -> LanguageModel:
+    """Return a language model as its configuration describes it, whose weights nobody reads.
+
+    To be called where tensors take no memory: under `torch.device("meta")`, or in a `FakeTensorMode`. The arguments are
+    those of `load_language_model`; of a hub model, configuration and tokenizer are all that is fetched.
+
+    Raises:
+        LanguageModelError: if there is no such model, or no network.
+    """
+    if name in (TINY, TINY_RANDOM):
+        source: dict[str, Any] = {"pretrained_model_name_or_path": str(tiny.FOLDER)}
+    else:
+        folder = Path(name).expanduser()
+        if _looks_like_path(name) and not folder.is_dir():
+            raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json.")
+        source = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name, "revision": revision}
+    source["trust_remote_code"] = False
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+        if name in (TINY, TINY_RANDOM):
+            config, template = tiny.configuration(len(tokenizer)), tiny.TEMPLATE
+        else:
+            config = AutoConfig.from_pretrained(**source)
+            template = _template_of(config, name)
+        model = _auto_class(config).from_config(
+            config, attn_implementation="sdpa", dtype=dtype, trust_remote_code=False
+        )
+    except (OSError, ValueError) as error:
+        raise LanguageModelError(_explain(name, error)) from error
+    return LanguageModel(model.eval(), tokenizer, name, template, revision=revision)
+
+
+def as_trained(
+    model: str | LanguageModel, train_layers: int | None, adapter: Adapter | None, weights: Weights = "float32"
+) -> LanguageModel:
+    """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`).
+
+    One that is given keeps its weights as they are, unless they are to be bfloat16 and are not.
+    """
+    dtype = weights_dtype(weights)
+    language_model = load_language_model(model, dtype=dtype) if isinstance(model, str) else model
+    if weights == "bfloat16" and language_model.model.dtype != dtype:
+        language_model = language_model.stored_in(dtype)
     if isinstance(model, str) and train_layers is None and adapter is None:
         return language_model  # nobody else has it
     return language_model.for_training(train_layers, adapter)

@@ -19,6 +19,8 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
+from heed.policies.activation_checkpointing import checkpointed, is_checkpointed
+
 COMPILED: weakref.WeakSet[PreTrainedModel] = weakref.WeakSet()
 """Models whose layers run as `torch.compile` makes them; see `compile_layers`."""
 
@@ -53,6 +55,8 @@ def read_llama(
     hidden, below = (base.embed_tokens(tokens), 0) if lower is None else lower
     rotation = _rotation(model, *base.rotary_emb(hidden, position_ids=positions))
     compute = _compiled_layer() if model in COMPILED else _layer
+    if is_checkpointed(model):
+        compute = functools.partial(checkpointed, compute)
     for layer in base.layers[below:-1]:
         hidden = compute(layer, hidden, rotation, mask, cache)
     if mask is None:

@@ -7,6 +7,7 @@ prompts that differ in nothing but a number are read once.
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.action_sets import ActionSets, trial_trie
+from heed.policies.activation_checkpointing import checkpoint_layers
 from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
@@ -22,6 +24,7 @@ from heed.policies.hidden_states import attention_window, compile_layers, layers
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
+from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
 from heed.policies.precision import Precision, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.prompt import PromptEncoder
@@ -49,10 +52,11 @@ class LanguageNetwork(nn.Module):
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
         precision: of the model's arithmetic.
         compiled: let `torch.compile` fuse the layers' operations.
+        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
         ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, or `train_layers` cannot be.
+            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
     """
 
     def __init__(
@@ -66,10 +70,12 @@ class LanguageNetwork(nn.Module):
         train_layers: int | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
+        activation_checkpointing: bool = False,
     ):
         super().__init__()
         self.model = language_model.model
-        self.precision: Precision = precision
+        stored_so = self.model.dtype == torch.bfloat16  # an adapter in it is float32
+        self.precision: Precision = "bfloat16" if stored_so and precision == "auto" else precision
         self._is_wide = is_wide(self.model)
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
@@ -77,6 +83,8 @@ class LanguageNetwork(nn.Module):
         beside = self.layout.beside
         self.tokens_read = 0
         """Tokens of prompts that the language model has read so far; what is remembered is not read."""
+        self.chunk_tokens: int | None = None
+        """How many tokens are read at once without a gradient, padding included, since memory ran out; else None."""
         self.n_scores = beside.actions
         """Action scores of a prompt, A; 0 without any."""
         self.action_sets: ActionSets | None = None
@@ -107,6 +115,9 @@ class LanguageNetwork(nn.Module):
 
         if language_model.adapter is None or train_layers == 0:
             freeze(self.model, train_layers)
+        if activation_checkpointing:
+            _require_gradient(compiled, train_layers)
+            checkpoint_layers(self.model)
         if compiled:
             compile_layers(self.model)
         self.is_frozen = train_layers == 0
@@ -225,38 +236,91 @@ class LanguageNetwork(nn.Module):
 
     def _read(self, batch: UniquePrompts) -> Tensor:
         """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
-        readings = []
+        readings: list[Tensor] = []
         self.tokens_read += int(batch.lengths.sum())
+        most = self.chunk_tokens if reader_splits() else None
         with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-            for rows in batch.chunks(extra=self.tries.n_nodes):
-                prompts = batch.part(rows)
-                read = self._reader or read_hidden_states
-                if self.frozen is not None:
-                    read = self.frozen.reader(prompts, batch.keys[rows])
-                if self.scorer is None:
-                    readings.append([last_hidden_state(self.model, prompts, read=read)])
-                    continue
-                tries = self.tries
-                if self.action_sets is not None:
-                    assert batch.actions is not None
-                    tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
-                features, scores = self.scorer(self.model, prompts, tries, read=read)
-                missing = (0, self.n_scores - scores.shape[1])
-                readings.append([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
-        return torch.cat([_joined(parts) for parts in readings])
+            for rows in batch.chunks(extra=self.tries.n_nodes, most=most):
+                readings += self._read_in_parts(batch, rows)
+        return torch.cat(readings)
+
+    def _read_in_parts(self, batch: UniquePrompts, rows: slice) -> list[Tensor]:
+        """Return the readings of some prompts; without a gradient, in halves if they do not fit into memory at once.
+
+        With a gradient, what was read before stays in memory, and who gathers the gradient has to split.
+        """
+        try:
+            return [self._read_at_once(batch, rows)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not reader_splits():
+                raise
+        release_memory()
+        count, longest = rows.stop - rows.start, int(batch.lengths[rows].max()) + self.tries.n_nodes
+        if count == 1:
+            raise does_not_fit(f"To read a single prompt of {longest} tokens", gradient=False)
+        self.chunk_tokens = count * longest // 2
+        warnings.warn(
+            f"Out of memory: {count * longest} tokens ({count} different prompts) could not be read at once. From now "
+            f"on they are read {self.chunk_tokens} at a time, which changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        middle = rows.start + count // 2
+        halves = slice(rows.start, middle), slice(middle, rows.stop)
+        return [readings for half in halves for readings in self._read_in_parts(batch, half)]
+
+    def _read_at_once(self, batch: UniquePrompts, rows: slice) -> Tensor:
+        prompts = batch.part(rows)
+        read = self._reader or read_hidden_states
+        if self.frozen is not None:
+            read = self.frozen.reader(prompts, batch.keys[rows])
+        if self.scorer is None:
+            return _joined([last_hidden_state(self.model, prompts, read=read)])
+        tries = self.tries
+        if self.action_sets is not None:
+            assert batch.actions is not None
+            tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
+        features, scores = self.scorer(self.model, prompts, tries, read=read)
+        missing = (0, self.n_scores - scores.shape[1])
+        return _joined([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
 
     def _read_on(self, batch: UniquePrompts) -> Tensor | None:
         """Return the readings of prompts that begin like those read last, or None if they do not."""
         if self.prefixes is None:
             return None
-        with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-            hidden = self.prefixes.read(batch)
-            if hidden is None:
-                return None
-            self.tokens_read += int(batch.lengths.sum())
-            if self.scorer is None:
-                return _joined([hidden[:, 0]])
-            return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+        try:
+            with autocast(batch.batch.device, self.precision, wide=self._is_wide):
+                hidden = self.prefixes.read(batch)
+                if hidden is None:
+                    return None
+                self.tokens_read += int(batch.lengths.sum())
+                if self.scorer is None:
+                    return _joined([hidden[:, 0]])
+                return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        self.prefixes = None
+        release_memory()
+        warnings.warn(
+            "Out of memory: keys and values of earlier prompts are not kept any more. Prompts are read whole, which "
+            "changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        return None
+
+
+def _require_gradient(compiled: bool, train_layers: int | None) -> None:
+    """Refuse activation checkpointing where it cannot work, or would do nothing."""
+    if compiled:
+        raise ValueError(
+            "activation_checkpointing computes layers again as they were written, which compiled layers are not: leave "
+            "one of the two out."
+        )
+    if train_layers == 0:
+        raise ValueError(
+            "With train_layers=0 nothing of the language model has a gradient, so activation_checkpointing has nothing "
+            "to compute again: leave it out."
+        )
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

@@ -12,6 +12,10 @@ Precision = Literal["auto", "float32", "bfloat16"]
 """`bfloat16` lets matrix products of a float32 model compute in bfloat16 (autocast), weights and sums staying float32.
 `auto` does so on a GPU that has it, for models wide enough to gain; never on a CPU."""
 
+Weights = Literal["float32", "bfloat16"]
+"""How the weights of a language model are stored. `bfloat16` halves what they take up, and computes in it. Weights that
+train are float32: a step of 1e-5 of one would be lost in the eight bits that a bfloat16 counts with."""
+
 WIDE = 512
 """Hidden width from which `auto` chooses bfloat16: below, casting costs more than the products save."""
 
@@ -33,3 +37,28 @@ def computes_in_bfloat16(device: torch.device, precision: Precision, *, wide: bo
 def is_wide(model: PreTrainedModel) -> bool:
     """Say whether `model` computes in float32 and has products large enough to gain."""
     return model.dtype == torch.float32 and int(model.config.get_text_config().hidden_size) >= WIDE
+
+
+def weights_dtype(weights: Weights) -> torch.dtype:
+    """Return the type in which `weights` are stored."""
+    return torch.bfloat16 if weights == "bfloat16" else torch.float32
+
+
+def require_sensible(precision: Precision, weights: Weights, *, trains_own_weights: bool) -> None:
+    """Refuse a way to store weights that does not go with the rest.
+
+    Raises:
+        ValueError: if `weights` are to be bfloat16 and train, or are to be computed with in float32.
+    """
+    if weights not in ("float32", "bfloat16"):
+        raise ValueError(f"weights is {weights!r}, but must be 'float32' or 'bfloat16'.")
+    if weights == "float32":
+        return
+    if trains_own_weights:
+        raise ValueError(
+            "weights='bfloat16' is for a language model whose own weights do not train: small steps would be lost in "
+            "them. Give an adapter, or train_layers=0; or leave it out and give precision='bfloat16', which computes "
+            "so and trains float32 weights."
+        )
+    if precision == "float32":
+        raise ValueError("Weights that are stored in bfloat16 are computed with in bfloat16: leave precision out.")

@@ -16,7 +16,7 @@ from heed.policies.language_model import TINY, LanguageModel, as_trained
 from heed.policies.network import Head, LanguageNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.parameter_groups import LearningRates
-from heed.policies.precision import Precision
+from heed.policies.precision import Precision, Weights, require_sensible
 from heed.policies.prompt import PromptSpace
 from heed.policies.scoring import Normalization
 
@@ -51,6 +51,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         train_layers: int | None,
         precision: Precision,
         compiled: bool,
+        activation_checkpointing: bool = False,
     ):
         super().__init__(observation_space, action_space)
         assert isinstance(observation_space, PromptSpace)
@@ -63,6 +64,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
             train_layers=train_layers,
             precision=precision,
             compiled=compiled,
+            activation_checkpointing=activation_checkpointing,
         )
         width = self.network.features_dim
         self.offset: nn.Parameter | None = None
@@ -114,6 +116,9 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             state's value in the dueling form.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
         compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
+        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again: much
+            less memory, and a third more time.
+        weights: `bfloat16` stores the language model so, in half the memory, where nothing of it trains but an adapter.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
     """
@@ -133,10 +138,13 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
         compiled: bool = False,
+        activation_checkpointing: bool = False,
+        weights: Weights = "float32",
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
-        self.language_model = as_trained(model, train_layers, adapter)
+        require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
+        self.language_model = as_trained(model, train_layers, adapter, weights)
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization
@@ -145,6 +153,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         self.learning_rates = learning_rates
         self.precision: Precision = precision
         self.compiled = compiled
+        self.activation_checkpointing = activation_checkpointing
         super().__init__(
             observation_space,
             action_space,
@@ -181,5 +190,6 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             train_layers=self.train_layers,
             precision=self.precision,
             compiled=self.compiled,
+            activation_checkpointing=self.activation_checkpointing,
         )
         return network.to(self.device)

@@ -19,6 +19,7 @@ states:
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
+from heed.policies.activation_checkpointing import checkpointed, is_checkpointed
 from heed.policies.hidden_states import attention_window, read_hidden_states
 from heed.policies.layout import PADDING
 from heed.policies.trie import ActionTrie, Tries
@@ -250,11 +252,13 @@ def score_contexts(model: PreTrainedModel, hidden: Tensor, tries: Tries, normali
     # A vocabulary is wide: the logits of all contexts at once would be the largest thing in memory.
     vocabulary = int(model.config.get_text_config().vocab_size)
     at_once = max(1, LOGITS_AT_ONCE // (batch * vocabulary))
+    # And for the gradient they would all be kept.
+    compute = functools.partial(checkpointed, _log_probabilities) if is_checkpointed(model) else _log_probabilities
     log_probabilities = hidden.new_zeros(batch, *tries.tokens.shape[1:], dtype=_at_least_float32(hidden))
     for first in range(0, contexts, at_once):
         here = slice(first, first + at_once)
         inside = real & (tries.contexts >= first) & (tries.contexts < first + at_once)
-        part = _log_probabilities(model, hidden[:, here], tries, here, normalization)
+        part = compute(model, hidden[:, here], tries, here, normalization)
         log_probabilities = log_probabilities + part.masked_fill(~inside, 0.0)
     scores = log_probabilities.sum(dim=2)
     if normalization == "mean":
@@ -360,6 +364,8 @@ def _is_exact(model: PreTrainedModel, scorer: ActionScorer, tries: Tries) -> boo
             expected = ActionScorer(["naive"], scorer.normalization)(model, prompts, tries)[1]
             scores = scorer(model, prompts, tries)[1]
         return bool(torch.allclose(scores, expected, atol=tolerance, rtol=tolerance))
+    except torch.OutOfMemoryError:
+        raise  # it says nothing about the way
     except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
         return False  # the model does not take such a mask, such positions or such a cache
     finally:

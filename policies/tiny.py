@@ -19,15 +19,9 @@ TEMPLATE = " {observation}\n {instruction}\n"
 """heed-tiny's prompt. The instruction stands last, so that it is matched with what was seen before it."""
 
 
-def new_model(vocabulary: int, *, seed: int, tied: bool = False) -> LlamaForCausalLM:
-    """Return heed-tiny before pretraining, the same for the same seed.
-
-    Args:
-        vocabulary: how many tokens it knows.
-        seed: of its weights.
-        tied: whether input and output embeddings are one, as they are while it is pretrained.
-    """
-    config = LlamaConfig(
+def configuration(vocabulary: int, *, tied: bool = False) -> LlamaConfig:
+    """Return the configuration of heed-tiny; the arguments are those of `new_model`."""
+    return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=64,
         intermediate_size=128,
@@ -40,6 +34,17 @@ def new_model(vocabulary: int, *, seed: int, tied: bool = False) -> LlamaForCaus
         pad_token_id=0,
         eos_token_id=1,
     )
+
+
+def new_model(vocabulary: int, *, seed: int, tied: bool = False) -> LlamaForCausalLM:
+    """Return heed-tiny before pretraining, the same for the same seed.
+
+    Args:
+        vocabulary: how many tokens it knows.
+        seed: of its weights.
+        tied: whether input and output embeddings are one, as they are while it is pretrained.
+    """
+    config = configuration(vocabulary, tied=tied)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: LlamaForCausalLM = LlamaForCausalLM._from_config(config, attn_implementation="sdpa")

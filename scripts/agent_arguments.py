@@ -32,7 +32,9 @@ MODEL_OPTIONS = (
     "normalization",
     "train_layers",
     "precision",
+    "weights",
     "compiled",
+    "activation_checkpointing",
     "max_prompt_tokens",
     "words_only",
 )
@@ -42,7 +44,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     """Return the arguments of the configuration's agent, but for its environment, seed and device."""
     arguments: dict[str, Any] = {"gamma": config.gamma, "learning_rate": _learning_rate(config)}
     if config.agent in POLICY_GRADIENTS:
-        names = ("micro_batch_tokens", "reference_coef", "target_kl", "group_size")
+        names = ("batch_tokens", "reference_coef", "target_kl", "group_size")
         arguments |= {name: getattr(config, name) for name in names}
         arguments |= {"ent_coef": _ent_coef(config), "n_epochs": config.epochs, "n_steps": config.rollout_steps}
     if config.agent in POLICY_GRADIENTS and config.agent != "grpo":
@@ -60,6 +62,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         arguments["exploration"] = _exploration(config)
     given = {name: value for name, value in arguments.items() if value is not None}
     if config.agent in LANGUAGE_AGENTS:
+        given |= {} if config.micro_batch_tokens is None else {"micro_batch_tokens": config.micro_batch_tokens}
         given["policy_kwargs"] = {name: getattr(config, name) for name in MODEL_OPTIONS}
         given["policy_kwargs"] |= {"adapter": _adapter(config), "learning_rates": _learning_rates(config)}
         if config.agent == "dqn":

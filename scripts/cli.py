@@ -8,6 +8,7 @@ import sys
 
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
+    "memory": ("heed.scripts.memory.command", "estimate what memory a training needs, before it begins"),
     "demos": ("heed.scripts.demos", "record demonstrations: a bot's, a trained agent's or your own"),
     "evaluate": (
         "heed.scripts.evaluate.command",

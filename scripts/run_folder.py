@@ -5,6 +5,7 @@ config.json     the resolved configuration
 cloning.json    how the cloning of demonstrations went, if there were any
 curve.jsonl     one line per logging: steps, success rate, return, losses
 times.jsonl     one line per logging and checkpoint: steps, and the seconds of training up to there
+memory.json     what memory the training took, and what was estimated, in bytes
 tensorboard/    the same and more for TensorBoard
 metrics.csv     the same as a table, with --csv
 wandb.json      which run of Weights & Biases it is, with --wandb; wandb/ is Weights & Biases' own
@@ -65,6 +66,7 @@ class RunFolder:
         self.cloning = home / "cloning.json"
         self.curve = home / "curve.jsonl"
         self.times = home / "times.jsonl"
+        self.memory = path / "memory.json"
         self.lost_episodes = home / "lost_episodes.jsonl"
         self.csv = path / "metrics.csv"
         self.wandb = path / "wandb.json"
@@ -142,7 +144,7 @@ class RunFolder:
     def begin_again(self) -> None:
         """Drop what a run has written that never came to its first checkpoint, but its configuration."""
         self.remove_left_behind()
-        for path in (self.cloning, self.curve, self.times, self.lost_episodes):
+        for path in (self.cloning, self.curve, self.times, self.memory, self.lost_episodes):
             path.unlink(missing_ok=True)
         if self.tensorboard.is_dir():
             shutil.rmtree(self.tensorboard)

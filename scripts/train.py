@@ -73,6 +73,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from heed.envs.faults import told_losses
     from heed.scripts.cloning import learn_from_demonstrations, read_for
+    from heed.scripts.memory.telling import tell_estimate, tell_used
     from heed.scripts.progress import (
         Checkpointing,
         LogCurriculum,
@@ -97,6 +98,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
     fresh = not config.resume or not run.saved.all()
     env = _make_env(config)
     demonstrations = read_for(config) if fresh else ()
+    estimate = tell_estimate(config, console)
     agent = _begin(config, run, env, console) if fresh else _resume(config, run, env, console)
     time_taken = TrainingTime(run, steps=agent.num_timesteps)
     tracking = _track(config, run, agent, time_taken)
@@ -138,6 +140,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
     steps = agent.num_timesteps - began_at
     if steps:
         console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
+    tell_used(run, agent.device, estimate, console)
     if env.unwrapped.lost_count:  # type: ignore[attr-defined]
         told = told_losses(env.unwrapped.lost_summary())  # type: ignore[attr-defined]
         console.print(f"{told} All of them: {run.lost_episodes}", markup=False)
@@ -191,6 +194,8 @@ def _described(config: TrainConfig, agent: PPO | A2C | GRPO | DQN | QLearning) -
 
 def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -> PPO | A2C | GRPO | DQN | QLearning:
     """Make a new agent, and only when that worked the run folder."""
+    import torch
+
     from heed.agents import AGENTS
     from heed.scripts.agent_arguments import agent_arguments
 
@@ -202,6 +207,11 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -
             stats_window_size=STATS_WINDOW,
             **agent_arguments(config),
         )
+    except torch.OutOfMemoryError as error:
+        raise ConfigurationError(
+            f"The agent does not fit into the memory of {config.device}: {error} `heed memory` with the same options "
+            "says what needs how much, and what takes less."
+        ) from None
     except (ValueError, AssertionError, RuntimeError) as error:
         # Nothing but the configuration has come in yet: what the agent refuses, the user can mend.
         if isinstance(error, ValueError) and type(error) is not ValueError:

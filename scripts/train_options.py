@@ -177,7 +177,12 @@ class LanguageModelOptions:
     """Of agents that have a language model."""
 
     _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
-    _least: ClassVar[dict[str, float]] = {"train_layers": 0, "max_prompt_tokens": 8, "warmup_steps": 0}
+    _least: ClassVar[dict[str, float]] = {
+        "train_layers": 0,
+        "max_prompt_tokens": 8,
+        "warmup_steps": 0,
+        "micro_batch_tokens": 1,
+    }
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
@@ -198,6 +203,15 @@ class LanguageModelOptions:
     """Steps in which the learning rate rises from 0 to what it begins with."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
+    weights: Literal["float32", "bfloat16"] = "float32"
+    """How the language model's weights are stored: bfloat16 takes half the memory, and is for those that do not train,
+    under --adapter or with --train-layers 0."""
+    activation_checkpointing: bool = False
+    """Let layers keep their input alone for the gradient and compute the rest again: much less memory, and a third more
+    time."""
+    micro_batch_tokens: int | None = None
+    """Gather the gradient in parts of at most so many tokens, to bound memory (gradient accumulation; default: at once,
+    and in smaller parts where memory runs out)."""
     compiled: bool = False
     """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
     max_prompt_tokens: int | None = None
@@ -256,7 +270,7 @@ class PolicyGradientOptions:
         "rollout_steps": 1,
         "epochs": 1,
         "reference_coef": 0,
-        "micro_batch_tokens": 1,
+        "batch_tokens": 1,
         "group_size": 2,
         "clone_epochs": 1,
         "clone_batch_size": 1,
@@ -282,8 +296,8 @@ class PolicyGradientOptions:
     """End the passes over a rollout where the policy has moved so far by KL divergence (default: no limit)."""
     reference_coef: float = 0.0
     """Hold the policy near the one that the training began with: the weight of their KL divergence."""
-    micro_batch_tokens: int | None = None
-    """Gather the gradient in parts of at most so many tokens, to bound memory (default: at once)."""
+    batch_tokens: int | None = None
+    """Tokens in a minibatch of ppo or grpo, if it is to be given so and not by --batch-size."""
     group_size: int | None = None
     """Episodes that grpo lets begin alike, to compare them (default: 8); --n-envs is a multiple of it."""
     clone_epochs: int = 20
@@ -387,6 +401,29 @@ class TrainConfig(
             raise ConfigurationError(f"--gamma is {self.gamma}, but must be at most 1.")
         if self.group_size is not None and self.agent != "grpo":
             raise ConfigurationError(f"--group-size is an option of grpo, not of {self.agent}.")
+        if self.batch_tokens is not None and (self.agent not in ("ppo", "grpo") or self.batch_size is not None):
+            raise ConfigurationError(
+                f"--batch-tokens is an option of ppo and grpo, in place of --batch-size: it is not for {self.agent}."
+                if self.batch_size is None
+                else "--batch-tokens and --batch-size both say how large a minibatch is: leave one of them out."
+            )
+        if self.weights != "float32" and self.adapter is None and self.train_layers != 0:
+            raise ConfigurationError(
+                "--weights bfloat16 is for a language model whose own weights do not train: small steps would be lost "
+                "in them. Give --adapter, or --train-layers 0; or --precision bfloat16 instead, which computes so and "
+                "trains float32 weights."
+            )
+        if self.weights != "float32" and self.precision == "float32":
+            raise ConfigurationError(
+                "Weights that are stored in bfloat16 are computed with in bfloat16: leave --precision float32 out."
+            )
+        if self.activation_checkpointing and (self.compiled or self.train_layers == 0):
+            raise ConfigurationError(
+                "--activation-checkpointing computes layers again as they were written: leave --compiled out."
+                if self.compiled
+                else "With --train-layers 0 nothing of the language model has a gradient: leave "
+                "--activation-checkpointing out."
+            )
         if self.value_warmup_steps and self.agent == "grpo":
             raise ConfigurationError("--value-warmup-steps is no option of grpo, which has no value function.")
         for name in ("margin_coef", "pretraining_updates"):

@@ -17,6 +17,7 @@ from heed.agents import imitation as imitation_module
 from heed.agents.dagger import dagger
 from heed.agents.evaluation import greedy, held_out_seeds, run_episodes, success_rate, uniform
 from heed.agents.imitation import Cloning, Epoch, Examples, clone, split_by_seed
+from heed.agents.micro_batches import MicroBatches
 from heed.envs import make, make_env
 from heed.envs.demonstrate import demonstrate
 from heed.envs.demonstrations import Demonstration, DemonstrationError, demonstration_seeds
@@ -65,6 +66,12 @@ def bot_episodes() -> list[Demonstration]:
     return [outcome.demonstration for outcome in outcomes]
 
 
+def gathered(agent: Any, examples: Examples, settings: Cloning, micro_batch_tokens: int | None) -> tuple[float, float]:
+    """Put the gradient of the loss on all examples into the parameters; return cross-entropy and value loss."""
+    batches = MicroBatches(micro_batch_tokens)
+    return imitation_module._gather_gradient(agent.policy, agent.policy.optimizer, examples, settings, batches)
+
+
 # -- the loss ----------------------------------------------------------------------------------------------------
 
 THREE_STEPS = press(
@@ -89,7 +96,7 @@ def test_the_loss_is_that_worked_out_by_hand(head: str) -> None:
     by_hand = -np.mean(np.log(chance[range(4), [0, 2, 1, 2]]))  # the last is the expert's label
     values = agent.policy.predict_values(examples.prompts).detach().numpy().flatten()
     errors = (values[:3] - [0.25, 0.5, 1.0]) ** 2  # the return of an episode that met its time limit is not known
-    losses = imitation_module._gather_gradient(agent.policy, examples, Cloning(), None)
+    losses = gathered(agent, examples, Cloning(), None)
     assert losses == pytest.approx((by_hand, errors.mean()), abs=1e-5)
     measured = imitation_module._measure(agent.policy, examples)
     right = np.mean(chance.argmax(axis=1) == [0, 2, 1, 2])
@@ -100,7 +107,7 @@ def test_the_gradient_is_that_worked_out_by_hand_with_weights_for_the_steps() ->
     agent = agent_for_buttons(policy_kwargs={"head": "linear"})
     examples = Examples.of(agent, [THREE_STEPS], history=0, weigh=lambda episode: [1.0, 3.0, 0.0])
     settings = Cloning(vf_coef=0.0)
-    imitation_module._gather_gradient(agent.policy, examples, settings, None)
+    gathered(agent, examples, settings, None)
     chance = probabilities(agent, examples.prompts)
     # Of a softmax: the probabilities less what was done, here a quarter of the first step and three of the second.
     expected = 0.25 * (chance[0] - torch.tensor([1.0, 0, 0])) + 0.75 * (chance[1] - torch.tensor([0, 0, 1.0]))
@@ -108,7 +115,7 @@ def test_the_gradient_is_that_worked_out_by_hand_with_weights_for_the_steps() ->
 
     whole = [parameter.grad.clone() for parameter in agent.policy.parameters() if parameter.grad is not None]
     agent.policy.zero_grad()
-    imitation_module._gather_gradient(agent.policy, examples, settings, 40)
+    gathered(agent, examples, settings, 40)
     in_parts = [parameter.grad for parameter in agent.policy.parameters() if parameter.grad is not None]
     for one, other in zip(whole, in_parts, strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)

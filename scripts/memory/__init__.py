@@ -1,0 +1,1 @@
+"""`heed memory`: what a training is going to need, before it begins."""
