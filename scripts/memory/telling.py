@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from heed.agents.checkpoint import write_json
+from heed.policies.language_model import TINY, TINY_RANDOM
 from heed.scripts.errors import known_errors
 from heed.scripts.memory.command import sentence, told
 from heed.scripts.memory.estimate import Estimate, estimate_memory
@@ -21,8 +22,11 @@ if TYPE_CHECKING:
 
 
 def tell_estimate(config: TrainConfig, console: Console) -> Estimate | None:
-    """Say what the training needs, and warn where that is more than there is; None where it cannot be told."""
-    if config.agent not in LANGUAGE_AGENTS:
+    """Say what the training needs, and warn where that is more than there is; None where it cannot be told.
+
+    `heed-tiny` needs little beside Python itself, and a short training of it would wait for the estimate.
+    """
+    if config.agent not in LANGUAGE_AGENTS or config.model in (TINY, TINY_RANDOM):
         return None
     try:
         estimate = estimate_memory(config)

@@ -146,12 +146,13 @@ def test_what_cannot_be_is_refused() -> None:
 
 
 def test_a_training_says_what_it_needs_and_what_it_took(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    models: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(telling, "free_memory", lambda device: 2**20)
     run = tmp_path / "run"
     sizes: dict[str, Any] = {"n_envs": 4, "rollout_steps": 8, "batch_size": 16, "eval_episodes": 0, "sample_every": 0}
-    train(TrainConfig(env=LEVEL, steps=32, run_dir=run, device="cpu", micro_batch_tokens=100, **sizes))
+    sizes |= {"run_dir": run, "device": "cpu", "micro_batch_tokens": 100}
+    train(TrainConfig(env=LEVEL, steps=32, model=str(models["gpt2"]), **sizes))
     told_ = " ".join(capsys.readouterr().out.split())
     assert "Memory: about" in told_
     assert "Warning: that is more than the 1 MiB which are free on cpu" in told_
