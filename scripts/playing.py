@@ -117,10 +117,7 @@ def picture_of(env: gymnasium.Env[Any, Any]) -> Image.Image | None:
     """Return what the environment draws, its longer side `PICTURE` pixels, or None where it draws nothing."""
     if env.render_mode != "rgb_array":
         return None
-    try:
-        pixels = env.render()
-    except gymnasium.error.DependencyNotInstalled:
-        return None
+    pixels = env.render()
     if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] != 3:
         return None
     picture = Image.fromarray(pixels.astype(np.uint8))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from heed.scripts.playing import (
     newest_words,
     picture_of,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_BYTES = 300_000
 """A GIF larger than this loses every second frame, until it is not: two of them go into a report."""
@@ -96,6 +99,9 @@ def make_recordable_env(
 ) -> gymnasium.Env[Any, Any]:
     """Make a language environment that draws pictures, or if it cannot, one that does not.
 
+    Many draw by a library of the operating system's, which a machine without a screen may lack: that is told, and costs
+    the pictures only.
+
     Args:
         env_id: as in `heed.envs.make.make_env`.
         history: as in `heed.envs.make.make_env`.
@@ -108,7 +114,15 @@ def make_recordable_env(
     if "rgb_array" not in (env.metadata.get("render_modes") or ()):
         return env
     env.close()
-    return make(env_id, history=history, render_mode="rgb_array")
+    drawing = make(env_id, history=history, render_mode="rgb_array")
+    try:
+        drawing.reset(seed=0)
+        drawing.render()
+    except Exception as error:  # whatever its library raises
+        logger.warning("%s cannot draw here, so it is shown in words: %s: %s", env_id, type(error).__name__, error)
+        drawing.close()
+        return make(env_id, history=history)
+    return drawing
 
 
 def record_episode(

@@ -85,3 +85,21 @@ def test_actions_without_probabilities_have_no_bars() -> None:
     recording = record(make_env("Pendulum-v1"), 0)
     assert recording.steps == 200
     assert frames_of(recording)
+
+
+def test_an_environment_that_cannot_draw_here_is_shown_in_words(caplog: pytest.LogCaptureFixture) -> None:
+    class Undrawable(Buttons):
+        metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
+
+        def render(self) -> Any:
+            raise RuntimeError("no OpenGL here")
+
+    def make_undrawable(env_id: str, *, history: int, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
+        env = Undrawable()
+        env.render_mode = render_mode
+        return env
+
+    env = make_recordable_env("Screen-v0", make=make_undrawable)
+    assert env.render_mode is None
+    assert "Screen-v0 cannot draw here, so it is shown in words: RuntimeError: no OpenGL here" in caplog.text
+    assert len(frames_of(record(env, 0))) > 1
