@@ -88,7 +88,7 @@ class LanguageNetwork(nn.Module):
                     f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
                     "change from state to state. Use head='score', which reads their texts."
                 )
-            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts)
+            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":
             texts = getattr(action_space, "texts", None)
@@ -97,7 +97,8 @@ class LanguageNetwork(nn.Module):
                     f"head='score' chooses among actions that have names, but the action space is {action_space}. "
                     "Use head='linear', or an environment with Discrete actions and `action_texts`."
                 )
-            trie = language_model.action_trie(texts, normalization)
+            template = None if encoder is None else encoder.template
+            trie = language_model.action_trie(texts, normalization, template=template)
             self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
         """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""

@@ -25,6 +25,7 @@ KNOWN_ERRORS = {
     "heed.envs.watchdog": ("HangError",),
     "heed.policies.adapters": ("AdapterError",),
     "heed.policies.language_model": ("LanguageModelError",),
+    "heed.policies.template": ("TemplateError",),
     "heed.scripts.errors": ("ConfigurationError",),
     "heed.scripts.run_folder": ("RunFolderError",),
 }
