@@ -121,7 +121,9 @@ class LanguageAgent(BaseAlgorithm):
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
         if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
-            raise ValueError("This language model is loaded already: load_language_model(name, quantize=...) quantizes it.")
+            raise ValueError(
+                "This language model is loaded already: load_language_model(name, quantize=...) quantizes it."
+            )
         language_model = model if isinstance(model, LanguageModel) else load_language_model(model, quantize=quantize)
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):

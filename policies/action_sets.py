@@ -58,9 +58,7 @@ class ActionSets:
         if found is None:
             numbers = np.frombuffer(key, dtype=np.int64)
             texts = tuple(self._texts.texts[number] for number in numbers[numbers >= 0])
-            trie = self._language_model.action_trie(
-                texts, self._normalization, template=self._template, distinct=False
-            )
+            trie = self._language_model.action_trie(texts, self._normalization, template=self._template, distinct=False)
             found = self._tries[key] = Tries([trie])
             if len(self._tries) > REMEMBERED_SETS:
                 self._tries.popitem(last=False)

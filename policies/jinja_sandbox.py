@@ -26,7 +26,20 @@ MOST_TEXT = 1_000_000
 """Characters of what comes out, and of every text on the way."""
 
 NAMES = ("instruction", "observation")
-FILTERS = ("capitalize", "default", "first", "join", "last", "length", "list", "lower", "replace", "title", "trim", "upper")
+FILTERS = (
+    "capitalize",
+    "default",
+    "first",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "replace",
+    "title",
+    "trim",
+    "upper",
+)
 METHODS = ("endswith", "lower", "lstrip", "rstrip", "split", "splitlines", "startswith", "strip", "upper")
 LOOP = ("first", "index", "index0", "last", "length")
 """What a loop tells of itself."""
@@ -140,7 +153,9 @@ def _compiled(source: str) -> Template:
         tree = _ENVIRONMENT.parse(source)
         _require_known(tree, set(NAMES))
         for loop in list(tree.find_all(nodes.For)):
-            loop.iter = nodes.Filter(loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno, environment=_ENVIRONMENT)
+            loop.iter = nodes.Filter(
+                loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno, environment=_ENVIRONMENT
+            )
         return _ENVIRONMENT.from_string(tree)
     except TemplateSyntaxError as error:
         raise JinjaError(f"line {error.lineno}: {error.message}") from None

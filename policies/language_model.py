@@ -360,9 +360,7 @@ def load_language_model(
             f"{name!r} reads its text in both directions, so it gives words no likelihood: "
             "give a causal or an encoder-decoder language model."
         )
-    return LanguageModel(
-        model, tokenizer, name, _template_of(config, name), revision=revision, quantized=quantize
-    )
+    return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision, quantized=quantize)
 
 
 def as_trained(
@@ -395,7 +393,9 @@ def _template_of(config: PretrainedConfig, name: str) -> PromptTemplate:
     try:
         return PromptTemplate.from_json(saved)
     except TemplateError as error:
-        raise LanguageModelError(f"The {TEMPLATE_KEY} in the configuration of {name!r} cannot be used: {error}") from None
+        raise LanguageModelError(
+            f"The {TEMPLATE_KEY} in the configuration of {name!r} cannot be used: {error}"
+        ) from None
 
 
 def _auto_class(config: PretrainedConfig) -> Any:
@@ -443,9 +443,7 @@ def rebuild_language_model(
     # A checkpoint may be a stranger's: nothing that it names is to be run.
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = _auto_class(config).from_config(
-        config, attn_implementation=_attention_of(config), trust_remote_code=False
-    )
+    model = _auto_class(config).from_config(config, attn_implementation=_attention_of(config), trust_remote_code=False)
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     language_model = LanguageModel(model.eval(), tokenizer, name, template)
@@ -467,7 +465,12 @@ def read_shared_language_model(folder: Path, name: str, template: PromptTemplate
         config = AutoConfig.from_pretrained(folder, **plain)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **plain)
         model = _auto_class(config).from_pretrained(
-            folder, config=config, dtype="auto", attn_implementation=_attention_of(config), use_safetensors=True, **plain
+            folder,
+            config=config,
+            dtype="auto",
+            attn_implementation=_attention_of(config),
+            use_safetensors=True,
+            **plain,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise LanguageModelError(f"{folder} holds no whole language model: {_first_line(error)}") from error

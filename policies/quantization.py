@@ -26,7 +26,9 @@ def require_quantization(kind: str) -> None:
     if kind not in get_args(Quantization):
         raise ValueError(f"Weights cannot be quantized to {kind!r}: give one of {', '.join(get_args(Quantization))}.")
     if not torch.cuda.is_available():
-        raise ValueError("Quantized weights need an NVIDIA GPU, and PyTorch finds none here: leave the quantization out.")
+        raise ValueError(
+            "Quantized weights need an NVIDIA GPU, and PyTorch finds none here: leave the quantization out."
+        )
     if find_spec("bitsandbytes") is None:
         raise ValueError("Quantized weights need the package bitsandbytes: pip install 'heed[quantized]'.")
 

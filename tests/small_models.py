@@ -97,6 +97,9 @@ BUILDERS: dict[str, Callable[..., PreTrainedModel]] = {
 WITHOUT_SDPA = {"gemma2"}
 """Families whose attention `sdpa` cannot compute; what does takes its softmax in float32."""
 
+WITH_WINDOWS = {"gemma2", "gemma3"}
+"""Families that are built here with layers that see only so far back."""
+
 T5: dict[str, Any] = {
     "vocab_size": VOCABULARY,
     "decoder_start_token_id": 0,
