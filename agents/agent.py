@@ -90,9 +90,9 @@ class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the numbers
-      and the picture that the observations have beside their words) and `quantize` (load the language model with weights of
-      `8bit` or `4bit`) besides the policy's own arguments.
+      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the
+      numbers and the picture that the observations have beside their words) and `quantize` (load the language model
+      with weights of `8bit` or `4bit`) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 

@@ -1,9 +1,9 @@
 """Every family of language models through both kinds of agents: `python -m examples.families`, which prints a table.
 
 For each family a small model of the real architecture is made, with a tokenizer that is trained here under the family's
-rules, and saved as a user's own would be. PPO and DQN update it twice, with all of its weights and with LoRA; the agents
-are saved, and loaded by another process, which must find the same outputs. Of LoRA's checkpoints the size of all weights,
-the optimizer's numbers included, is held against the size of the base model.
+rules, and saved as a user's own would be. PPO and DQN update it twice, with all of its weights and with LoRA; the
+agents are saved, and loaded by another process, which must find the same outputs. Of LoRA's checkpoints the size of all
+weights, the optimizer's numbers included, is held against the size of the base model.
 """
 
 from __future__ import annotations
@@ -189,8 +189,8 @@ def llama2_tokenizer() -> PreTrainedTokenizerBase:
     inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = (
-        "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
-        "{% elif message.role == 'assistant' %} {{ message.content }}{{ eos_token }}"
+        "{{ bos_token }}{% for message in messages %}"
+        "{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]{% elif message.role == 'assistant' %} {{ message.content }}{{ eos_token }}"
         "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
     )
     return tokenizer

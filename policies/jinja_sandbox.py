@@ -1,9 +1,9 @@
 """Jinja templates of prompts, which may be a stranger's: they can read two texts, and neither run code nor run on.
 
-Jinja's own sandbox keeps a template from Python's inner things, but not from taking all time and memory: loops in loops,
-`"a" * 10**9`, texts that double each turn. So a template here is made of few kinds of parts, which are named below: it has
-no variables of its own, no arithmetic, no macros, and of filters and methods only those that make no text longer; where
-one does, and in loops, there is a bound.
+Jinja's own sandbox keeps a template from Python's inner things, but not from taking all time and memory: loops in
+loops, `"a" * 10**9`, texts that double each turn. So a template here is made of few kinds of parts, which are named
+below: it has no variables of its own, no arithmetic, no macros, and of filters and methods only those that make no text
+longer; where one does, and in loops, there is a bound.
 """
 
 from __future__ import annotations
@@ -249,7 +249,10 @@ def _require_short(length: int) -> None:
 
 
 def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(finalize=_mark, keep_trailing_newline=True, trim_blocks=True)
+    # White space around blocks as transformers has it in chat templates.
+    environment = ImmutableSandboxedEnvironment(
+        finalize=_mark, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.globals.clear()
     given = environment.filters
     environment.filters = {name: given[name] for name in FILTERS}

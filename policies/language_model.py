@@ -121,8 +121,8 @@ class LanguageModel:
         """Return each action text's token ids, as they follow a prompt.
 
         They are what one text of prompt and action has behind the prompt's tokens. Where the tokenizer makes a single
-        token of the prompt's end and the action's beginning, no prompt of its own has those tokens: then they are what the
-        action has behind another text, and a warning says so. An encoder-decoder begins anew with the action.
+        token of the prompt's end and the action's beginning, the prompt alone has other tokens: then the action's are
+        those that it has behind another text, and a warning says so. An encoder-decoder begins anew with the action.
 
         Args:
             texts: of the actions.
@@ -143,8 +143,8 @@ class LanguageModel:
             found.append(tokens)
         if torn:
             warnings.warn(
-                f"The tokenizer of {self.name} makes one token of the end of a prompt, {end[-12:]!r}, and the beginning of "
-                f"the action {torn[0]!r}. Actions are scored behind the prompt's own tokens, as this model has hardly "
+                f"The tokenizer of {self.name} makes one token of the end of a prompt, {end[-12:]!r}, and the beginning "
+                f"of the action {torn[0]!r}. Actions are scored behind the prompt's own tokens, as this model has hardly "
                 "seen them: let the template end otherwise.",
                 stacklevel=2,
             )
@@ -199,8 +199,8 @@ class LanguageModel:
         Args:
             train_layers: how many of the top layers train; None for the whole model, or all of the adapter.
             adapter: is put into the model, and trains instead of its weights.
-            embeddings: whether embeddings train, those of tokens and of places, and the output embedding where it is the
-                input's. With `train_layers` or an adapter they do not.
+            embeddings: whether embeddings train, those of tokens and of places, and the output embedding where it is
+                the input's. With `train_layers` or an adapter they do not.
 
         Raises:
             AdapterError: if both are given, the model has an adapter already, or takes none of that kind; if weights of
@@ -213,8 +213,8 @@ class LanguageModel:
             raise AdapterError(f"{self.name} has an adapter already.")
         if self.quantized is not None and adapter is None and self.adapter is None and train_layers != 0:
             raise AdapterError(
-                f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter, or "
-                "train nothing of it (train_layers=0)."
+                f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter, "
+                "or train nothing of it (train_layers=0)."
             )
         if self.adapter is not None or (train_layers is None and adapter is None and embeddings):
             return self.copy()
@@ -505,6 +505,6 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
         return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
     where = "" if revision is None else f" in the revision {revision!r}"
     return (
-        f"Cannot load the language model {name!r}{where}: it is neither {TINY!r} nor a folder here, and the Hugging Face hub "
-        f"did not give it (is the name right, and is there a network?). {first_line}"
+        f"Cannot load the language model {name!r}{where}: it is neither {TINY!r} nor a folder here, and the Hugging "
+        f"Face hub did not give it (is the name right, and is there a network?). {first_line}"
     )

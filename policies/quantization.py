@@ -2,7 +2,8 @@
 
 8 bits: LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339); 4 bits: the NF4 of QLoRA (Dettmers et al. 2023, arXiv
 2305.14314), with doubly quantized constants. Such weights cannot train, so they serve under an adapter, or frozen.
-`transformers` and `peft` do the work; here is what must be there, what they are asked for, and how such a model is copied.
+`transformers` and `peft` do the work; here is what must be there, what they are asked for, and how such a model is
+copied.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def loading(kind: Quantization | None) -> dict[str, Any]:
 def copy_of(model: PreTrainedModel) -> PreTrainedModel:
     """Return a copy of a model whose weights are quantized, with those that do not train in common.
 
-    A quantized weight is no plain tensor: it holds what its numbers are scaled by, and 8-bit layers keep the numbers once
-    more in a state of theirs. All of that is shared, so it is handed on as it is.
+    A quantized weight is no plain tensor: it holds what its numbers are scaled by, and 8-bit layers keep the numbers
+    once more in a state of theirs. All of that is shared, so it is handed on as it is.
     """
     shared: dict[int, Any] = {id(weight): weight for weight in model.parameters() if not weight.requires_grad}
     for module in model.modules():

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,8 +101,9 @@ class PromptTemplate:
         except (OSError, UnicodeDecodeError) as error:
             raise TemplateError(f"The prompt template {str(path)!r} cannot be read: {error}.") from None
         syntax: Syntax = "jinja" if path.suffix in JINJA_SUFFIXES else "plain"
-        text = text.rstrip(" ")
-        return cls(text, syntax, "" if text.endswith("\n") else " ")
+        template = cls(text.rstrip(" "), syntax)
+        ends_line = template.format(instruction="a", observation="a").endswith("\n")
+        return replace(template, before_action="") if ends_line else template
 
     @classmethod
     def from_json(cls, saved: Any) -> PromptTemplate:
@@ -114,13 +115,13 @@ class PromptTemplate:
         content = {"text": saved} if isinstance(saved, str) else saved
         if not isinstance(content, dict) or not set(content) <= {"text", "syntax", "before_action"}:
             raise TemplateError(f"A prompt template is a text, or an object with one, not {saved!r}.")
-        if not content or not all(isinstance(value, str) for value in content.values()):
+        if "text" not in content or not all(isinstance(value, str) for value in content.values()):
             raise TemplateError(f"A prompt template is a text, or an object with one, not {saved!r}.")
         return cls(**content)
 
     def as_json(self) -> str | dict[str, str]:
         """Return the template as JSON: its text, and what else it is if that is not the usual."""
-        if self == PromptTemplate(self.text):
+        if self.syntax == "plain" and self.before_action == " ":
             return self.text
         return {"text": self.text, "syntax": self.syntax, "before_action": self.before_action}
 
@@ -162,7 +163,7 @@ class PromptTemplate:
 
 @dataclass(frozen=True, kw_only=True)
 class Chat:
-    """A tokenizer's own chat template, with a language observation as the user's message and an action as the answer."""
+    """A tokenizer's own chat template: a language observation is the user's message, and an action the answer."""
 
     system: str | None = None
     """The system's message, if there is to be one."""

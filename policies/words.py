@@ -51,8 +51,8 @@ def words_of(encoder: PromptEncoder, instruction: str, observation: str) -> list
     texts: dict[Part, str] = {"instruction": instruction, "observation": encoder.seen_of(instruction, observation)}
     spans: dict[Part, list[Span]] = {part: [match.span() for match in _WORD.finditer(texts[part])] for part in PARTS}
     filled, places = encoder.template.places(instruction=texts["instruction"], observation=texts["observation"])
-    # For each word, where it stands in the filled template: more than once if the template repeats its part, in parts or
-    # not at all if the template cuts it.
+    # For each word, where it stands in the filled template: more than once if the template repeats its part, in parts
+    # or not at all if the template cuts it.
     stands = [
         (one.part, index, one.place + max(start - one.start, 0), one.place + min(end - one.start, one.length))
         for one in places
