@@ -190,7 +190,8 @@ def llama2_tokenizer() -> PreTrainedTokenizerBase:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
     tokenizer.chat_template = (
         "{{ bos_token }}{% for message in messages %}"
-        "{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]{% elif message.role == 'assistant' %} {{ message.content }}{{ eos_token }}"
+        "{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
+        "{% elif message.role == 'assistant' %} {{ message.content }}{{ eos_token }}"
         "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
     )
     return tokenizer

@@ -143,9 +143,9 @@ class LanguageModel:
             found.append(tokens)
         if torn:
             warnings.warn(
-                f"The tokenizer of {self.name} makes one token of the end of a prompt, {end[-12:]!r}, and the beginning "
-                f"of the action {torn[0]!r}. Actions are scored behind the prompt's own tokens, as this model has hardly "
-                "seen them: let the template end otherwise.",
+                f"The tokenizer of {self.name} makes one token of the end of a prompt, {end[-12:]!r}, and the "
+                f"beginning of the action {torn[0]!r}. Actions are scored behind the prompt's own tokens, as this "
+                "model has hardly seen them: let the template end otherwise.",
                 stacklevel=2,
             )
         return found

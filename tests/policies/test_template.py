@@ -17,7 +17,7 @@ from heed.policies.words import words_of
 WORDS = {"instruction": "go to the red ball", "observation": "red ball 2 left; wall 1 ahead"}
 LINES = (
     "{% if instruction %}Do: {{ instruction }}\n{% endif %}"
-    "{% for thing in observation.split('; ') %}- {{ thing }}{{ '' if loop.last else '\n' }}{% endfor %}\nAnswer:"
+    "{% for thing in observation.split('; ') %}- {{ thing }}{{ '' if loop.last else '\n' }}{% endfor %}\n\nAnswer:"
 )
 
 
@@ -176,7 +176,7 @@ def test_the_systems_message_stands_first_where_the_template_takes_one() -> None
         "<|im_start|>system\nYou move {about}.<|im_end|>\n<|im_start|>user\nInstruction: i\nObservation: o<|im_end|>\n"
         "<|im_start|>assistant\n"
     )
-    with pytest.raises(TemplateError, match="System role not supported. Some take no system's message"):
+    with pytest.raises(TemplateError, match=r"System role not supported\. Some take no system's message"):
         Chat(system="You move about.").template(gemma_tokenizer())
 
 
