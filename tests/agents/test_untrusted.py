@@ -40,6 +40,11 @@ class Evil:
         return os.mkdir, (self.path,)
 
 
+def jinja(text: str) -> dict[str, str]:
+    """Return a Jinja template as a checkpoint holds it."""
+    return {"text": text, "syntax": "jinja"}
+
+
 @pytest.fixture
 def trap(tmp_path: Path) -> Iterator[Path]:
     """Yield a path that only run code makes, and see that nothing has."""
