@@ -47,7 +47,7 @@ WORDS = {
     "observation": ["red ball 2 left 1 ahead; wall 3 ahead", "grey key 1 ahead; blue box 2 right"],
 }
 """What the outputs are compared on."""
-VOCABULARY = 8192
+VOCABULARY = 10_240
 """Rows of the embeddings; the tokenizers use a few hundred, as real models' leave some unused."""
 RANK = 2
 TEXTS = (
@@ -92,7 +92,7 @@ _T5: dict[str, Any] = {
 
 
 @functools.cache
-def _byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _byte_pairs() -> tuple[dict[str, int], list[Any]]:
     """Return the vocabulary and the merges of byte-level pair encoding, as GPT-2's."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -103,7 +103,7 @@ def _byte_pairs() -> tuple[dict[str, int], list[tuple[str, str]]]:
 
 
 @functools.cache
-def _sentence_pairs(special: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _sentence_pairs(special: tuple[str, ...]) -> tuple[dict[str, int], list[Any]]:
     """Return those of SentencePiece's pair encoding, where a word begins with ▁, and unknown characters are bytes."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -116,7 +116,7 @@ def _sentence_pairs(special: tuple[str, ...]) -> tuple[dict[str, int], list[tupl
     return vocabulary, [*merges, ("▁", "▁")]
 
 
-def _pairs_of(tokenizer: Tokenizer, first: Iterable[str]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _pairs_of(tokenizer: Tokenizer, first: Iterable[str]) -> tuple[dict[str, int], list[Any]]:
 
     model = json.loads(tokenizer.to_str())["model"]
     learned = [token for token, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]

@@ -92,7 +92,7 @@ class LanguageModel:
         loads differ, as those of Flan-T5 do.
         """
         embedding, head = self.model.get_input_embeddings(), self.model.get_output_embeddings()
-        return embedding is not None and head is not None and head.weight is embedding.weight
+        return head is not None and head.weight is embedding.weight
 
     def encoder(
         self, *, template: Template | None = None, max_tokens: int = 256, beside: Beside = NOTHING

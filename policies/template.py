@@ -185,7 +185,7 @@ class Chat:
         chat = [] if self.system is None else [{"role": "system", "content": self.system}]
         chat.append({"role": "user", "content": message})
         try:
-            asked = _as_text(tokenizer, chat, add_generation_prompt=True)
+            asked = _as_text(tokenizer, chat, asking=True)
         except (JinjaTemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
             told = "" if self.system is None else " Some take no system's message."
             raise TemplateError(f"The tokenizer's chat template does not take the chat: {error}.{told}") from None
@@ -207,9 +207,9 @@ _MARKS = {"instruction": "hd7instruction7dh", "observation": "hd7observation7dh"
 _ANSWER = "hd7answer7dh"
 
 
-def _as_text(tokenizer: PreTrainedTokenizerBase, chat: list[dict[str, str]], **options: bool) -> str:
+def _as_text(tokenizer: Any, chat: list[dict[str, str]], *, asking: bool = False) -> str:
     # Some can think before they answer; an action is the answer itself. Others do not read this.
-    text = tokenizer.apply_chat_template(chat, tokenize=False, enable_thinking=False, **options)
+    text = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=asking, enable_thinking=False)
     assert isinstance(text, str)
     return text
 

@@ -22,6 +22,7 @@ from heed.agents.checkpoint import verify_checkpoint
 from heed.envs import LanguageVecEnv
 from heed.envs.faults import TooManyLostEpisodesError
 from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
+from heed.policies.prompt import TEMPLATE
 from tests.checkpoint_files import FIRST_FORMAT, change_json, copy_of, put, sign
 from tests.places import Places
 
@@ -438,6 +439,6 @@ def test_what_a_known_model_still_says_of_code_is_not_saved(tmp_path: Path) -> N
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoConfig": "theirs.Config"}}))
     (tmp_path / "saved").mkdir()
-    rebuild_language_model(model, "mine", "{instruction} {observation}").save(tmp_path / "saved")
+    rebuild_language_model(model, "mine", TEMPLATE).save(tmp_path / "saved")
     assert "auto_map" not in (tmp_path / "saved" / "config.json").read_text()
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["hidden_size"] == config["hidden_size"]

@@ -8,10 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig
 
 from examples.families import FAMILIES, save_model
-from heed.policies import language_model as language_model_module
-from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.language_model import (
+    LanguageModel,
+    LanguageModelError,
+    load_language_model,
+    rebuild_language_model,
+)
 from heed.policies.prompt import TEMPLATE
 from heed.policies.scoring import ActionScorer, make_scorer
 from heed.policies.template import Chat, PromptTemplate
@@ -146,9 +151,7 @@ def test_an_output_embedding_of_its_own_stays_one_in_a_checkpoint(name: str, loa
     language_model = loaded(name)
     assert language_model.tied == (name != "Flan-T5")
     language_model.save(tmp_path)
-    rebuilt = language_model_module.rebuild_language_model(
-        tmp_path, name, language_model.template, tied=language_model.tied
-    )
+    rebuilt = rebuild_language_model(tmp_path, name, language_model.template, tied=language_model.tied)
     rebuilt.model.load_state_dict(language_model.model.state_dict())
     with torch.no_grad():
         tries = Tries([language_model.action_trie(TEXTS, "mean")])
@@ -213,7 +216,7 @@ def test_a_revision_reaches_the_hub(name: str, revision: str | None, monkeypatch
         asked.append((pretrained_model_name_or_path, revision))
         raise OSError("no network here")
 
-    monkeypatch.setattr(language_model_module.AutoConfig, "from_pretrained", refuse)
+    monkeypatch.setattr(AutoConfig, "from_pretrained", refuse)
     with pytest.raises(LanguageModelError, match=r"'someone/model' in the revision 'v1.0'"):
         load_language_model(name, revision=revision)
     assert asked == [("someone/model", "v1.0")]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForCausalLM
 
 from heed.policies import quantization
 from heed.policies.adapters import Adapter, AdapterError
@@ -40,8 +41,6 @@ def test_without_bitsandbytes_they_are_refused(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("kind", ["8bit", "4bit"])
 def test_transformers_is_asked_for_them(kind: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-    from heed.policies import language_model as module
-
     tokenizer = load_language_model("heed-tiny").tokenizer
     build("llama").float().save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
@@ -52,7 +51,7 @@ def test_transformers_is_asked_for_them(kind: Any, monkeypatch: pytest.MonkeyPat
         asked.update(arguments)
         return build("llama").float()
 
-    monkeypatch.setattr(module.AutoModelForCausalLM, "from_pretrained", take)
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", take)
     loaded = load_language_model(str(tmp_path), quantize=kind)
     assert loaded.quantized == kind
     config = asked["quantization_config"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import PreTrainedTokenizerBase
@@ -158,7 +159,7 @@ CHATS = {"qwen": qwen_tokenizer, "llama 3": llama3_tokenizer, "llama 2": llama2_
 
 @pytest.mark.parametrize("name", CHATS)
 def test_a_chats_prompt_has_the_tokens_of_apply_chat_template_with_one_beginning(name: str) -> None:
-    tokenizer = CHATS[name]()
+    tokenizer: Any = CHATS[name]()
     message = "Instruction: {instruction}\nObservation: {observation}".format(**WORDS)
     expected = tokenizer.apply_chat_template(
         [{"role": "user", "content": message}], add_generation_prompt=True, return_dict=True
