@@ -211,10 +211,9 @@ class LanguageModel:
             raise AdapterError("With an adapter nothing else of the language model trains: leave train_layers out.")
         if self.adapter is not None and adapter is not None:
             raise AdapterError(f"{self.name} has an adapter already.")
-        if self.quantized is not None and adapter is None and self.adapter is None and train_layers != 0:
+        if self.quantized is not None and adapter is None and self.adapter is None:
             raise AdapterError(
-                f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter, "
-                "or train nothing of it (train_layers=0)."
+                f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter."
             )
         if self.adapter is not None or (train_layers is None and adapter is None and embeddings):
             return self.copy()

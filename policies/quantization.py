@@ -1,7 +1,7 @@
 """Base weights of 8 or 4 bits, by bitsandbytes: a large model in a quarter or an eighth of its memory, on a GPU only.
 
 8 bits: LLM.int8 (Dettmers et al. 2022, arXiv 2208.07339); 4 bits: the NF4 of QLoRA (Dettmers et al. 2023, arXiv
-2305.14314), with doubly quantized constants. Such weights cannot train, so they serve under an adapter, or frozen.
+2305.14314), with doubly quantized constants. Such weights cannot train, so they serve under an adapter.
 `transformers` and `peft` do the work; here is what must be there, what they are asked for, and how such a model is
 copied.
 """

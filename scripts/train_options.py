@@ -422,10 +422,8 @@ class TrainConfig(
         if self.freeze_embeddings and (self.adapter is not None or self.train_layers is not None):
             other = "--adapter" if self.adapter is not None else "--train-layers"
             raise ConfigurationError(f"With {other} the embeddings do not train anyway: leave --freeze-embeddings out.")
-        if self.quantize is not None and self.adapter is None and self.train_layers != 0:
-            raise ConfigurationError(
-                "Weights that --quantize rounds cannot train: give an --adapter, such as lora, or --train-layers 0."
-            )
+        if self.quantize is not None and self.adapter is None:
+            raise ConfigurationError("Weights that --quantize rounds cannot train: give an --adapter, such as lora.")
         if self.system_prompt is not None and self.template != "chat":
             raise ConfigurationError("--system-prompt is an option of --template chat, which is not given.")
         if self.layer_decay > 1:

@@ -79,7 +79,7 @@ def test_they_train_under_an_adapter_only_and_are_in_memory_once() -> None:
     layer: Any = model.base_model.layers[0].mlp  # type: ignore[union-attr, index]
     layer.up_proj = Rounded(layer.up_proj)
     language_model = LanguageModel(model, load_language_model("heed-tiny").tokenizer, "rounded", quantized="8bit")
-    for train_layers in (None, 1):
+    for train_layers in (None, 1, 0):
         with pytest.raises(AdapterError, match="rounded to 8bit, so they cannot train: give an adapter"):
             language_model.for_training(train_layers)
     adapted = language_model.for_training(adapter=Adapter())
@@ -91,4 +91,3 @@ def test_they_train_under_an_adapter_only_and_are_in_memory_once() -> None:
     trained = [{id(w) for w in one.model.parameters() if w.requires_grad} for one in (adapted, copied)]
     assert trained[0]
     assert not trained[0] & trained[1]
-    assert language_model.for_training(train_layers=0).quantized == "8bit"
