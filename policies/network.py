@@ -52,7 +52,7 @@ class LanguageNetwork(nn.Module):
 
     Raises:
         ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, or `train_layers` cannot be.
+            from prompt to prompt, `train_layers` cannot be, or the model has no places behind the longest prompts.
     """
 
     def __init__(
@@ -102,6 +102,8 @@ class LanguageNetwork(nn.Module):
             self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
         """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
+        if encoder is not None:
+            _require_places(language_model, encoder.max_tokens, self.tries.depth)
         if head == "score":
             self.scorer = make_scorer(self.model, self.tries, normalization)
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
@@ -258,6 +260,19 @@ class LanguageNetwork(nn.Module):
             if self.scorer is None:
                 return _joined([hidden[:, 0]])
             return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+
+
+def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:
+    """Refuse prompts that leave no place for actions where places are learned, as GPT-2's: there are no others."""
+    model = language_model.model
+    limit = getattr(model.config, "max_position_embeddings", None)
+    embeddings = [module for module in model.base_model.children() if isinstance(module, nn.Embedding)]
+    learned = any(module is not model.get_input_embeddings() for module in embeddings)
+    if learned and limit is not None and max_tokens + depth > limit:
+        raise ValueError(
+            f"{language_model.name} takes at most {limit} tokens, but prompts may have {max_tokens} and actions stand "
+            f"behind them: lower max_prompt_tokens to {limit - depth}."
+        )
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

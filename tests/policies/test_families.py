@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from transformers import AutoConfig
 
 from examples.families import FAMILIES, save_model
+from heed.envs.contract import TextActions
 from heed.policies.language_model import (
     LanguageModel,
     LanguageModelError,
     load_language_model,
     rebuild_language_model,
 )
+from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import TEMPLATE
 from heed.policies.scoring import ActionScorer, make_scorer
 from heed.policies.template import Chat, PromptTemplate
@@ -175,6 +178,15 @@ def test_layers_of_two_kinds_keep_their_kinds_when_the_lower_are_known(loaded: A
         wrong = read_hidden_states(model, tokens, read, lower=lower)
         model.config.layer_types = kinds
     assert not torch.allclose(wrong, whole, atol=1e-4)
+
+
+def test_prompts_that_leave_no_place_for_actions_are_refused_where_places_are_learned(loaded: Any) -> None:
+    actions = TextActions(("turn left", "turn right"))
+    network = partial(LanguageNetwork, action_space=actions, head="score", normalization="mean")
+    network(loaded("GPT-2"), encoder=loaded("GPT-2").encoder(max_tokens=511))
+    with pytest.raises(ValueError, match="lower max_prompt_tokens to 511"):
+        network(loaded("GPT-2"), encoder=loaded("GPT-2").encoder(max_tokens=512))
+    network(loaded("Qwen2"), encoder=loaded("Qwen2").encoder(max_tokens=512))  # which counts on
 
 
 # -- embeddings that stay ----------------------------------------------------------------------------------------
