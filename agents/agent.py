@@ -63,6 +63,7 @@ from heed.policies.precision import weights_dtype
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
+from heed.policies.template import PromptTemplate
 
 LANGUAGE_POLICY = "LanguagePolicy"
 """The name under which every agent knows its language policy."""
@@ -90,8 +91,9 @@ class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens`, `template` and `words_only` (leave out the numbers and the picture that
-      the observations have beside their words) besides the policy's own arguments.
+      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the
+      numbers and the picture that the observations have beside their words) and `quantize` (load the language model
+      with weights of `8bit` or `4bit`) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 
@@ -115,11 +117,19 @@ class LanguageAgent(BaseAlgorithm):
         max_tokens = policy_kwargs.pop("max_prompt_tokens", MAX_PROMPT_TOKENS)
         template = policy_kwargs.pop("template", None)
         words_only = policy_kwargs.pop("words_only", False)
+        quantize = policy_kwargs.pop("quantize", None)
         if env is None:
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
-        dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
-        language_model = model if isinstance(model, LanguageModel) else load_language_model(model, dtype=dtype)
+        if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
+            raise ValueError(
+                "This language model is loaded already: load_language_model(name, quantize=...) quantizes it."
+            )
+        if isinstance(model, LanguageModel):
+            language_model = model
+        else:
+            dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
+            language_model = load_language_model(model, dtype=dtype, quantize=quantize)
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):
             return env, policy_kwargs
@@ -298,7 +308,8 @@ class LanguageAgent(BaseAlgorithm):
             "policy": {name: argument_to_json(name, v) for name, v in self.policy_kwargs.items() if name != "model"},
             "language_model": {
                 "name": policy.language_model.name,
-                "template": encoder.template,
+                "template": encoder.template.as_json(),
+                "tied": policy.language_model.tied,
                 **describe_base(policy.language_model),
             },
             "max_prompt_tokens": encoder.max_tokens,
@@ -426,7 +437,7 @@ class LanguageAgent(BaseAlgorithm):
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
     ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
         """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
-        name, template = saved["language_model"]["name"], saved["language_model"]["template"]
+        name, template = saved["language_model"]["name"], PromptTemplate.from_json(saved["language_model"]["template"])
         policy_kwargs = {key: argument_from_json(value) for key, value in saved["policy"].items()}
         if policy_kwargs.get("adapter") is not None:
             dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
@@ -440,7 +451,8 @@ class LanguageAgent(BaseAlgorithm):
         else:
             check_language_model(folder / "language_model", tensors=len(tensor_names(folder / WEIGHTS)))
             with limited_parameters(folder):
-                language_model = rebuild_language_model(folder / "language_model", name, template)
+                tied = saved["language_model"].get("tied")  # checkpoints of earlier versions do not say
+                language_model = rebuild_language_model(folder / "language_model", name, template, tied=tied)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
         encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)

@@ -42,7 +42,8 @@ def describe_base(language_model: LanguageModel) -> dict[str, Any]:
     """Return as JSON which model an adapter belongs to; nothing where there is none."""
     if language_model.adapter is None:
         return {}
-    return {"revision": language_model.revision, "sha256": language_model.fingerprint()}
+    described = {"revision": language_model.revision, "sha256": language_model.fingerprint()}
+    return described if language_model.quantized is None else {**described, "quantize": language_model.quantized}
 
 
 def load_base(
@@ -62,7 +63,9 @@ def load_base(
     name: str = saved["name"]
     revision = saved.get("revision") if base_model is None else None
     try:
-        language_model = load_language_model(base_model or name, revision=revision, dtype=dtype)
+        language_model = load_language_model(
+            base_model or name, revision=revision, dtype=dtype, quantize=saved.get("quantize")
+        )
     except LanguageModelError as error:
         raise CheckpointError(
             f"{folder} holds an adapter of the language model {name!r}, which is not to be had: {error} "

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import string
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from heed.agents.checkpoint import CheckpointError, read_json
 from heed.policies.foreign_code import named_code
+from heed.policies.template import PromptTemplate
 
 MOST = {"n_envs": 2**16, "max_prompt_tokens": 2**20, "actions": 2**20, "numbers": 2**20, "pixels": 2**26}
 """The largest numbers that a checkpoint may ask for, far beyond any that a training had."""
@@ -220,10 +220,8 @@ def _check_prompts(saved: Mapping[str, Any]) -> None:
     _require(all(isinstance(side, int) and side > 0 for side in image), f"a picture has the shape {image}")
     _at_most("pixels", math.prod(image))
     _require(isinstance(saved["language_model"]["name"], str), "the language model's name is no text")
-    # `str.format` could be made to look into objects, or to fill up a text with spaces for ever.
-    for _, field, specification, conversion in string.Formatter().parse(saved["language_model"]["template"]):
-        plain = field in (None, "instruction", "observation") and not specification and conversion is None
-        _require(plain, f"the prompt template has the field {field!r}, which is not a plain instruction or observation")
+    PromptTemplate.from_json(saved["language_model"]["template"])  # takes none that looks into objects, or runs on
+    _require(saved["language_model"].get("tied") in (None, True, False), "its language model is tied to something")
 
 
 def _check_buffers(saved: Mapping[str, Any]) -> None:

@@ -10,11 +10,13 @@ from heed.policies.language_model import LanguageModel, LanguageModelError, load
 from heed.policies.parameter_groups import LearningRates
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
+from heed.policies.template import Chat, PromptTemplate, TemplateError
 from heed.policies.zero_shot import score_action_texts
 
 __all__ = [
     "Adapter",
     "AdapterError",
+    "Chat",
     "LanguageActorCriticPolicy",
     "LanguageModel",
     "LanguageModelError",
@@ -22,7 +24,9 @@ __all__ = [
     "LearningRates",
     "PromptEncoder",
     "PromptSpace",
+    "PromptTemplate",
     "PromptVecEnv",
+    "TemplateError",
     "load_language_model",
     "score_action_texts",
 ]

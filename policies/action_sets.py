@@ -12,6 +12,7 @@ import torch
 from heed.policies.action_texts import ActionTexts
 from heed.policies.language_model import LanguageModel
 from heed.policies.scoring import Normalization
+from heed.policies.template import PromptTemplate
 from heed.policies.trie import ActionTrie, Tries
 
 REMEMBERED_SETS = 4096
@@ -25,12 +26,20 @@ class ActionSets:
         language_model: tokenises the texts.
         normalization: of the scores that the tries are for.
         texts: which texts the numbers stand for.
+        template: of the prompts; the language model's own unless given.
     """
 
-    def __init__(self, language_model: LanguageModel, normalization: Normalization, texts: ActionTexts):
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        normalization: Normalization,
+        texts: ActionTexts,
+        template: PromptTemplate | None = None,
+    ):
         self._language_model = language_model
         self._normalization: Normalization = normalization
         self._texts = texts
+        self._template = template
         self._tries: OrderedDict[bytes, Tries] = OrderedDict()
 
     def tries_of(self, rows: npt.NDArray[np.integer[Any]], device: torch.device) -> Tries:
@@ -49,7 +58,7 @@ class ActionSets:
         if found is None:
             numbers = np.frombuffer(key, dtype=np.int64)
             texts = tuple(self._texts.texts[number] for number in numbers[numbers >= 0])
-            trie = self._language_model.action_trie(texts, self._normalization, distinct=False)
+            trie = self._language_model.action_trie(texts, self._normalization, template=self._template, distinct=False)
             found = self._tries[key] = Tries([trie])
             if len(self._tries) > REMEMBERED_SETS:
                 self._tries.popitem(last=False)

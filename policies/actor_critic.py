@@ -44,6 +44,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         normalization: of the scores over an action's tokens.
         temperature: divides the scores.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        freeze_embeddings: let the language model's embeddings stay as they are, and an output embedding that is one.
         adapter: trains instead of the language model's weights.
         learning_rates: how the learning rate differs from part to part; None for the same everywhere.
         precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
@@ -68,6 +69,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         normalization: Normalization = "mean",
         temperature: float = 1.0,
         train_layers: int | None = None,
+        freeze_embeddings: bool = False,
         adapter: Adapter | None = None,
         learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
@@ -82,7 +84,9 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         if use_sde:
             raise ValueError("use_sde=True is not for language policies.")
         require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
-        self.language_model = as_trained(model, train_layers, adapter, weights)
+        self.language_model = as_trained(
+            model, train_layers, adapter, embeddings=not freeze_embeddings, weights=weights
+        )
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization

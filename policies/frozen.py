@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from heed.policies.hidden_states import LowerStates, layers_of, read_hidden_states, read_lower_states
@@ -45,6 +45,19 @@ def freeze(model: PreTrainedModel, train_layers: int | None) -> None:
     assert head is not None
     if head.weight is not embedding.weight:
         head.requires_grad_(True)
+
+
+def freeze_embeddings(model: PreTrainedModel) -> None:
+    """Let a model's embeddings stay as they are: those of tokens, and those of places where it has any.
+
+    An output embedding that is the input's stays with it; one of its own trains.
+    """
+    embedding = model.get_input_embeddings()
+    assert embedding is not None
+    embedding.requires_grad_(False)
+    for module in model.base_model.children():
+        if isinstance(module, nn.Embedding):  # GPT-2's of places; T5's of distances belong to its layers
+            module.requires_grad_(False)
 
 
 class FrozenLayers:

@@ -117,12 +117,22 @@ def _without_lowest_layers(model: PreTrainedModel, lower: LowerStates) -> Iterat
     base, layers = model.base_model, layers_of(model)
     name = next(name for name, module in base.named_children() if module is layers)
     hook = layers[lower.layers].register_forward_pre_hook(lambda _, arguments: (lower.states, *arguments[1:]))
-    setattr(base, name, layers[lower.layers :])
+    # Where layers differ in kind, a model takes the kind from a layer's place in the list: it must stay.
+    mixed = len(set(getattr(model.config.get_text_config(), "layer_types", None) or ())) > 1
+    passed = [_Passed() for _ in layers[: lower.layers]] if mixed else []
+    setattr(base, name, nn.ModuleList([*passed, *layers[lower.layers :]]))
     try:
         yield
     finally:
         setattr(base, name, layers)
         hook.remove()
+
+
+class _Passed(nn.Module):
+    """Stands for a layer whose output is known already."""
+
+    def forward(self, hidden: Tensor, *_: Any, **__: Any) -> Tensor:
+        return hidden
 
 
 def compile_layers(model: PreTrainedModel) -> None:

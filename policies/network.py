@@ -56,7 +56,8 @@ class LanguageNetwork(nn.Module):
 
     Raises:
         ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
+            from prompt to prompt, `train_layers` or `activation_checkpointing` cannot be, or the model has no places
+            behind the longest prompts.
     """
 
     def __init__(
@@ -96,7 +97,7 @@ class LanguageNetwork(nn.Module):
                     f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
                     "change from state to state. Use head='score', which reads their texts."
                 )
-            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts)
+            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":
             texts = getattr(action_space, "texts", None)
@@ -105,10 +106,13 @@ class LanguageNetwork(nn.Module):
                     f"head='score' chooses among actions that have names, but the action space is {action_space}. "
                     "Use head='linear', or an environment with Discrete actions and `action_texts`."
                 )
-            trie = language_model.action_trie(texts, normalization)
+            template = None if encoder is None else encoder.template
+            trie = language_model.action_trie(texts, normalization, template=template)
             self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
         """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
+        if encoder is not None:
+            _require_places(language_model, encoder.max_tokens, self.tries.depth)
         if head == "score":
             self.scorer = make_scorer(self.model, self.tries, normalization)
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
@@ -320,6 +324,19 @@ def _require_gradient(compiled: bool, train_layers: int | None) -> None:
         raise ValueError(
             "With train_layers=0 nothing of the language model has a gradient, so activation_checkpointing has nothing "
             "to compute again: leave it out."
+        )
+
+
+def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:
+    """Refuse prompts that leave no place for actions where places are learned, as GPT-2's: there are no others."""
+    model = language_model.model
+    limit = getattr(model.config, "max_position_embeddings", None)
+    embeddings = [module for module in model.base_model.children() if isinstance(module, nn.Embedding)]
+    learned = any(module is not model.get_input_embeddings() for module in embeddings)
+    if learned and limit is not None and max_tokens + depth > limit:
+        raise ValueError(
+            f"{language_model.name} takes at most {limit} tokens, but prompts may have {max_tokens} and actions stand "
+            f"behind them: lower max_prompt_tokens to {limit - depth}."
         )
 
 

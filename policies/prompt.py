@@ -25,8 +25,9 @@ from transformers import PreTrainedTokenizerBase
 
 from heed.policies.action_texts import ActionTexts
 from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
+from heed.policies.template import Chat, PromptTemplate, Template, shortened
 
-TEMPLATE = "Instruction: {instruction}\nObservation: {observation}\nAction:"
+TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
 """The prompt for a pretrained language model; the action's words follow after a space."""
 
 LONG_TEXTS = 10_000
@@ -41,40 +42,40 @@ class PromptEncoder:
 
     Args:
         tokenizer: of the language model.
-        template: text with `{instruction}` and `{observation}`.
+        template: a text with `{instruction}` and `{observation}`, or of another kind.
         max_tokens: how many a row holds. A longer prompt loses the end of its observation, with a warning.
-        closed: keep the end token that the tokenizer closes a text with.
+        closed: keep the end token that the tokenizer closes a text with. The token that it begins a text with stands
+            once, also where the template writes it.
         beside: what stands beside the words.
 
     Raises:
-        ValueError: if the template lacks a field, or has others.
+        TemplateError: if the template cannot be used.
+        ValueError: if it alone fills a prompt.
     """
 
     def __init__(
         self,
         tokenizer: PreTrainedTokenizerBase,
         *,
-        template: str = TEMPLATE,
+        template: Template = TEMPLATE,
         max_tokens: int = 256,
         closed: bool = False,
         beside: Beside = NOTHING,
     ):
-        try:
-            bare = template.format(instruction="", observation="")
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(f"The prompt template {template!r} cannot be filled in: {error!r}.") from None
-        if any(field not in template for field in ("{instruction}", "{observation}")):
-            raise ValueError(f"The prompt template {template!r} needs {{instruction}} and {{observation}}.")
         self.tokenizer = tokenizer
-        self.template = template
+        self.template = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
         self._fast = _fast_tokenizer(tokenizer)
+        self._begin, self._end = _around(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
         self.layout = PromptLayout(max_tokens, beside)
         self.action_texts = ActionTexts()
         """Those of prompts whose actions change, by number."""
-        if len(self.tokens(bare)) >= max_tokens:
-            raise ValueError(f"The prompt template alone fills {max_tokens} tokens: raise max_tokens.")
+        if len(self.tokens(self._fill_in(("", "")))) >= max_tokens:
+            raise ValueError(
+                f"The prompt template {shortened(self.template.text)} alone fills {max_tokens} tokens: raise "
+                "max_prompt_tokens."
+            )
         fits = len(tokenizer) <= np.iinfo(np.int16).max and not beside.width
         self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
         self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
@@ -200,7 +201,11 @@ class PromptEncoder:
 
         Tokens that stand for none, such as one that begins every text, have start = end.
         """
-        return None if self._fast is None else [(start, end) for start, end in self._fast.encode(text).offsets]
+        if self._fast is None:
+            return None
+        encoding = self._fast.encode(text, add_special_tokens=False)
+        begin, end = self._missing_around(encoding.ids)
+        return [(0, 0)] * len(begin) + [(start, stop) for start, stop in encoding.offsets] + [(0, 0)] * len(end)
 
     def tokens(self, text: str) -> list[int]:
         """Return the token ids of a filled template, however many they are."""
@@ -209,24 +214,44 @@ class PromptEncoder:
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:
         if not texts:
             return []
-        ids: list[list[int]]
+        bare: list[list[int]]
         if self._fast is None:
-            ids = self.tokenizer(texts, add_special_tokens=True, return_attention_mask=False)["input_ids"]
+            bare = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
         else:
             # A batch is spread over threads, which for short texts takes longer than the texts.
             batches = [texts] if sum(map(len, texts)) > LONG_TEXTS else [[text] for text in texts]
-            ids = [encoding.ids for batch in batches for encoding in self._fast.encode_batch_fast(batch)]
-        if not self.closed:
-            # Some tokenizers close every text with an end token.
-            ends = {self.tokenizer.eos_token_id, self.tokenizer.sep_token_id} - {None}
-            ids = [tokens[:-1] if tokens and tokens[-1] in ends else tokens for tokens in ids]
-        return ids
+            bare = [
+                encoding.ids
+                for batch in batches
+                for encoding in self._fast.encode_batch_fast(batch, add_special_tokens=False)
+            ]
+        tokens = []
+        for ids in bare:
+            begin, end = self._missing_around(ids)
+            tokens.append([*begin, *ids, *end])
+        return tokens
+
+    def _missing_around(self, ids: list[int]) -> tuple[list[int], list[int]]:
+        """Return the tokens that belong before and behind those of a text, less those that the text itself writes."""
+        begin = [] if self._begin and ids[: len(self._begin)] == self._begin else self._begin
+        if not self.closed or (self._end and ids[-len(self._end) :] == self._end):
+            return begin, []
+        return begin, self._end
 
     def decode(self, prompt: Sequence[int] | npt.NDArray[Any]) -> str:
         """Return the text of one prompt."""
         tokens = self.layout.tokens_of(np.asarray(prompt))
         text = self.tokenizer.decode([int(token) for token in tokens if token != PADDING])
         return text if isinstance(text, str) else " ".join(text)
+
+
+def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the tokens that a tokenizer puts before and behind every text."""
+    bare, whole = (list(tokenizer.encode("a", add_special_tokens=special)) for special in (False, True))
+    for start in range(len(whole) - len(bare) + 1):
+        if whole[start : start + len(bare)] == bare:
+            return whole[:start], whole[start + len(bare) :]
+    raise ValueError(f"{type(tokenizer).__name__} reads a text otherwise where it puts tokens of its own around it.")
 
 
 def _fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:

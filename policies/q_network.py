@@ -111,6 +111,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: of the scores over an action's tokens.
         dueling: let a value of the state and the actions' advantages make up the Q-values.
         train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
+        freeze_embeddings: let the language model's embeddings stay as they are, and an output embedding that is one.
         adapter: trains instead of the language model's weights.
         learning_rates: how the learning rate differs from part to part; None for the same everywhere. `value` is of the
             state's value in the dueling form.
@@ -134,6 +135,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         normalization: Normalization = "mean",
         dueling: bool = True,
         train_layers: int | None = None,
+        freeze_embeddings: bool = False,
         adapter: Adapter | None = None,
         learning_rates: LearningRates | None = None,
         precision: Precision = "auto",
@@ -144,7 +146,9 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
         require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
-        self.language_model = as_trained(model, train_layers, adapter, weights)
+        self.language_model = as_trained(
+            model, train_layers, adapter, embeddings=not freeze_embeddings, weights=weights
+        )
         require_prompt_space(observation_space, self.language_model.vocabulary)
         self.head: Head = head
         self.normalization: Normalization = normalization

@@ -12,10 +12,12 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from heed.policies.template import PromptTemplate
+
 FOLDER = Path(__file__).parent / "heed_tiny"
 """Where heed-tiny is, in the form that transformers saves and loads."""
 
-TEMPLATE = " {observation}\n {instruction}\n"
+TEMPLATE = PromptTemplate(" {observation}\n {instruction}\n")
 """heed-tiny's prompt. The instruction stands last, so that it is matched with what was seen before it."""
 
 

@@ -43,7 +43,8 @@ class VirtualTokens(nn.Module):
         words = torch.randint(embedding.num_embeddings, (1, count), device=model.device)
         self.embeddings = self.states = None
         if method == "prompt":
-            self.embeddings = nn.Parameter(embedding.weight[words[0]].detach().clone())  # (P, D)
+            # Looked up, not taken from the weight: Gemma 3 scales what it looks up.
+            self.embeddings = nn.Parameter(embedding(words[0]).detach().clone())  # (P, D)
         else:
             cache = DynamicCache()
             with torch.no_grad():

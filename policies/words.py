@@ -8,7 +8,6 @@ token cannot be divided among them.
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -51,12 +50,14 @@ def words_of(encoder: PromptEncoder, instruction: str, observation: str) -> list
     """
     texts: dict[Part, str] = {"instruction": instruction, "observation": encoder.seen_of(instruction, observation)}
     spans: dict[Part, list[Span]] = {part: [match.span() for match in _WORD.finditer(texts[part])] for part in PARTS}
-    filled, places = _filled_in(encoder.template, texts)
-    # For each word, where it stands in the filled template: more than once if the template repeats its part.
+    filled, places = encoder.template.places(instruction=texts["instruction"], observation=texts["observation"])
+    # For each word, where it stands in the filled template: more than once if the template repeats its part, in parts
+    # or not at all if the template cuts it.
     stands = [
-        (part, index, place + start, place + end)
-        for part, place in places
-        for index, (start, end) in enumerate(spans[part])
+        (one.part, index, one.place + max(start - one.start, 0), one.place + min(end - one.start, one.length))
+        for one in places
+        for index, (start, end) in enumerate(spans[one.part])
+        if start < one.start + one.length and end > one.start
     ]
     touched: dict[Part, list[tuple[int, int, int]]] = {part: [] for part in PARTS}  # first and last word, token
     # White space may belong to the token behind it: a word's first token may begin anywhere in the gap before the word.
@@ -92,22 +93,6 @@ def without(text: str, word: Word) -> str:
         else:
             end += len(behind[0])
     return text[:start] + text[end:]
-
-
-def _filled_in(template: str, texts: dict[Part, str]) -> tuple[str, list[tuple[Part, int]]]:
-    """Return the filled template, and where in it which part begins."""
-    filled, places = "", []
-    formatter = string.Formatter()
-    for literal, name, specification, conversion in formatter.parse(template):
-        filled += literal
-        if name is None:
-            continue
-        for part in PARTS:
-            if name == part and not specification and not conversion:
-                places.append((part, len(filled)))
-        value = formatter.convert_field(formatter.get_field(name, (), texts)[0], conversion)  # type: ignore[arg-type]
-        filled += formatter.format_field(value, specification or "")
-    return filled, places
 
 
 def _token_spans(encoder: PromptEncoder, text: str, edges: Sequence[int]) -> list[Span]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 from heed.agents import AGENTS
@@ -13,6 +14,7 @@ from heed.envs.contract import ContractError, fulfilled_instructions_of
 from heed.envs.make import make_env
 from heed.policies.adapters import Adapter, require_peft
 from heed.policies.parameter_groups import LearningRates
+from heed.policies.template import CHAT, Chat, PromptTemplate
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import (
     LANGUAGE_AGENTS,
@@ -31,6 +33,8 @@ MODEL_OPTIONS = (
     "head",
     "normalization",
     "train_layers",
+    "freeze_embeddings",
+    "quantize",
     "precision",
     "weights",
     "compiled",
@@ -65,6 +69,8 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         given |= {} if config.micro_batch_tokens is None else {"micro_batch_tokens": config.micro_batch_tokens}
         given["policy_kwargs"] = {name: getattr(config, name) for name in MODEL_OPTIONS}
         given["policy_kwargs"] |= {"adapter": _adapter(config), "learning_rates": _learning_rates(config)}
+        if config.template is not None:
+            given["policy_kwargs"]["template"] = _template(config.template, config.system_prompt)
         if config.agent == "dqn":
             given["policy_kwargs"]["dueling"] = config.dueling
     return given
@@ -138,6 +144,15 @@ def _adapter(config: TrainConfig) -> Adapter | None:
     named = {"rank": config.adapter_rank, "alpha": config.adapter_alpha, "virtual_tokens": config.virtual_tokens}
     given: dict[str, Any] = {name: value for name, value in named.items() if value is not None}
     return Adapter(method=config.adapter, targets=config.adapter_targets, **given)
+
+
+def _template(name: str, system: str | None) -> PromptTemplate | Chat:
+    """Return the template of a file, or the tokenizer's own for chats.
+
+    Raises:
+        TemplateError: if the file holds none.
+    """
+    return Chat(system=system) if name == CHAT else PromptTemplate.from_file(Path(name).expanduser())
 
 
 def _default_hindsight(env_id: str) -> int:

@@ -26,6 +26,7 @@ KNOWN_ERRORS = {
     "heed.policies.adapters": ("AdapterError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.policies.out_of_memory": ("DoesNotFitError",),
+    "heed.policies.template": ("TemplateError",),
     "heed.scripts.errors": ("ConfigurationError",),
     "heed.scripts.run_folder": ("RunFolderError",),
 }

@@ -186,13 +186,24 @@ class LanguageModelOptions:
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
-    """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B."""
+    """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B, or
+    Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
+    template: str | None = None
+    """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
+    if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""
+    system_prompt: str | None = None
+    """What the system says first, with --template chat."""
     head: Literal["score", "linear"] = "score"
     """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
     normalization: Literal["mean", "sum", "siblings"] = "mean"
     """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
     train_layers: int | None = None
     """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
+    freeze_embeddings: bool = False
+    """Leave the language model's embeddings as they are, and its output embedding where that is the same."""
+    quantize: Literal["8bit", "4bit"] | None = None
+    """Round the language model's own weights to so many bits, under an --adapter; on an NVIDIA GPU, with the extra
+    quantized."""
     head_learning_rate: float | None = None
     """Learning rate of what stands on the language model, at the start (default: --learning-rate's, as of all)."""
     value_learning_rate: float | None = None
@@ -445,6 +456,13 @@ class TrainConfig(
             raise ConfigurationError(
                 "With --adapter nothing else of the language model trains: leave --train-layers out."
             )
+        if self.freeze_embeddings and (self.adapter is not None or self.train_layers is not None):
+            other = "--adapter" if self.adapter is not None else "--train-layers"
+            raise ConfigurationError(f"With {other} the embeddings do not train anyway: leave --freeze-embeddings out.")
+        if self.quantize is not None and self.adapter is None:
+            raise ConfigurationError("Weights that --quantize rounds cannot train: give an --adapter, such as lora.")
+        if self.system_prompt is not None and self.template != "chat":
+            raise ConfigurationError("--system-prompt is an option of --template chat, which is not given.")
         if self.layer_decay > 1:
             raise ConfigurationError(f"--layer-decay is {self.layer_decay}, but must be at most 1.")
         if self.instruction_changes is not None:

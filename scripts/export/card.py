@@ -54,7 +54,7 @@ def card_of(
             auto_class="AutoModelForSeq2SeqLM" if model.config.is_encoder_decoder else "AutoModelForCausalLM",
             adapter=None if language_model.adapter is None else language_model.adapter.method,
             shipped=config["model"] in (TINY, TINY_RANDOM),
-            prompt=agent.language_policy.encoder.template,
+            prompt=agent.language_policy.encoder.template.text,
             evaluation=evaluation,
             environments=[
                 {

@@ -109,7 +109,7 @@ def test_the_template_stays_with_the_model(shared: Path, tmp_path: Path) -> None
     assert load_language_model(str(tmp_path / "tuned")).template == TEMPLATE
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     (tmp_path / "tuned" / "config.json").write_text(json.dumps({**config, "heed_template": 5}))
-    with pytest.raises(LanguageModelError, match=r"heed_template .* is no text: 5"):
+    with pytest.raises(LanguageModelError, match=r"heed_template .* cannot be used: .*, not 5"):
         load_language_model(str(tmp_path / "tuned"))
 
 

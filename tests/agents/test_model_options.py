@@ -12,7 +12,9 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from heed.agents import DQN, PPO, load
+from heed.agents.export import export
 from heed.policies.language_model import load_language_model
+from heed.policies.template import PromptTemplate
 from tests.buttons import make_buttons
 
 WORDS = {"instruction": ["press the blue button", "press the red button"], "observation": ["three buttons"] * 2}
@@ -137,6 +139,46 @@ def test_other_normalizations_come_back_from_a_checkpoint(normalization: str, tm
 def test_more_layers_than_there_are_cannot_train() -> None:
     with pytest.raises(ValueError, match="train_layers is 5, but the language model has 2 layers"):
         make_agent(PPO, train_layers=5)
+
+
+@pytest.mark.parametrize("kind", [PPO, DQN])
+def test_embeddings_that_are_frozen_stay_to_the_last_bit(kind: type[PPO | DQN], tmp_path: Path) -> None:
+    agent = make_agent(kind, freeze_embeddings=True)
+    before = language_weights(agent)
+    agent.learn(128)
+    after = language_weights(agent)
+    still = {name for name, tensor in after.items() if torch.equal(tensor, before[name])}
+    assert still == {"model.embed_tokens.weight"}, "heed-tiny's output embedding is its own"
+    agent.save(tmp_path / "half")
+    agent.learn(128, reset_num_timesteps=False)
+    resumed = load(tmp_path / "half", env=make_buttons(4))
+    resumed.learn(128, reset_num_timesteps=False)
+    for name, tensor in agent.policy.state_dict().items():
+        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
+    if kind is DQN:
+        policy: Any = agent.policy
+        online, target = (one.network.model.model.embed_tokens.weight for one in (policy.q_net, policy.q_net_target))
+        assert online is target
+
+
+def test_a_template_comes_back_from_a_checkpoint_and_goes_with_a_shared_model(tmp_path: Path) -> None:
+    text = "{% if instruction %}Do: {{ instruction }}{{ '\n' }}{% endif %}{{ observation | upper }}\nNow:\n"
+    template = PromptTemplate(text, "jinja", before_action="")
+    agent = make_agent(PPO, template=template)
+    agent.learn(64)
+    agent.save(tmp_path / "agent")
+    loaded = load(tmp_path / "agent", device="cpu")
+    assert loaded.language_policy.encoder.template == template
+    assert np.array_equal(loaded.action_probabilities(WORDS), agent.action_probabilities(WORDS))
+    network: Any = loaded.language_policy.network
+    texts: Any = agent.action_space.texts  # type: ignore[attr-defined]
+    tokens = load_language_model().action_tokens(texts, template)
+    assert network.tries.tokens[0, 0, : len(tokens[0])].tolist() == tokens[0]
+    assert tokens != load_language_model().action_tokens(texts)
+    export(agent, tmp_path / "out")
+    assert load_language_model(str(tmp_path / "out")).template == template
+    shared = load(tmp_path / "out", device="cpu")
+    assert np.array_equal(shared.action_probabilities(WORDS), loaded.action_probabilities(WORDS))
 
 
 def test_an_encoder_decoder_cannot_be_frozen_in_part(t5: str) -> None:

@@ -22,6 +22,7 @@ from heed.agents.checkpoint import verify_checkpoint
 from heed.envs import LanguageVecEnv
 from heed.envs.faults import TooManyLostEpisodesError
 from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
+from heed.policies.prompt import TEMPLATE
 from tests.checkpoint_files import FIRST_FORMAT, change_json, copy_of, put, sign
 from tests.places import Places
 
@@ -38,6 +39,11 @@ class Evil:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, (self.path,)
+
+
+def jinja(text: str) -> dict[str, str]:
+    """Return a Jinja template as a checkpoint holds it."""
+    return {"text": text, "syntax": "jinja"}
 
 
 @pytest.fixture
@@ -165,6 +171,16 @@ def test_saving_never_goes_through_a_link(tmp_path: Path) -> None:
         ("language_model/template", "{instruction.__class__} {observation}", "is not a plain instruction"),
         ("language_model/template", "{instruction} {observation:>1000000000000}", "is not a plain instruction"),
         ("language_model/template", "{instruction!r} {observation}", "is not a plain instruction"),
+        ("language_model/template", jinja("{{ instruction.__class__ }} {{ observation }}"), "attribute '__class__'"),
+        ("language_model/template", jinja("{{ instruction }} {{ observation * 10 ** 9 }}"), "the part 'mul'"),
+        (
+            "language_model/template",
+            jinja("{{ instruction }}" + "{% for a in observation %}" * 9 + "{{ observation }}" + "{% endfor %}" * 9),
+            "more than 1000 turns",
+        ),
+        ("language_model/template", {"text": "{instruction}{observation}", "before_action": "a"}, "a space or nothing"),
+        ("language_model/template", 5, "A prompt template is a text"),
+        ("language_model/tied", "{trap}", "is tied to something"),
         ("action_space/dtype", "O", "its actions are of type 'O'"),
         ("n_envs", HUGE, "n_envs is"),
         ("n_envs", -1, "n_envs is -1"),
@@ -423,6 +439,6 @@ def test_what_a_known_model_still_says_of_code_is_not_saved(tmp_path: Path) -> N
     config = json.loads((model / "config.json").read_text())
     (model / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoConfig": "theirs.Config"}}))
     (tmp_path / "saved").mkdir()
-    rebuild_language_model(model, "mine", "{instruction} {observation}").save(tmp_path / "saved")
+    rebuild_language_model(model, "mine", TEMPLATE).save(tmp_path / "saved")
     assert "auto_map" not in (tmp_path / "saved" / "config.json").read_text()
     assert json.loads((tmp_path / "saved" / "config.json").read_text())["hidden_size"] == config["hidden_size"]

@@ -89,7 +89,7 @@ def test_what_a_model_has_read_is_the_beginning_of_what_it_reads_next() -> None:
     model = load_language_model("heed-tiny")
     encoder = model.encoder(max_tokens=1024)
     instruction, actions = "go to the red ball", [0, 2] * 5
-    behind = encoder.template.partition("{observation}")[2].format(instruction=instruction)
+    behind = encoder.template.text.partition("{observation}")[2].format(instruction=instruction)
     ending = model.tokenizer.encode(behind)
 
     def prompts(history: int) -> list[list[int]]:

@@ -103,7 +103,9 @@ def test_an_encoder_decoder_scores_lists_of_its_own(family: str) -> None:
     class Tokens:
         """Gives each letter its tokens."""
 
-        def action_trie(self, letters: tuple[str, ...], normalization: str, *, distinct: bool) -> ActionTrie:
+        def action_trie(
+            self, letters: tuple[str, ...], normalization: str, *, template: object, distinct: bool
+        ) -> ActionTrie:
             return ActionTrie.build([tokens[letter] for letter in letters], distinct=distinct)
 
     sets = ActionSets(Tokens(), "mean", texts)  # type: ignore[arg-type]

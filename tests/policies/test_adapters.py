@@ -15,7 +15,12 @@ from heed.policies.network import LanguageNetwork
 from tests.small_models import BUILDERS, build
 
 METHODS: Any = ("lora", "rslora", "dora", "adalora", "ia3")
-IA3_TARGETS = {"qwen3": ("k_proj", "v_proj", "down_proj")}
+IA3_TARGETS = {
+    "qwen3": ("k_proj", "v_proj", "down_proj"),
+    "smollm3": ("k_proj", "v_proj", "down_proj"),
+    "phi3": ("qkv_proj", "down_proj"),
+}
+"""Of families of which `peft` does not know them."""
 PROMPTS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, -1]])
 
 

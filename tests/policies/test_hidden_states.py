@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 import torch
 
-from heed.policies.hidden_states import compile_layers, computes_last_layer_in_part, read_hidden_states
+from heed.policies.hidden_states import (
+    as_attention_takes_it,
+    compile_layers,
+    computes_last_layer_in_part,
+    read_hidden_states,
+)
 from heed.policies.llama import _compiled_layer
 from tests.small_models import BUILDERS, VOCABULARY, build
 
@@ -40,7 +45,8 @@ def test_reading_with_a_mask_and_positions_equals_the_whole_forward(family: str)
     generator = torch.Generator().manual_seed(1)
     mask = (torch.rand(3, 1, 9, 9, generator=generator) < 0.5) | torch.eye(9, dtype=torch.bool)
     positions = torch.randint(0, 20, (3, 9), generator=generator)
-    whole = model.base_model(tokens, attention_mask=mask, position_ids=positions).last_hidden_state
+    given = as_attention_takes_it(model, mask)
+    whole = model.base_model(tokens, attention_mask=given, position_ids=positions).last_hidden_state
     expected = torch.stack([whole[row, places] for row, places in enumerate(read)])
     actual = read_hidden_states(model, tokens, read, positions=positions, mask=mask)
     torch.testing.assert_close(actual, expected, atol=1e-5, rtol=1e-5)

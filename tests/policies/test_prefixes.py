@@ -46,7 +46,10 @@ def reads_as_the_whole(memory: PrefixMemory, batch: UniquePrompts) -> bool:
     if states is None:
         return False
     expected = read_hidden_states(memory.model, **vars(pack(batch.prompts, TRIES)))
-    torch.testing.assert_close(states, expected, atol=1e-9, rtol=0)
+    tolerance = (
+        1e-9 if memory.model.config._attn_implementation == "sdpa" else 1e-5
+    )  # the others' softmax is in float32
+    torch.testing.assert_close(states, expected, atol=tolerance, rtol=0)
     return True
 
 

@@ -1,0 +1,22 @@
+"""Agents of real architectures, from a saved model to an agent that another process loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from examples.families import FAMILIES, measure, table
+
+
+def test_agents_of_two_families_learn_and_another_process_loads_them(tmp_path: Path) -> None:
+    """`python -m examples.families` does the same with all of them, and docs/families.md has its table."""
+    rows = list(measure(["Gemma 3", "Flan-T5"], tmp_path))
+    for row in rows:
+        assert row.difference == 0
+        assert row.change > 1e-4
+        assert all(0 < share <= 0.05 for share in row.share.values())
+    assert table(rows).count("\n| ") == 2
+
+
+def test_the_documented_table_has_every_family() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "families.md").read_text(encoding="utf-8")
+    assert all(f"\n| {family} |" in page for family in FAMILIES)
