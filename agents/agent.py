@@ -57,11 +57,13 @@ from heed.policies.language_model import (
     rebuild_language_model,
 )
 from heed.policies.layout import NOTHING, Beside, PromptLayout
-from heed.policies.network import LanguageNetwork
+from heed.policies.networks import reads_segments
 from heed.policies.parameter_groups import FACTOR
 from heed.policies.prompt import PromptSpace, PromptVecEnv
+from heed.policies.prompt_network import PromptNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
+from heed.policies.segments import SegmentEncoder
 
 LANGUAGE_POLICY = "LanguagePolicy"
 """The name under which every agent knows its language policy."""
@@ -89,8 +91,9 @@ class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens`, `template` and `words_only` (leave out the numbers and the picture that
-      the observations have beside their words) besides the policy's own arguments.
+      `policy_kwargs` takes `max_prompt_tokens`, `template`, `words_only` (leave out the numbers and the picture that
+      the observations have beside their words) and `segments` (let a frozen encoder read instruction and parts of the
+      observation one by one; it does wherever it can) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 
@@ -114,6 +117,7 @@ class LanguageAgent(BaseAlgorithm):
         max_tokens = policy_kwargs.pop("max_prompt_tokens", MAX_PROMPT_TOKENS)
         template = policy_kwargs.pop("template", None)
         words_only = policy_kwargs.pop("words_only", False)
+        segments = policy_kwargs.pop("segments", None)
         if env is None:
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
@@ -129,7 +133,8 @@ class LanguageAgent(BaseAlgorithm):
         if not isinstance(env.observation_space, spaces.Dict):
             return PromptVecEnv(env, language_model.encoder()), policy_kwargs  # which says what is wrong with it
         beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
-        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside)
+        segments = reads_segments(language_model, policy_kwargs, segments)
+        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside, segments=segments)
         return PromptVecEnv(env, encoder), policy_kwargs
 
     @property
@@ -151,7 +156,7 @@ class LanguageAgent(BaseAlgorithm):
     def rank_budget(self) -> RankBudget | None:
         """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
         network = getattr(getattr(self.policy, "q_net", self.policy), "network", None)
-        return network.rank_budget if isinstance(network, LanguageNetwork) else None
+        return network.rank_budget if isinstance(network, PromptNetwork) else None
 
     def _share_ranks(self) -> None:
         """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""
@@ -195,7 +200,7 @@ class LanguageAgent(BaseAlgorithm):
         """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
         for policy in self._policies():
             for module in policy.modules():
-                if isinstance(module, LanguageNetwork):
+                if isinstance(module, PromptNetwork):
                     module.forget()
 
     # -- checkpoints ---------------------------------------------------------------------------------------
@@ -300,6 +305,7 @@ class LanguageAgent(BaseAlgorithm):
                 **describe_base(policy.language_model),
             },
             "max_prompt_tokens": encoder.max_tokens,
+            "segments": isinstance(encoder, SegmentEncoder),
             "beside": encoder.layout.beside.as_json(),
             "changing_action_texts": encoder.action_texts.texts,
         }
@@ -440,7 +446,12 @@ class LanguageAgent(BaseAlgorithm):
                 language_model = rebuild_language_model(folder / "language_model", name, template)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
-        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
+        encoder = language_model.encoder(
+            template=template,
+            max_tokens=saved["max_prompt_tokens"],
+            beside=beside,
+            segments=bool(saved.get("segments", False)),
+        )
         encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
         policy_kwargs["model"] = language_model
         return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)

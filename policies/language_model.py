@@ -1,4 +1,4 @@
-"""Language models: `heed-tiny`, or any Hugging Face causal or encoder-decoder model by local path or hub id."""
+"""Language models: `heed-tiny`, `minilm`, or any Hugging Face causal, encoder-decoder or encoder model by path or id."""
 
 from __future__ import annotations
 
@@ -27,12 +27,27 @@ from transformers import (
 
 from heed.policies import tiny
 from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
+from heed.policies.encoders import (
+    POOLING_FILE,
+    EncoderError,
+    Pooling,
+    find_pooling,
+    is_encoder,
+    load_encoder,
+    most_tokens,
+    new_encoder,
+    read_pooling,
+    special_tokens,
+    write_pooling,
+)
 from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.memory import WeightsWatch
+from heed.policies.minilm import HUB_ID, MINILM, minilm_folder
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.scoring import Normalization, decoder_start
+from heed.policies.segments import SEGMENTS, SegmentEncoder
 from heed.policies.trie import ActionTrie, close_prefixes
 
 TINY = "heed-tiny"
@@ -41,6 +56,9 @@ TINY = "heed-tiny"
 TINY_RANDOM = "heed-tiny-random"
 """The same without pretraining."""
 
+
+ENCODER_TEMPLATE = "Instruction: {instruction}\nObservation: {observation}"
+"""The prompt for an encoder: nothing goes on behind it."""
 
 TEMPLATE_KEY = "heed_template"
 """Under this key the configuration of a shared model holds the prompt template that it was trained with."""
@@ -54,7 +72,8 @@ class LanguageModelError(ValueError):
 class LanguageModel:
     """A language model with its tokenizer and the prompt template that suits it.
 
-    A causal model goes on from the prompt; an encoder-decoder reads it whole and begins anew.
+    A causal model goes on from the prompt; an encoder-decoder reads it whole and begins anew; an encoder reads it
+    whole, and that is all.
     """
 
     model: PreTrainedModel
@@ -65,6 +84,8 @@ class LanguageModel:
     """What is in the model and trains instead of its own weights, if there is one."""
     revision: str | None = None
     """Of a hub model."""
+    pooling: Pooling | None = None
+    """Of an encoder; other models have none."""
     _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
     """The fingerprint, and what tells whether it still holds."""
 
@@ -75,13 +96,32 @@ class LanguageModel:
         assert isinstance(embedding, torch.nn.Embedding)
         return embedding.num_embeddings
 
-    def encoder(self, *, template: str | None = None, max_tokens: int = 256, beside: Beside = NOTHING) -> PromptEncoder:
+    def encoder(
+        self,
+        *,
+        template: str | None = None,
+        max_tokens: int = 256,
+        beside: Beside = NOTHING,
+        segments: bool = False,
+    ) -> PromptEncoder:
         """Return an encoder that makes this model's prompts, at most `max_tokens` long, of words and what is `beside`.
 
+        With `segments` they tell the instruction and the parts of the observation apart, which an encoder reads one by
+        one (`heed.policies.segments`).
+
         Raises:
-            ValueError: if the model cannot take prompts of that length, or the template is wrong.
+            ValueError: if the model cannot take prompts of that length, the template is wrong, or another model than an
+                encoder is to read segments.
         """
-        limit = getattr(self.model.config, "max_position_embeddings", None)
+        if segments:
+            if self.pooling is None:
+                raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
+            around = sum(map(len, special_tokens(self.tokenizer)))
+            most = (most_tokens(self.model) or max_tokens + around) - around
+            return SegmentEncoder(
+                self.tokenizer, template=template or SEGMENTS, max_tokens=max_tokens, most=most, beside=beside
+            )
+        limit = most_tokens(self.model)
         if limit is not None and max_tokens > limit:
             raise ValueError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
@@ -91,7 +131,7 @@ class LanguageModel:
             template=template or self.template,
             max_tokens=max_tokens,
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
-            closed=bool(self.model.config.is_encoder_decoder),
+            closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
             beside=beside,
         )
 
@@ -170,9 +210,11 @@ class LanguageModel:
     def save(self, folder: Path) -> None:
         """Write configuration and tokenizer (not the weights) into `folder`."""
         self.model.config.save_pretrained(folder)
-        if self.model.generation_config is not None:
+        if getattr(self.model, "generation_config", None) is not None:  # an encoder has none
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.pooling is not None:
+            write_pooling(folder, self.pooling, self.model.config.hidden_size)
         # A hub model that transformers knows by now may still name the code that it once came with.
         remove_named_code(folder)
 
@@ -183,11 +225,14 @@ class LanguageModel:
         model with an adapter, the adapter is written alone, as peft loads it.
         """
         if self.adapter is not None:
-            save_adapter(self.model, self.adapter, folder, base=self.name, revision=self.revision)
+            base = HUB_ID if self.name == MINILM else self.name
+            save_adapter(self.model, self.adapter, folder, base=base, revision=self.revision)
             self.tokenizer.save_pretrained(folder)
             return
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if self.pooling is not None:
+            write_pooling(folder, self.pooling, self.model.config.hidden_size)
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))
         path.write_text(json.dumps({**config, TEMPLATE_KEY: self.template}, indent=2) + "\n", encoding="utf-8")
@@ -196,23 +241,23 @@ class LanguageModel:
 def load_language_model(
     name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
 ) -> LanguageModel:
-    """Load a causal or encoder-decoder language model with its tokenizer.
+    """Load a causal, encoder-decoder or encoder language model with its tokenizer.
 
     Args:
-        name: `heed-tiny`, `heed-tiny-random`, a folder with a Hugging Face model, or a hub id such as
-            `Qwen/Qwen2.5-0.5B`.
+        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.minilm`), a folder with a Hugging Face model, or
+            a hub id such as `Qwen/Qwen2.5-0.5B`.
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
 
     No code of the model's own is run, and no pickled weights are read: those must be safetensors.
 
     Raises:
-        LanguageModelError: if there is no such model, no network, it needs code of its own, its weights are pickled, or
-            it gives texts no likelihood.
+        LanguageModelError: if there is no such model, no network, it needs code of its own, its weights are pickled or
+            not whole, or it is of no kind that is known here.
     """
     if name in (TINY, TINY_RANDOM):
         return _load_tiny(name, dtype)
-    folder = Path(name).expanduser()
+    folder = _minilm() if name == MINILM else Path(name).expanduser()
     if _looks_like_path(name) and not folder.is_dir():
         raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
     if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
@@ -226,9 +271,18 @@ def load_language_model(
     try:
         config = AutoConfig.from_pretrained(**source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+        if is_encoder(config):
+            encoder = load_encoder(config, source, dtype).eval()
+            special_tokens(tokenizer)  # which are to stand around texts
+            pooling = find_pooling(source)
+            return LanguageModel(
+                encoder, tokenizer, name, _template_of(config, name), revision=revision, pooling=pooling
+            )
         model = _auto_class(config).from_pretrained(
             **source, config=config, dtype=dtype, attn_implementation="sdpa", use_safetensors=True
         )
+    except EncoderError as error:
+        raise LanguageModelError(f"The encoder {name!r} cannot be used: {error}.") from error
     except (OSError, ValueError) as error:
         raise LanguageModelError(_explain(name, error)) from error
     model.eval()
@@ -239,8 +293,8 @@ def load_language_model(
             raise LanguageModelError(f"{name!r} cannot be used: {error}.") from None
     if not config.is_encoder_decoder and not _is_causal(model):
         raise LanguageModelError(
-            f"{name!r} reads its text in both directions, so it gives words no likelihood: "
-            "give a causal or an encoder-decoder language model."
+            f"{name!r} reads its text in both directions, so it gives words no likelihood, and it is no encoder that "
+            "fills gaps: give a causal, an encoder-decoder or such an encoder language model."
         )
     return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision)
 
@@ -255,7 +309,7 @@ def as_trained(model: str | LanguageModel, train_layers: int | None, adapter: Ad
 
 def _template_of(config: PretrainedConfig, name: str) -> str:
     """Return the template that a shared model was trained with, for any other model the plain one."""
-    template = getattr(config, TEMPLATE_KEY, TEMPLATE)
+    template = getattr(config, TEMPLATE_KEY, ENCODER_TEMPLATE if is_encoder(config) else TEMPLATE)
     if not isinstance(template, str):
         raise LanguageModelError(f"The {TEMPLATE_KEY} in the configuration of {name!r} is no text: {template!r}.")
     return template
@@ -275,6 +329,13 @@ def _is_causal(model: PreTrainedModel) -> bool:
     return bool(torch.allclose(first, second, atol=1e-3, rtol=1e-3))
 
 
+def _minilm() -> Path:
+    try:
+        return minilm_folder()
+    except FileNotFoundError as error:
+        raise LanguageModelError(str(error)) from None
+
+
 def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(tiny.FOLDER)
     model = tiny.new_model(len(tokenizer), seed=0)
@@ -291,6 +352,9 @@ def rebuild_language_model(folder: Path, name: str, template: str) -> LanguageMo
     # A checkpoint may be a stranger's: nothing that it names is to be run.
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if is_encoder(config):
+        pooling = read_pooling(folder / POOLING_FILE)
+        return LanguageModel(new_encoder(config).eval(), tokenizer, name, template, pooling=pooling)
     model = _auto_class(config).from_config(config, attn_implementation="sdpa", trust_remote_code=False)
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
@@ -308,6 +372,10 @@ def read_shared_language_model(folder: Path, name: str, template: str) -> Langua
     try:
         config = AutoConfig.from_pretrained(folder, **plain)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **plain)
+        if is_encoder(config):
+            source = {"pretrained_model_name_or_path": str(folder), **plain}
+            encoder = load_encoder(config, source, "auto").eval()
+            return LanguageModel(encoder, tokenizer, name, template, pooling=read_pooling(folder / POOLING_FILE))
         model = _auto_class(config).from_pretrained(
             folder, config=config, dtype="auto", attn_implementation="sdpa", use_safetensors=True, **plain
         )

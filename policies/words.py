@@ -51,7 +51,7 @@ def words_of(encoder: PromptEncoder, instruction: str, observation: str) -> list
     """
     texts: dict[Part, str] = {"instruction": instruction, "observation": encoder.seen_of(instruction, observation)}
     spans: dict[Part, list[Span]] = {part: [match.span() for match in _WORD.finditer(texts[part])] for part in PARTS}
-    filled, places = _filled_in(encoder.template, texts)
+    filled, places = _filled_in(encoder.template, dict(zip(PARTS, encoder.as_written(*texts.values()), strict=True)))
     # For each word, where it stands in the filled template: more than once if the template repeats its part.
     stands = [
         (part, index, place + start, place + end)

@@ -31,6 +31,7 @@ MODEL_OPTIONS = (
     "head",
     "normalization",
     "train_layers",
+    "segments",
     "precision",
     "compiled",
     "max_prompt_tokens",

@@ -82,6 +82,7 @@ def new_agent(env: VecEnv, config: BenchmarkConfig, *, n_steps: int, n_epochs: i
 def network_of(agent: PPO) -> LanguageNetwork:
     """Return the network of an agent's policy."""
     assert isinstance(agent.policy, LanguageActorCriticPolicy)
+    assert isinstance(agent.policy.network, LanguageNetwork)
     return agent.policy.network
 
 

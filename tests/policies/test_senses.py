@@ -87,6 +87,7 @@ def test_the_words_are_read_once_however_the_numbers_differ(
     }
     read: list[int] = []
     network = policy.network
+    assert isinstance(network, LanguageNetwork)
     before = network._read
 
     def counting(batch: UniquePrompts) -> torch.Tensor:
