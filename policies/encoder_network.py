@@ -37,7 +37,7 @@ from heed.policies.trie import ActionTrie, Tries
 
 
 class EncoderNetwork(PromptNetwork):
-    """An encoder that reads whole prompts, and with `head="score"` each with each action's text; arguments as above.
+    """An encoder that reads whole prompts, and with `head="score"` each with each action's text.
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
@@ -83,7 +83,7 @@ class EncoderNetwork(PromptNetwork):
         self.tokens_read = 0
         self.n_scores = beside.actions
         self.score: nn.Linear | None = None
-        self._endings = PairEndings(language_model.tokenizer)
+        self._endings = PairEndings(language_model.tokenizer) if head == "score" else None
         self._most = most_tokens(self.model)
         self._action_texts = encoder.action_texts
         trie = ActionTrie.build([[0]])
@@ -150,6 +150,7 @@ class EncoderNetwork(PromptNetwork):
         Raises:
             ValueError: if both together are longer than the model reads.
         """
+        assert self._endings is not None
         ending = self._endings.of(action)
         if self._most is not None and prompt + len(ending) > self._most:
             raise ValueError(
@@ -166,7 +167,8 @@ class EncoderNetwork(PromptNetwork):
         def compute(new: list[int]) -> Tensor:
             chosen = [texts[index] for index in new]
             self.tokens_read += sum(len(text) for text, _ in chosen)
-            firsts = [first for _, first in chosen] if self._endings.has_types else None
+            has_types = self._endings is not None and self._endings.has_types
+            firsts = [first for _, first in chosen] if has_types else None
             with autocast(device, self.precision, wide=self._is_wide):
                 return read_texts(self.model, self.pooling, [text for text, _ in chosen], firsts)
 

@@ -97,8 +97,10 @@ def new_encoder(config: PretrainedConfig) -> PreTrainedModel:
 
 def _without_pooler(config: PretrainedConfig) -> dict[str, Any]:
     """Return what keeps an encoder from having a layer of its own to pool with, which only its first training used."""
-    taken = inspect.signature(MODEL_MAPPING[type(config)]).parameters
-    return {"add_pooling_layer": False} if "add_pooling_layer" in taken else {}
+    found: Any = MODEL_MAPPING[type(config)]
+    kinds = found if isinstance(found, tuple) else (found,)  # for a few configurations there are two
+    has_one = all("add_pooling_layer" in inspect.signature(kind).parameters for kind in kinds)
+    return {"add_pooling_layer": False} if has_one else {}
 
 
 def find_pooling(source: dict[str, Any]) -> Pooling:

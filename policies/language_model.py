@@ -1,4 +1,4 @@
-"""Language models: `heed-tiny`, `minilm`, or any Hugging Face causal, encoder-decoder or encoder model by path or id."""
+"""Language models: `heed-tiny`, `minilm`, or any causal, encoder-decoder or encoder model by path or hub id."""
 
 from __future__ import annotations
 

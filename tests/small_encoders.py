@@ -23,53 +23,9 @@ from transformers import (
     RobertaTokenizer,
 )
 
-WORDS = [
-    "go",
-    "to",
-    "the",
-    "a",
-    "red",
-    "green",
-    "blue",
-    "ball",
-    "box",
-    "key",
-    "wall",
-    "door",
-    "is",
-    "in",
-    "sight",
-    "turn",
-    "left",
-    "right",
-    "forward",
-    "pick",
-    "up",
-    "drop",
-    "toggle",
-    "done",
-    "1",
-    "2",
-    "3",
-    "4",
-    "ahead",
-    "put",
-    "it",
-    "next",
-    ";",
-    ".",
-    ",",
-    ":",
-    "?",
-    "instruction",
-    "observation",
-    "action",
-    "see",
-    "nothing",
-    "no",
-    "then",
-    "and",
-]
+_TEXT = """go to the a red green blue ball box key wall door is in sight turn left right forward pick up drop toggle
+done 1 2 3 4 ahead put it next ; . , : ? instruction observation action see nothing no then and press button"""
+WORDS = _TEXT.split()
 
 SENTENCES = [
     " ".join(WORDS),
@@ -80,7 +36,7 @@ SENTENCES = [
 ]
 
 FAMILIES = ("bert", "roberta", "modernbert", "minilm")
-POSITIONS = 64
+POSITIONS = 96
 """How many tokens each of them reads."""
 
 

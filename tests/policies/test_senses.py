@@ -13,6 +13,7 @@ from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import UniquePrompts
 from heed.policies.language_model import LanguageModel, load_language_model
 from heed.policies.layout import Beside
+from heed.policies.network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.senses import Senses, leaning, symlog, text_vectors
 from heed.policies.trie import Tries
