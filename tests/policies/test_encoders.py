@@ -254,7 +254,8 @@ def test_what_words_did_is_explained(head: str, folder: Path) -> None:
     policy = LanguageActorCriticPolicy(encoder.space, TextActions(ACTIONS), lambda _: 1e-3, **options).double()
     network = policy.network
     assert isinstance(network, EncoderNetwork)
-    torch.nn.init.normal_((policy.action_net if network.score is None else network.score).weight)
+    head_layer: Any = policy.action_net if network.score is None else network.score
+    torch.nn.init.normal_(head_layer.weight)
     words = {key: texts[0] for key, texts in WORDS.items()}
     explained = explain(policy, words, action=1)
     assert [word.text for word in explained.words] == " ".join(words.values()).split()
