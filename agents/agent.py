@@ -48,21 +48,17 @@ from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.untrusted import as_checkpoint_error, check_agent, check_language_model, limited_parameters
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import (
-    TINY,
-    LanguageModel,
-    LanguageModelError,
-    load_language_model,
-    read_shared_language_model,
-    rebuild_language_model,
-)
+from heed.policies.language_model import TINY, LanguageModel, LanguageModelError
 from heed.policies.layout import NOTHING, Beside, PromptLayout
-from heed.policies.network import LanguageNetwork
+from heed.policies.loading import load_language_model, read_shared_language_model, rebuild_language_model
+from heed.policies.networks import reads_segments
 from heed.policies.parameter_groups import FACTOR
 from heed.policies.precision import weights_dtype
 from heed.policies.prompt import PromptSpace, PromptVecEnv
+from heed.policies.prompt_network import PromptNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
+from heed.policies.segments import SegmentEncoder
 from heed.policies.template import PromptTemplate
 
 LANGUAGE_POLICY = "LanguagePolicy"
@@ -92,8 +88,9 @@ class LanguageAgent(BaseAlgorithm):
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
       `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the
-      numbers and the picture that the observations have beside their words) and `quantize` (load the language model
-      with weights of `8bit` or `4bit`) besides the policy's own arguments.
+      numbers and the picture that the observations have beside their words), `quantize` (load the language model
+      with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder read instruction and parts of the
+      observation one by one; it does wherever it can) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
     """
 
@@ -118,6 +115,7 @@ class LanguageAgent(BaseAlgorithm):
         template = policy_kwargs.pop("template", None)
         words_only = policy_kwargs.pop("words_only", False)
         quantize = policy_kwargs.pop("quantize", None)
+        segments = policy_kwargs.pop("segments", None)
         if env is None:
             return None, policy_kwargs
         model = policy_kwargs.get("model", TINY)
@@ -141,7 +139,8 @@ class LanguageAgent(BaseAlgorithm):
         if not isinstance(env.observation_space, spaces.Dict):
             return PromptVecEnv(env, language_model.encoder()), policy_kwargs  # which says what is wrong with it
         beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
-        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside)
+        segments = reads_segments(language_model, policy_kwargs, segments)
+        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside, segments=segments)
         return PromptVecEnv(env, encoder), policy_kwargs
 
     @property
@@ -163,7 +162,7 @@ class LanguageAgent(BaseAlgorithm):
     def rank_budget(self) -> RankBudget | None:
         """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
         network = getattr(getattr(self.policy, "q_net", self.policy), "network", None)
-        return network.rank_budget if isinstance(network, LanguageNetwork) else None
+        return network.rank_budget if isinstance(network, PromptNetwork) else None
 
     def _share_ranks(self) -> None:
         """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""
@@ -207,7 +206,7 @@ class LanguageAgent(BaseAlgorithm):
         """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
         for policy in self._policies():
             for module in policy.modules():
-                if isinstance(module, LanguageNetwork):
+                if isinstance(module, PromptNetwork):
                     module.forget()
 
     # -- checkpoints ---------------------------------------------------------------------------------------
@@ -313,6 +312,7 @@ class LanguageAgent(BaseAlgorithm):
                 **describe_base(policy.language_model),
             },
             "max_prompt_tokens": encoder.max_tokens,
+            "segments": isinstance(encoder, SegmentEncoder),
             "beside": encoder.layout.beside.as_json(),
             "changing_action_texts": encoder.action_texts.texts,
         }
@@ -455,7 +455,12 @@ class LanguageAgent(BaseAlgorithm):
                 language_model = rebuild_language_model(folder / "language_model", name, template, tied=tied)
         # Checkpoints of earlier versions hold words alone.
         beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
-        encoder = language_model.encoder(template=template, max_tokens=saved["max_prompt_tokens"], beside=beside)
+        encoder = language_model.encoder(
+            template=template,
+            max_tokens=saved["max_prompt_tokens"],
+            beside=beside,
+            segments=bool(saved.get("segments", False)),
+        )
         encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
         policy_kwargs["model"] = language_model
         return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)

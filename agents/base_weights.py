@@ -15,7 +15,8 @@ from torch import Tensor
 
 from heed.agents.checkpoint import CheckpointError, require_fitting
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModel, LanguageModelError
+from heed.policies.loading import load_language_model
 from heed.policies.q_network import LanguageQPolicy
 
 Policy = LanguageActorCriticPolicy | LanguageQPolicy

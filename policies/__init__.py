@@ -6,7 +6,8 @@ if __name__ != "heed.policies":
 
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModel, LanguageModelError
+from heed.policies.loading import load_language_model
 from heed.policies.parameter_groups import LearningRates
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy

@@ -48,6 +48,24 @@ def checkpoint_layers(model: PreTrainedModel) -> None:
         layer.forward = functools.partial(_forward, layer)
 
 
+def require_gradient(compiled: bool, train_layers: int | None) -> None:
+    """Refuse activation checkpointing where it cannot work, or would do nothing.
+
+    Raises:
+        ValueError: if layers are compiled, or nothing trains.
+    """
+    if compiled:
+        raise ValueError(
+            "activation_checkpointing computes layers again as they were written, which compiled layers are not: leave "
+            "one of the two out."
+        )
+    if train_layers == 0:
+        raise ValueError(
+            "With train_layers=0 nothing of the language model has a gradient, so activation_checkpointing has nothing "
+            "to compute again: leave it out."
+        )
+
+
 def checkpointable_layers(model: nn.Module) -> list[nn.Module]:
     """Return the layers of a model, or of both its stacks, that can be computed again."""
     return [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]

@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from heed.policies.adapters import Adapter
-from heed.policies.language_model import TINY, LanguageModel, as_trained
-from heed.policies.network import Head, LanguageNetwork
+from heed.policies.language_model import TINY, LanguageModel
+from heed.policies.loading import as_trained
+from heed.policies.networks import make_network
 from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.parameter_groups import LearningRates
 from heed.policies.precision import Precision, Weights, require_sensible
+from heed.policies.prompt_network import Head
 from heed.policies.scoring import Normalization
 
 NO_ACTION = -1e9
@@ -108,7 +110,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Make network, heads and optimizer; SB3 calls this at the end of its constructor."""
-        self.network = LanguageNetwork(
+        self.network = make_network(
             self.language_model,
             self.action_space,
             self.head,

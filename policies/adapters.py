@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from heed.policies.encoders import is_encoder
 from heed.policies.rank_budget import FINAL, RISE, TICKS, RankBudget
 from heed.policies.virtual_tokens import MODULE, VirtualTokens
 
@@ -156,7 +157,8 @@ def save_adapter(
             if is_of_adapter(name)
         }
     config.base_model_name_or_path, config.revision = base, revision
-    config.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM"
+    encoder = "FEATURE_EXTRACTION" if is_encoder(model.config) else "CAUSAL_LM"
+    config.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else encoder
     config.inference_mode = True
     config.save_pretrained(str(folder))
     save_file(

@@ -36,14 +36,13 @@ def freeze(model: PreTrainedModel, train_layers: int | None) -> None:
         raise ValueError(f"train_layers is {train_layers}, but the language model has {len(layers)} layers.")
     behind = False
     for module in model.base_model.children():
-        if module is layers:
+        if module is layers or layers in module.children():
             layers[-train_layers:].requires_grad_(True)
             behind = True
         elif behind:
             module.requires_grad_(True)
     head, embedding = model.get_output_embeddings(), model.get_input_embeddings()
-    assert head is not None
-    if head.weight is not embedding.weight:
+    if head is not None and head.weight is not embedding.weight:  # encoders have none
         head.requires_grad_(True)
 
 

@@ -105,8 +105,10 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ValueError: if the model is no single stack of layers.
     """
-    for module in model.base_model.children():
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.get_text_config().num_hidden_layers:
+    count = model.config.get_text_config().num_hidden_layers
+    parts = list(model.base_model.children())
+    for module in [*parts, *(inner for part in parts for inner in part.children())]:  # BERT's are in a part of its own
+        if isinstance(module, nn.ModuleList) and len(module) == count:
             return module
     raise ValueError(f"{type(model).__name__} is not one stack of layers, so it cannot be frozen in part.")
 

@@ -1,22 +1,17 @@
-"""The network that both policies share: prompts in, features and action scores out.
-
-The language model reads the words. What stands beside them (`heed.policies.senses`) is added to what it gives, so that
-prompts that differ in nothing but a number are read once.
-"""
+"""The network of a causal or encoder-decoder model, which goes on from its prompt: it tells how likely actions are."""
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.action_sets import ActionSets, trial_trie
-from heed.policies.activation_checkpointing import checkpoint_layers
+from heed.policies.activation_checkpointing import checkpoint_layers, require_gradient
 from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
 from heed.policies.frozen import FrozenLayers, freeze
@@ -25,23 +20,22 @@ from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
-from heed.policies.precision import Precision, autocast, is_wide
+from heed.policies.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.prompt import PromptEncoder
+from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
 from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
-from heed.policies.senses import Senses, leaning, text_vectors
+from heed.policies.senses import Senses
 from heed.policies.trie import ActionTrie, Tries
 from heed.policies.virtual_tokens import reader_of
 
-Head = Literal["score", "linear"]
-"""How actions come out of a language model: by the likelihood of their texts, or by a linear layer."""
-
-READINGS_BYTES, PREFIX_BYTES, FROZEN_BYTES = 64 * 2**20, 1024 * 2**20, 1024 * 2**20
-"""What the memories of one network may take up: readings, keys and values of histories, states of frozen layers."""
+PREFIX_BYTES, FROZEN_BYTES = 1024 * 2**20, 1024 * 2**20
+"""What the memories of one network may take up beside its readings: keys and values of histories, states of frozen
+layers."""
 
 
-class LanguageNetwork(nn.Module):
-    """A language model that reads prompts, each different one once.
+class LanguageNetwork(PromptNetwork):
+    """A causal or encoder-decoder model that reads prompts, each different one once.
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
@@ -75,8 +69,7 @@ class LanguageNetwork(nn.Module):
     ):
         super().__init__()
         self.model = language_model.model
-        stored_so = self.model.dtype == torch.bfloat16  # an adapter in it is float32
-        self.precision: Precision = "bfloat16" if stored_so and precision == "auto" else precision
+        self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
         self.features_dim = int(self.model.config.get_text_config().hidden_size)
         self.normalization: Normalization = normalization
@@ -92,20 +85,11 @@ class LanguageNetwork(nn.Module):
         self.scorer = None
         trie = ActionTrie.build([[0]])  # one token: no inner nodes
         if encoder is not None and beside.actions:
-            if head != "score":
-                raise ValueError(
-                    f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
-                    "change from state to state. Use head='score', which reads their texts."
-                )
+            require_score(head)
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":
-            texts = getattr(action_space, "texts", None)
-            if texts is None:
-                raise ValueError(
-                    f"head='score' chooses among actions that have names, but the action space is {action_space}. "
-                    "Use head='linear', or an environment with Discrete actions and `action_texts`."
-                )
+            texts = texts_of(action_space)
             template = None if encoder is None else encoder.template
             trie = language_model.action_trie(texts, normalization, template=template)
             self.n_scores = len(texts)
@@ -120,7 +104,7 @@ class LanguageNetwork(nn.Module):
         if language_model.adapter is None or train_layers == 0:
             freeze(self.model, train_layers)
         if activation_checkpointing:
-            _require_gradient(compiled, train_layers)
+            require_gradient(compiled, train_layers)
             checkpoint_layers(self.model)
         if compiled:
             compile_layers(self.model)
@@ -158,71 +142,12 @@ class LanguageNetwork(nn.Module):
             and (self.scorer is None or "packed" in self.scorer.ways)
         )
 
-    def train(self, mode: bool = True) -> LanguageNetwork:
-        """Set the mode of all but the language model, which stays in evaluation.
-
-        Dropout would make the probabilities of a rollout differ from those of the update, which PPO reads as a
-        change of policy.
-        """
-        super().train(mode)
-        self.model.train(False)
-        return self
-
-    def forget(self) -> None:
-        """Forget what was computed: the next prompts are read as by a network that was just loaded."""
-        for memory in (self.memory, self.prefixes, None if self.frozen is None else self.frozen.memory):
-            if memory is not None:
-                memory.forget()
-
-    @contextlib.contextmanager
-    def reading_anew(self) -> Iterator[None]:
-        """Within this, compute all that is read, with a gradient through what is frozen too.
-
-        Nothing of it is remembered, and what was remembered stays as it is.
-        """
-        kept = {name: getattr(self, name) for name in ("memory", "prefixes", "frozen", "is_frozen")}
-        self.memory, self.prefixes, self.frozen, self.is_frozen = None, None, None, False
-        try:
-            yield
-        finally:
-            for name, value in kept.items():
-                setattr(self, name, value)
-
-    def forward(self, observations: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Read prompts.
-
-        Args:
-            observations: rows of the encoder's layout, (B, width): token ids, padded with -1 on the right, and what
-                stands beside the words.
-
-        Returns:
-            The hidden state of each prompt's last token, (B, D), and the action scores, (B, A), with `head="score"`;
-            they are -inf where there are fewer actions.
-        """
-        parts = self.layout.split(observations)
-        batch = UniquePrompts.of(parts.tokens, parts.actions)
-        still = not (self.training or torch.is_grad_enabled())
+    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+        """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""
+        still = self.stands_still
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
-        readings = readings[batch.inverse]
-        features = readings[:, : self.features_dim]
-        scores = readings[:, self.features_dim :] if self.scorer else None
-        if self.senses is None:
-            return features, scores
-        perceived = self.senses(parts.numbers, parts.image)
-        if scores is not None:
-            scores = scores + leaning(perceived, self._text_vectors(batch))
-        return features + perceived, scores
-
-    def _text_vectors(self, batch: UniquePrompts) -> Tensor:
-        """Return a vector of each action's text, (1, A, D), or where actions change those of each row, (B, A, D)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
-            if self.action_sets is None:
-                return text_vectors(self.model, self.tries)
-            assert batch.actions is not None
-            vectors = text_vectors(self.model, self.action_sets.tries_of(batch.actions, self.model.device))
-            vectors = torch.nn.functional.pad(vectors, (0, 0, 0, self.n_scores - vectors.shape[1]))
-            return vectors.expand(len(batch.keys), -1, -1)[batch.inverse]
+        return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None
 
     def _remember(self, batch: UniquePrompts, still: bool) -> Tensor:
         """Return the readings of prompts, (U, D + A); those that are new are computed together."""
@@ -311,20 +236,6 @@ class LanguageNetwork(nn.Module):
             stacklevel=2,
         )
         return None
-
-
-def _require_gradient(compiled: bool, train_layers: int | None) -> None:
-    """Refuse activation checkpointing where it cannot work, or would do nothing."""
-    if compiled:
-        raise ValueError(
-            "activation_checkpointing computes layers again as they were written, which compiled layers are not: leave "
-            "one of the two out."
-        )
-    if train_layers == 0:
-        raise ValueError(
-            "With train_layers=0 nothing of the language model has a gradient, so activation_checkpointing has nothing "
-            "to compute again: leave it out."
-        )
 
 
 def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:

@@ -20,6 +20,11 @@ WIDE = 512
 """Hidden width from which `auto` chooses bfloat16: below, casting costs more than the products save."""
 
 
+def as_stored(model: PreTrainedModel, precision: Precision) -> Precision:
+    """Return the precision of a model whose weights may be stored in bfloat16; an adapter in it is float32."""
+    return "bfloat16" if precision == "auto" and model.dtype == torch.bfloat16 else precision
+
+
 def autocast(device: torch.device, precision: Precision, *, wide: bool) -> contextlib.AbstractContextManager[object]:
     """Return the context in which a model on `device` is to compute; `wide` says what `is_wide` says of it."""
     if not computes_in_bfloat16(device, precision, wide=wide):

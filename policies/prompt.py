@@ -160,8 +160,12 @@ class PromptEncoder:
             row[: len(tokens_of_pair)] = tokens_of_pair
         return prompts
 
+    def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
+        """Return both, each as long as it was, as they stand in the template."""
+        return instruction, observation
+
     def _fill_in(self, pair: tuple[str, str]) -> str:
-        instruction, observation = pair
+        instruction, observation = self.as_written(*pair)
         return self.template.format(instruction=instruction, observation=observation)
 
     def _shortened(self, instruction: str, observation: str, length: int) -> list[int]:

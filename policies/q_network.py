@@ -12,12 +12,14 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from heed.policies.adapters import Adapter
-from heed.policies.language_model import TINY, LanguageModel, as_trained
-from heed.policies.network import Head, LanguageNetwork
+from heed.policies.language_model import TINY, LanguageModel
+from heed.policies.loading import as_trained
+from heed.policies.networks import make_network
 from heed.policies.observations import PromptObservations, require_prompt_space
 from heed.policies.parameter_groups import LearningRates
 from heed.policies.precision import Precision, Weights, require_sensible
 from heed.policies.prompt import PromptSpace
+from heed.policies.prompt_network import Head
 from heed.policies.scoring import Normalization
 
 
@@ -55,7 +57,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
     ):
         super().__init__(observation_space, action_space)
         assert isinstance(observation_space, PromptSpace)
-        self.network = LanguageNetwork(
+        self.network = make_network(
             language_model,
             action_space,
             head,

@@ -35,7 +35,7 @@ from transformers import PreTrainedModel
 
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.layout import PADDING
-from heed.policies.network import LanguageNetwork
+from heed.policies.prompt_network import PromptNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.words import PARTS, Part, Word, without, words_of
 
@@ -137,16 +137,18 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
     Raises:
         ValueError: if the language model does not look its tokens up in its input embedding.
     """
-    model = _network(policy).model
+    network = _network(policy)
+    model = network.model
     tokens = policy.encoder.layout.tokens_of(prompt)
     length = int((tokens != PADDING).sum())
     weight = _input_embedding(model).weight
     shift = torch.zeros(length, weight.shape[1], dtype=weight.dtype, device=prompt.device, requires_grad=True)
-    with torch.enable_grad(), shifted_embeddings(model, tokens[0, :length], shift) as seen:
+    pieces = network.pieces(tokens[0, :length])
+    with torch.enable_grad(), shifted_embeddings(model, pieces, shift) as seen:
         number = explained_number(policy, prompt, action).sum()
     (gradient,) = torch.autograd.grad(number, shift)
     padding = (0, 0, 0, tokens.shape[1] - length)
-    embeddings = seen[0]
+    embeddings = seen
     wide = torch.float64 if embeddings.dtype == torch.float64 else torch.float32
     return (
         nn.functional.pad(gradient.to(wide), padding),
@@ -155,7 +157,9 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
 
 
 @contextlib.contextmanager
-def shifted_embeddings(model: PreTrainedModel, prompt: Tensor, shift: Tensor) -> Iterator[list[Tensor]]:
+def shifted_embeddings(
+    model: PreTrainedModel, pieces: Sequence[tuple[Tensor, int, int]], shift: Tensor
+) -> Iterator[Tensor]:
     """Within this, the model's input embeddings of a prompt are what they were, plus `shift`.
 
     However a policy computes its numbers, in one forward or in several, with action texts behind the prompt or in a
@@ -164,28 +168,35 @@ def shifted_embeddings(model: PreTrainedModel, prompt: Tensor, shift: Tensor) ->
 
     Args:
         model: the policy's language model.
-        prompt: token ids, (L,), without padding.
+        pieces: what of the prompt is looked up together (`PromptNetwork.pieces`).
         shift: (L, D).
 
     Yields:
-        The embeddings without the shift, (L, D), once for each time that they were looked up.
+        The embeddings without the shift, (L, D), as soon as they were looked up; 0 where nothing is.
 
     Raises:
         ValueError: on leaving, if the prompt was never looked up.
     """
-    length = len(prompt)
-    seen: list[Tensor] = []
+    seen = torch.zeros_like(shift.detach())
+    found = False
 
     def add(_: nn.Module, arguments: tuple[Any, ...], named: dict[str, Any], embeddings: Tensor) -> Tensor | None:
+        nonlocal found
         tokens = arguments[0] if arguments else next(iter(named.values()))  # (B, S)
-        if tokens.shape[-1] < length:
-            return None
-        rows = (tokens[..., :length] == prompt).all(dim=-1)  # (B,)
-        if not bool(rows.any()):
-            return None
-        seen.append(embeddings[rows][0, :length].detach())
-        padded = nn.functional.pad(shift, (0, 0, 0, tokens.shape[-1] - length)).to(embeddings.dtype)
-        shifted: Tensor = embeddings + rows[:, None, None] * padded
+        shifted = None
+        for text, start, first in pieces:
+            length = len(text)
+            if tokens.shape[-1] < length:
+                continue
+            rows = (tokens[..., :length] == text).all(dim=-1)  # (B,)
+            if not bool(rows.any()):
+                continue
+            found = True
+            last = min(length, first + len(shift) - start)
+            places = slice(start, start + last - first)
+            seen[places] = embeddings[rows][0, first:last].detach().to(seen.dtype)
+            padded = nn.functional.pad(shift[places], (0, 0, first, tokens.shape[-1] - last)).to(embeddings.dtype)
+            shifted = (embeddings if shifted is None else shifted) + rows[:, None, None] * padded
         return shifted
 
     hook = _input_embedding(model).register_forward_hook(add, with_kwargs=True)
@@ -193,7 +204,7 @@ def shifted_embeddings(model: PreTrainedModel, prompt: Tensor, shift: Tensor) ->
         yield seen
     finally:
         hook.remove()
-    if not seen:
+    if not found:
         raise ValueError(
             f"{type(model).__name__} does not look its tokens up in its input embedding, so no gradient tells what "
             "the words do."
@@ -210,9 +221,9 @@ def _input_embedding(model: PreTrainedModel) -> nn.Embedding:
     return embedding
 
 
-def _network(policy: LanguagePolicy) -> LanguageNetwork:
+def _network(policy: LanguagePolicy) -> PromptNetwork:
     network = policy.network if isinstance(policy, LanguageActorCriticPolicy) else policy.q_net.network
-    assert isinstance(network, LanguageNetwork)
+    assert isinstance(network, PromptNetwork)
     return network
 
 

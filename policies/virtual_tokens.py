@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from heed.policies.encoders import is_encoder
 from heed.policies.hidden_states import attention_window, read_hidden_states
 
 MODULE = "virtual_tokens"
@@ -36,6 +37,8 @@ class VirtualTokens(nn.Module):
         super().__init__()
         if model.config.is_encoder_decoder:
             raise ValueError("virtual tokens stand before what a causal model reads, and this one has an encoder")
+        if is_encoder(model.config):
+            raise ValueError("virtual tokens stand before what a causal model reads, and this one is an encoder")
         if attention_window(model) is not None:
             raise ValueError("its sliding window would leave virtual tokens behind")
         self.count = count

@@ -50,7 +50,8 @@ def words_of(encoder: PromptEncoder, instruction: str, observation: str) -> list
     """
     texts: dict[Part, str] = {"instruction": instruction, "observation": encoder.seen_of(instruction, observation)}
     spans: dict[Part, list[Span]] = {part: [match.span() for match in _WORD.finditer(texts[part])] for part in PARTS}
-    filled, places = encoder.template.places(instruction=texts["instruction"], observation=texts["observation"])
+    instruction, observation = encoder.as_written(texts["instruction"], texts["observation"])
+    filled, places = encoder.template.places(instruction=instruction, observation=observation)
     # For each word, where it stands in the filled template: more than once if the template repeats its part, in parts
     # or not at all if the template cuts it.
     stands = [

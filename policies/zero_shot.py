@@ -37,9 +37,13 @@ def score_action_texts(
         For each observation the scores of its actions, log-likelihoods normalised in that way.
 
     Raises:
-        ValueError: if there are not as many lists of actions as observations, one is empty, or two actions of one have
-            the same tokens.
+        ValueError: if there are not as many lists of actions as observations, one is empty, two actions of one have
+            the same tokens, or the model is an encoder.
     """
+    if language_model.pooling is not None:
+        raise ValueError(
+            f"{language_model.name} is an encoder: it gives texts no likelihood, so it has no opinion untrained."
+        )
     prompts = torch.as_tensor(language_model.encoder(max_tokens=max_prompt_tokens)(observations))
     if len(prompts) != len(action_texts):
         raise ValueError(f"There are {len(prompts)} observations, but {len(action_texts)} lists of action texts.")

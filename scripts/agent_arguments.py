@@ -35,6 +35,7 @@ MODEL_OPTIONS = (
     "train_layers",
     "freeze_embeddings",
     "quantize",
+    "segments",
     "precision",
     "weights",
     "compiled",

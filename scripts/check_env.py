@@ -138,7 +138,7 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
 
     @functools.cache
     def loaded() -> Any:
-        from heed.policies.language_model import load_language_model
+        from heed.policies.loading import load_language_model
 
         return load_language_model(model)
 

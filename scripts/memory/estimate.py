@@ -22,12 +22,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from heed.agents import AGENTS
 from heed.policies.adapters import add_adapter
 from heed.policies.batching import UniquePrompts, micro_batches
-from heed.policies.frozen import freeze
-from heed.policies.language_model import LanguageModel, language_model_without_weights
+from heed.policies.frozen import freeze, freeze_embeddings
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING, Beside
-from heed.policies.network import FROZEN_BYTES, PREFIX_BYTES, READINGS_BYTES
+from heed.policies.loading import language_model_without_weights
+from heed.policies.network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.precision import computes_in_bfloat16, is_wide, weights_dtype
 from heed.policies.prompt import PromptEncoder, PromptVecEnv
+from heed.policies.prompt_network import READINGS_BYTES
+from heed.policies.template import Template
 from heed.policies.trie import ActionTrie, Tries
 from heed.scripts.agent_arguments import agent_arguments
 from heed.scripts.errors import ConfigurationError
@@ -122,7 +125,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     with mode:
         trained = language_model_without_weights(config.model, dtype=weights_dtype(config.weights))
     as_it_came = _bytes(trained.model.parameters())
-    seen = _look_at(config, trained, prompt_tokens)
+    seen = _look_at(config, trained, arguments.policy.get("template"), prompt_tokens)
     # Nobody else has this model: it need not be copied, as `LanguageModel.for_training` would. The few weights of an
     # adapter are real: peft moves them to a device, which tensors without numbers do not take.
     adapter = arguments.policy["adapter"]
@@ -132,6 +135,8 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     else:
         with mode:
             freeze(trained.model, config.train_layers)
+            if config.freeze_embeddings:
+                freeze_embeddings(trained.model)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
     dry_run = DryRun(
         mode=mode,
@@ -190,7 +195,9 @@ class _Seen:
         return np.resize(lengths, max(1, len(lengths) * count // len(rows)))
 
 
-def _look_at(config: TrainConfig, language_model: LanguageModel, prompt_tokens: int | None) -> _Seen:
+def _look_at(
+    config: TrainConfig, language_model: LanguageModel, template: Template | None, prompt_tokens: int | None
+) -> _Seen:
     """Play random actions, and see what prompts come of them."""
     from heed.envs.make import make
 
@@ -208,7 +215,7 @@ def _look_at(config: TrainConfig, language_model: LanguageModel, prompt_tokens: 
     try:
         observations: Any = venv.observation_space
         beside = Beside.of(observations, venv.action_space, words_only=config.words_only)
-        encoder = language_model.encoder(max_tokens=config.max_prompt_tokens, beside=beside)
+        encoder = language_model.encoder(template=template, max_tokens=config.max_prompt_tokens, beside=beside)
         env = PromptVecEnv(venv, encoder)
         rows: list[Any] = [env.reset()]
         space: Any = env.action_space

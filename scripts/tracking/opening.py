@@ -8,7 +8,7 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.agent import LanguageAgent
-from heed.policies.network import LanguageNetwork
+from heed.policies.prompt_network import PromptNetwork
 from heed.scripts.run_folder import CurveWriter, RunFolder
 from heed.scripts.tracking.csv_file import CsvWriter
 from heed.scripts.tracking.samples import unnoticed
@@ -48,5 +48,5 @@ def open_tracking(
 def _tokens_read(agent: LanguageAgent) -> Callable[[], int] | None:
     """Return what counts the tokens that the agent's language models have read; None where it has none."""
     modules: list[Any] = [module for policy in agent._policies() for module in policy.modules()]
-    networks = [module for module in modules if isinstance(module, LanguageNetwork)]
+    networks = [module for module in modules if isinstance(module, PromptNetwork)]
     return (lambda: sum(network.tokens_read for network in networks)) if networks else None

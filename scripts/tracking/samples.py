@@ -17,7 +17,7 @@ from heed.agents.random_state import get_random_state, set_random_state
 from heed.envs.demonstrate import action_generator
 from heed.envs.make import make_env
 from heed.envs.watchdog import Watchdog
-from heed.policies.network import LanguageNetwork
+from heed.policies.prompt_network import PromptNetwork
 from heed.scripts.recording import make_recordable_env, record_episode
 from heed.scripts.tracking.tracking import SampleEpisode, Tracking
 from heed.scripts.train_options import TrainConfig
@@ -90,7 +90,7 @@ def unnoticed(agent: LanguageAgent) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for policy in agent._policies():
             for module in policy.modules():
-                if isinstance(module, LanguageNetwork):
+                if isinstance(module, PromptNetwork):
                     stack.enter_context(module.reading_anew())
         try:
             yield

@@ -19,7 +19,8 @@ from heed.agents.base_weights import weights_to_save
 from heed.envs.make import make
 from heed.policies.adapters import Adapter
 from heed.policies.hidden_states import read_hidden_states
-from heed.policies.language_model import LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModelError
+from heed.policies.loading import load_language_model
 from heed.policies.scoring import last_hidden_state, token_logits
 from heed.policies.virtual_tokens import reader_of
 

@@ -10,7 +10,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
 from heed.agents.evaluation.baselines import BaselineError, asked, baseline_player, understood
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from tests.buttons import COLORS, Buttons
 
 WORDS = {

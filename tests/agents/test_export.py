@@ -17,7 +17,8 @@ from heed.agents import DQN, PPO, CheckpointError, QLearning, export, load
 from heed.agents.checkpoint import write_checkpoint
 from heed.agents.exploration import Thompson
 from heed.agents.shared import HEADS, SHARED, heads_of, language_model_of, shared_name
-from heed.policies.language_model import LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModelError
+from heed.policies.loading import load_language_model
 from heed.policies.tiny import TEMPLATE
 from tests.buttons import make_buttons
 from tests.doors import make_doors

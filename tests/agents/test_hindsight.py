@@ -13,7 +13,7 @@ from heed.agents import DQN
 from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
 from heed.envs import ContractError, History, LanguageVecEnv
 from heed.envs.make import make
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
 from tests.buttons import make_buttons
 from tests.places import STEP_COST, Places

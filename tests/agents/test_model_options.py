@@ -13,7 +13,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from heed.agents import DQN, PPO, load
 from heed.agents.export import export
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.policies.template import PromptTemplate
 from tests.buttons import make_buttons
 

@@ -19,7 +19,7 @@ from heed.envs.axes.language import FOLDER
 from heed.envs.axes.wording import Rewording, with_typo
 from heed.envs.axes.words import replacer
 from heed.envs.make import instruction_pool
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 
 LEVELS = (
     "BabyAI-ActionObjDoor-v0",

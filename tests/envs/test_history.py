@@ -14,8 +14,8 @@ from gymnasium import spaces
 from heed.envs import ContractError, FreeText, History, LanguageVecEnv, check_env, language_space, make, make_env
 from heed.envs.axes import axis
 from heed.envs.contract import action_texts_of
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 
 LEVEL = "BabyAI-GoToLocal-v0"
 

@@ -11,8 +11,9 @@ from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.action_sets import ActionSets
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import Beside
+from heed.policies.loading import load_language_model
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import ActionScorer, naive_scores
 from heed.policies.trie import ActionTrie, Tries

@@ -16,7 +16,7 @@ from heed.policies.activation_checkpointing import checkpoint_layers
 from heed.policies.adapters import Adapter, add_adapter
 from heed.policies.frozen import freeze
 from heed.policies.hidden_states import read_lower_states
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.scoring import ActionScorer, Way, last_hidden_state
 from heed.policies.trie import ActionTrie, Tries

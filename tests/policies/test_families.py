@@ -13,12 +13,8 @@ from transformers import AutoConfig
 
 from examples.families import FAMILIES, save_model
 from heed.envs.contract import TextActions
-from heed.policies.language_model import (
-    LanguageModel,
-    LanguageModelError,
-    load_language_model,
-    rebuild_language_model,
-)
+from heed.policies.language_model import LanguageModel, LanguageModelError
+from heed.policies.loading import load_language_model, rebuild_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import TEMPLATE
 from heed.policies.scoring import ActionScorer, make_scorer

@@ -12,8 +12,9 @@ from heed.envs.contract import TextActions
 from heed.policies import frozen as frozen_module
 from heed.policies.frozen import FrozenLayers, freeze
 from heed.policies.hidden_states import layers_of, read_hidden_states, read_lower_states
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.scoring import pack

@@ -11,7 +11,8 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from heed.policies.language_model import LanguageModelError, load_language_model, rebuild_language_model
+from heed.policies.language_model import LanguageModelError
+from heed.policies.loading import load_language_model, rebuild_language_model
 from heed.policies.prompt import TEMPLATE
 from heed.policies.scoring import decoder_start
 from tests.small_models import build
@@ -79,7 +80,8 @@ def test_a_model_that_is_not_there_gives_a_sentence(name: str, sentence: str) ->
     assert "\n" not in str(caught.value)
 
 
-def test_a_model_that_is_not_causal_is_refused(tmp_path: Path) -> None:
+def test_a_model_that_is_not_causal_and_no_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heed.policies.language_model.is_encoder", lambda config: False)
     tokenizer = load_language_model("heed-tiny").tokenizer
     size: dict[str, Any] = {
         "vocab_size": len(tokenizer),

@@ -7,8 +7,8 @@ from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
 from heed.policies.action_texts import ActionTexts
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING, Beside, PromptLayout
+from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
 
 NUMBERS = np.array([[0.1, -0.0, 3.4e38], [np.nan, -1e-40, 7.0]], dtype=np.float32)

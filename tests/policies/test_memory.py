@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.memory import RowMemory
 from heed.policies.network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy

@@ -15,8 +15,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy

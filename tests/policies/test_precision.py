@@ -9,7 +9,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from heed.envs.contract import TextActions
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.precision import computes_in_bfloat16, is_wide
 

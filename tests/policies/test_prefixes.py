@@ -14,8 +14,8 @@ from heed.envs.contract import TextActions
 from heed.policies import prefixes as prefixes_module
 from heed.policies.batching import UniquePrompts
 from heed.policies.hidden_states import read_hidden_states
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.prefixes import PrefixMemory
 from heed.policies.scoring import pack

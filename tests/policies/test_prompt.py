@@ -11,8 +11,8 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from heed.envs.contract import TextActions
 from heed.envs.make import make
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
 

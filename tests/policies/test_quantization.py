@@ -11,7 +11,8 @@ from transformers import AutoModelForCausalLM
 
 from heed.policies import quantization
 from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel, LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModel, LanguageModelError
+from heed.policies.loading import load_language_model
 from tests.small_models import build
 
 NO_GPU = not torch.cuda.is_available()

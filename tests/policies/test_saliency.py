@@ -15,7 +15,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from heed.envs.contract import TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
@@ -167,7 +168,7 @@ def fading(policy: Any, words: dict[str, str], tokens: tuple[int, ...], step: fl
         faded[list(tokens)] = embedding(prompt[list(tokens)].long())
         numbers = []
         for sign in (1, -1):
-            with network.reading_anew(), shifted_embeddings(network.model, prompt, sign * step * faded):
+            with network.reading_anew(), shifted_embeddings(network.model, [(prompt, 0, 0)], sign * step * faded):
                 numbers.append(float(explained_number(policy, prompts, action)))
     return (numbers[0] - numbers[1]) / (2 * step)
 
@@ -325,7 +326,7 @@ def test_an_error_within_puts_everything_back(tiny: LanguageModel) -> None:
     assert policy.network.memory is memory
     with (
         pytest.raises(ValueError, match="does not look its tokens up"),
-        shifted_embeddings(policy.network.model, torch.tensor([1, 2, 3]), torch.zeros(3, 64)),
+        shifted_embeddings(policy.network.model, [(torch.tensor([1, 2, 3]), 0, 0)], torch.zeros(3, 64)),
     ):
         pass
     embedding: Any = policy.network.model.get_input_embeddings()

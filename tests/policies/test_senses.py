@@ -11,8 +11,10 @@ from stable_baselines3.common.utils import ConstantSchedule
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.batching import UniquePrompts
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import Beside
+from heed.policies.loading import load_language_model
+from heed.policies.network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.senses import Senses, leaning, symlog, text_vectors
 from heed.policies.trie import Tries
@@ -87,6 +89,7 @@ def test_the_words_are_read_once_however_the_numbers_differ(
     }
     read: list[int] = []
     network = policy.network
+    assert isinstance(network, LanguageNetwork)
     before = network._read
 
     def counting(batch: UniquePrompts) -> torch.Tensor:

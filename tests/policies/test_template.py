@@ -10,7 +10,7 @@ import pytest
 from transformers import PreTrainedTokenizerBase
 
 from examples.families import gemma_tokenizer, gpt2_tokenizer, llama2_tokenizer, llama3_tokenizer, qwen_tokenizer
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
 from heed.policies.template import Chat, Place, PromptTemplate, TemplateError
 from heed.policies.words import words_of

@@ -10,7 +10,8 @@ from peft import PeftModelForCausalLM, PrefixTuningConfig, PromptTuningConfig
 
 from heed.envs.contract import TextActions
 from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel, load_language_model
+from heed.policies.language_model import LanguageModel
+from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
 from heed.policies.scoring import naive_scores
 from tests.small_models import BUILDERS, ENCODER_DECODERS, WITH_WINDOWS, build

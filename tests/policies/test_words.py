@@ -7,8 +7,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from heed.policies.language_model import load_language_model
 from heed.policies.layout import PADDING
+from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
 from heed.policies.words import Word, without, words_of
 

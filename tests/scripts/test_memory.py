@@ -19,7 +19,8 @@ from transformers import (
 
 from heed.agents import DQN, PPO
 from heed.envs.make import make
-from heed.policies.language_model import LanguageModelError, load_language_model
+from heed.policies.language_model import LanguageModelError
+from heed.policies.loading import load_language_model
 from heed.scripts.agent_arguments import agent_arguments
 from heed.scripts.benchmark.memory import LiveBytes
 from heed.scripts.errors import ConfigurationError

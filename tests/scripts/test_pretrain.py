@@ -15,7 +15,7 @@ import torch
 from heed.envs.babyai import ACTION_TEXTS
 from heed.envs.make import make_env
 from heed.policies import tiny
-from heed.policies.language_model import load_language_model
+from heed.policies.loading import load_language_model
 from heed.scripts import corpus, pretrain
 
 SEEN = "red ball 2 left 3 ahead; closed grey door 1 right 4 ahead; red ball 3 ahead; wall 4 ahead; carrying blue key"

@@ -1,0 +1,67 @@
+"""Which network reads the prompts of a language model: one of three, by its kind and by what makes the prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+from heed.policies.activation_checkpointing import require_gradient
+from heed.policies.encoder_network import EncoderNetwork
+from heed.policies.language_model import LanguageModel
+from heed.policies.network import LanguageNetwork
+from heed.policies.precision import Precision
+from heed.policies.prompt import PromptEncoder
+from heed.policies.prompt_network import Head, PromptNetwork
+from heed.policies.scoring import Normalization
+from heed.policies.segment_network import SegmentNetwork
+from heed.policies.segments import SegmentEncoder
+
+
+def make_network(
+    language_model: LanguageModel,
+    action_space: spaces.Space[Any],
+    head: Head,
+    normalization: Normalization,
+    *,
+    encoder: PromptEncoder,
+    train_layers: int | None = None,
+    precision: Precision = "auto",
+    compiled: bool = False,
+    activation_checkpointing: bool = False,
+) -> PromptNetwork:
+    """Return the network that reads a language model's prompts; arguments as of `LanguageNetwork`.
+
+    Raises:
+        ValueError: if the head, the actions and the model do not go together.
+    """
+    if isinstance(encoder, SegmentEncoder):
+        if activation_checkpointing:
+            require_gradient(compiled, train_layers)
+        return SegmentNetwork(
+            language_model, action_space, head, encoder=encoder, train_layers=train_layers, precision=precision
+        )
+    kind = LanguageNetwork if language_model.pooling is None else EncoderNetwork
+    return kind(
+        language_model,
+        action_space,
+        head,
+        normalization,
+        encoder=encoder,
+        train_layers=train_layers,
+        precision=precision,
+        compiled=compiled,
+        activation_checkpointing=activation_checkpointing,
+    )
+
+
+def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any], segments: bool | None) -> bool:
+    """Say whether a policy with these arguments reads segments: where it can unless `segments` says otherwise."""
+    if segments is not None:
+        return segments
+    return (
+        language_model.pooling is not None
+        and policy_kwargs.get("head", "score") == "linear"
+        and policy_kwargs.get("train_layers") == 0
+        and policy_kwargs.get("adapter") is None
+    )
