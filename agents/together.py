@@ -32,6 +32,7 @@ class EpisodesOfAll:
     def __init__(self, learners: Learners):
         self._learners = learners
         self._here: list[list[tuple[dict[str, Any], bool]]] = []
+        self._lost_here = 0
         self.lost = 0
         """Episodes that all environments have lost."""
         self.count = 0
@@ -53,6 +54,9 @@ class EpisodesOfAll:
             Their last `info`s, as far as statistics are made of them, and for each that it ended.
         """
         here, self._here = self._here, []
+        news, self._lost_here = any(here) or lost != self._lost_here, lost
+        if not self._learners.most(int(news)):
+            return [], np.zeros(0, dtype=bool)  # in most steps, where an update follows every step
         everybody = self._learners.gather((here, lost))
         self.lost = sum(theirs for _, theirs in everybody)
         steps = zip(*(ended for ended, _ in everybody), strict=True)
