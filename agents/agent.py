@@ -118,7 +118,7 @@ class LanguageAgent(BaseAlgorithm):
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
 
     def _setup_model(self) -> None:
-        super()._setup_model()
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, behind this mixin
         if self.learners.several:
             self._begin_together()
 

@@ -22,7 +22,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.learners import Learners
+from heed.agents.learners import ALONE, Learners
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
@@ -326,7 +326,7 @@ def _gather_gradient(
     batch: Examples,
     settings: Cloning,
     micro_batch_tokens: int | None,
-    learners: Learners,
+    learners: Learners = ALONE,
 ) -> tuple[float, float]:
     """Put the gradient of the loss on a minibatch into the parameters; return cross-entropy and value loss."""
     here = _part(batch, learners)
@@ -354,7 +354,7 @@ def _gather_gradient(
     return measures["cross_entropy"], measures["value_loss"]
 
 
-def _part(examples: Examples, learners: Learners) -> Examples:
+def _part(examples: Examples, learners: Learners = ALONE) -> Examples:
     """Return those that this learner reads."""
     if not learners.several:
         return examples
@@ -365,7 +365,9 @@ def _total(weights: Tensor) -> Tensor:
     return weights.sum().clamp(min=1e-8)
 
 
-def _measure(policy: LanguageActorCriticPolicy, examples: Examples, learners: Learners) -> tuple[float, float, float]:
+def _measure(
+    policy: LanguageActorCriticPolicy, examples: Examples, learners: Learners = ALONE
+) -> tuple[float, float, float]:
     """Return cross-entropy, accuracy and value loss."""
     here = _part(examples, learners)
     sums = torch.zeros(3, device=examples.actions.device)

@@ -21,7 +21,7 @@ import torch
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
-from heed.agents import DQN, GRPO, PPO, Cloning, CheckpointError, clone, load
+from heed.agents import DQN, GRPO, PPO, CheckpointError, Cloning, clone, load
 from heed.agents.learners import ALONE, Learners, LearnersError, join
 from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.policy_gradient import PolicyGradient
@@ -137,7 +137,8 @@ def check_groups(learners: Learners) -> dict[str, Any]:
     env = share_of_envs(learners, group_size=2, max_steps=12)
     agent = GRPO(env=env, group_size=2, n_steps=12, batch_size=64, n_epochs=1, divide_by_length=True, seed=0)
     agent.learn(96)
-    agent.collect_rollouts(agent.env, _Silent(agent), agent.rollout_buffer, 12)
+    silent: Any = _Silent(agent)
+    agent.collect_rollouts(agent.get_env() or env, silent, agent.rollout_buffer, 12)
     minibatches = list(agent._minibatches())
     return {**compared(agent, minibatches[0]), "counts": learners.gather(len(minibatches))}
 
@@ -173,12 +174,13 @@ def check_dqn(learners: Learners) -> dict[str, Any]:
         return drawn[-1]
 
     agent._sample = remembered  # type: ignore[method-assign]
-    agent.policy.optimizer.step = lambda *_: None  # type: ignore[assignment, method-assign, misc]
+    agent.policy.optimizer.step = lambda *_: None  # type: ignore[assignment, method-assign]
     agent.train(1, 32)
     ours = gradient_of(agent)
     batch = united(learners.gather(drawn[0]))
-    agent._sample = lambda _: batch._replace(indices=drawn[0].indices)  # type: ignore[method-assign]
+    agent._sample = lambda _: batch._replace(indices=drawn[0].indices)  # type: ignore[assignment, method-assign, misc]
     agent.replay_buffer.update_priorities = lambda *_: None  # type: ignore[method-assign]
+    target_steps = agent._steps_of_target
     agent.learners = ALONE
     agent.train(1, 32)
     theirs = gradient_of(agent)
@@ -187,8 +189,7 @@ def check_dqn(learners: Learners) -> dict[str, Any]:
         "samples": len(batch.actions),
         "weights": float(batch.weights.max()),
         "capacity": agent.replay_buffer.capacity,
-        "target_steps": agent._steps_of_target,
-        "episodes": agent._episode_num,
+        "target_steps": target_steps,
     }
 
 
@@ -223,7 +224,11 @@ def check_streams(learners: Learners) -> dict[str, Any]:
     for step in range(4):
         _, rewards, _, infos = env.step(np.full(env.num_envs, step % 3))
     assert all(EPISODE_LOST not in info for info in infos)
-    return {"shown": sum(learners.gather(shown), []), "scale": learners.gather(env.scale), "rewards": len(rewards)}
+    return {
+        "shown": [text for part in learners.gather(shown) for text in part],
+        "scale": learners.gather(env.scale),
+        "rewards": len(rewards),
+    }
 
 
 def check_messages(learners: Learners) -> dict[str, Any]:
@@ -283,7 +288,7 @@ def with_signal_at(steps: int, number: signal.Signals) -> Callable[[], None]:
             os.kill(os.getpid(), number)
         return on_step(callback)
 
-    StopWhenSolved._on_step = signalled  # type: ignore[method-assign]
+    StopWhenSolved._on_step = signalled  # type: ignore[assignment, method-assign]
 
     def back() -> None:
         StopWhenSolved._on_step = on_step  # type: ignore[method-assign]
