@@ -178,7 +178,7 @@ def check_dqn(learners: Learners) -> dict[str, Any]:
     agent.train(1, 32)
     ours = gradient_of(agent)
     batch = united(learners.gather(drawn[0]))
-    agent._sample = lambda _: batch._replace(indices=drawn[0].indices)  # type: ignore[assignment, method-assign, misc]
+    agent._sample = lambda _: batch._replace(indices=drawn[0].indices)  # type: ignore[assignment, method-assign]
     agent.replay_buffer.update_priorities = lambda *_: None  # type: ignore[method-assign]
     target_steps = agent._steps_of_target
     agent.learners = ALONE

@@ -25,7 +25,7 @@ SLOW = ("processes", "slow_envs", "slow_steps")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: training, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, processes, learners.
+    """Measure Heed: training, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, several processes.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """

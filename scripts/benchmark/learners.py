@@ -83,7 +83,7 @@ def _train(given: Path, found: Path) -> None:
     from heed.scripts.benchmark.command import BenchmarkConfig
 
     options = json.loads(given.read_text(encoding="utf-8"))
-    listed = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
     config = BenchmarkConfig(**{**listed, "out": Path(options["out"])})
     with join(config.device) as learners:
         torch.set_num_threads(_threads(config))

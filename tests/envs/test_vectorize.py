@@ -26,7 +26,7 @@ FIRST = 4
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[VecEnv]:
-    """Three environments of a larger vector over two processes; for all tests, since a process takes seconds to start."""
+    """Three environments of more, over two processes; for all tests, since a process takes seconds to start."""
     env = make(LEVEL, n_envs=3, seed=7, first_index=FIRST, processes=2)
     assert isinstance(env, ProcessLanguageVecEnv)
     yield env
