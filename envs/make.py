@@ -226,7 +226,7 @@ def make(
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
-    if first_index < 0 or first_index % group_size:
+    if first_index < 0 or first_index % max(group_size, 1):
         raise ValueError(f"first_index is {first_index}, but must be a multiple of the group size {group_size}.")
     factory = functools.partial(
         make_env,
