@@ -6,6 +6,7 @@ import contextlib
 import inspect
 import io
 import math
+import tempfile
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,8 +18,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import get_device
+from stable_baselines3.common.type_aliases import MaybeCallback
+from stable_baselines3.common.utils import get_device, set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 from torch import Tensor
 
@@ -42,9 +45,11 @@ from heed.agents.checkpoint import (
     write_tensors,
 )
 from heed.agents.exploration import IntrinsicRewardVecEnv
+from heed.agents.learners import ALONE, Learners, current
 from heed.agents.random_state import get_random_state, set_random_state
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
+from heed.agents.together import EpisodesOfAll, counting_together
 from heed.agents.untrusted import as_checkpoint_error, check_agent, check_language_model, limited_parameters
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
@@ -70,6 +75,9 @@ MAX_PROMPT_TOKENS = 256
 WEIGHTS = "policy.safetensors"
 """The file of a checkpoint that holds the policy's weights."""
 
+OWN = "own.json"
+"""The file of a learner's folder in a checkpoint that holds what `agent.json` holds of the first one."""
+
 _COUNTERS = (
     "num_timesteps",
     "_total_timesteps",
@@ -92,8 +100,12 @@ class LanguageAgent(BaseAlgorithm):
       with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder read instruction and parts of the
       observation one by one; it does wherever it can) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
+    - Within `heed.agents.learners.join`, several processes train it together, each with its share of the environments.
+      `env` is that share, and other sizes (steps, minibatches, buffers, intervals) are those of all together.
     """
 
+    learners: Learners = ALONE
+    """The processes that train it together."""
     _arguments: dict[str, Any]
     _not_yet_logged: dict[str, Any]
     _counters: ClassVar[tuple[str, ...]] = _COUNTERS
@@ -101,7 +113,64 @@ class LanguageAgent(BaseAlgorithm):
     def _remember_arguments(self, arguments: dict[str, Any]) -> None:
         """Keep the constructor's arguments, for checkpoints."""
         self._not_yet_logged = {}
+        self.learners = current()
+        self.episodes_of_all = EpisodesOfAll(self.learners)
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
+
+    def _setup_model(self) -> None:
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, behind this mixin
+        if self.learners.several:
+            self._begin_together()
+
+    def _begin_together(self) -> None:
+        """Let all learners begin with the same weights, each with environments and random numbers of its own.
+
+        Raises:
+            ValueError: if the environments are not shares of a larger vector, or what they remember cannot be shared.
+        """
+        learners = self.learners
+        if self.env is not None:
+            shares = learners.gather((self.env.num_envs, getattr(self.env.unwrapped, "first_index", None)))
+            sizes = [size for size, _ in shares]
+            if len(set(sizes)) > 1:
+                raise ValueError(f"Each process must have as many environments as any other, but they have {sizes}.")
+            if any(first not in (None, rank * sizes[0]) for rank, (_, first) in enumerate(shares)):
+                raise ValueError(
+                    "The processes would play the same episodes: make the environments of each with "
+                    f"heed.envs.make(..., n_envs={sizes[0]}, first_index=learners.rank * {sizes[0]})."
+                )
+            if unwrap_vec_wrapper(self.env, IntrinsicRewardVecEnv) is not None:
+                raise ValueError(
+                    "Rewards for what is new cannot be had in several processes: each would know only what it has seen "
+                    "itself. Train in one process, or without them."
+                )
+        learners.make_alike(self._weights())
+        own_seed = learners.seed(self.seed)
+        if not learners.is_first and own_seed is not None:
+            # Minibatches and actions are drawn anew in each learner; the weights were drawn alike.
+            set_random_seed(own_seed, using_cuda=self.device.type == "cuda")
+            self.action_space.seed(own_seed)
+
+    def _weights(self) -> Iterator[Tensor]:
+        """Yield all tensors of the policy, which are the same in all learners."""
+        yield from self.policy.parameters()
+        yield from self.policy.buffers()
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if self.learners.several:
+            callback = counting_together(callback)
+            if not self.learners.is_first:
+                progress_bar = False
+                if not self._custom_logger:
+                    self.set_logger(Logger(folder=None, output_formats=[]))
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     @staticmethod
     def prepare(env: Any, policy_kwargs: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
@@ -214,27 +283,56 @@ class LanguageAgent(BaseAlgorithm):
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Save the agent into the folder `path`: weights, optimizer, counters, random states, environments.
 
+        Where several learners train it all of them call this, and the first one writes what all of them need.
+
         An older checkpoint of that name is replaced. `exclude` and `include` are of SB3's pickled format and must be
         left out.
 
         Raises:
             FileExistsError: if something else stands at `path`.
             TypeError: if an argument of the agent cannot be written as JSON.
+            LearnersError: if the learners have not the same weights any more.
         """
         if exclude is not None or include is not None:
             raise TypeError("save() takes no `exclude` or `include`: a checkpoint holds what resuming needs.")
         if isinstance(path, io.BufferedIOBase):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
-        write_checkpoint(Path(path), self._write)
+        self.learners.require_alike(self._weights())
+        own_files = self.learners.to_first({} if self.learners.is_first else self._own_files())
+
+        def fill(folder: Path) -> None:
+            self._write(folder)
+            for rank, files in enumerate(own_files[1:], start=1):
+                place = folder / _folder_of(rank)
+                place.mkdir()
+                for name, content in files.items():
+                    (place / name).write_bytes(content)
+
+        self.learners.first(lambda: write_checkpoint(Path(path), fill))
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
         self.forget_readings()
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
         """Log how many episodes the environments have lost, once one is."""
+        if self.learners.several:
+            self.episodes_of_all.note(infos, dones)  # `take_in_episodes` follows
+            return
         super()._update_info_buffer(infos, dones)
-        lost = 0 if self.env is None else getattr(self.env.unwrapped, "lost_count", 0)
+        self._log_lost(self._lost_here)
+
+    @property
+    def _lost_here(self) -> int:
+        return 0 if self.env is None else getattr(self.env.unwrapped, "lost_count", 0)
+
+    def _log_lost(self, lost: int) -> None:
         if lost:
             self.logger.record("rollout/lost_episodes", lost)
+
+    def take_in_episodes(self) -> None:
+        """Take the episodes of all learners since the last rollout into the statistics; called by all."""
+        infos, dones = self.episodes_of_all.exchange(self._lost_here)
+        super()._update_info_buffer(infos, dones)
+        self._log_lost(self.episodes_of_all.lost)
 
     def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
         """Set the learning rate of the time, for each part of the policy its own."""
@@ -273,21 +371,39 @@ class LanguageAgent(BaseAlgorithm):
 
     def _write(self, folder: Path) -> None:
         described = {**self._described(), **self._write_policy(folder)}
-        for name, wrapper in _reward_wrappers(self.env):
-            write_tensors(folder / name, wrapper.get_tensors())
-        random_numbers, random_tensors = get_random_state(self.action_space)
-        write_tensors(folder / "random.safetensors", random_tensors)
         write_json(
             folder / "agent.json",
             {
                 **described,
+                **({"learners": self.learners.count} if self.learners.several else {}),
                 "episodes": [list(self.ep_info_buffer or []), [float(s) for s in self.ep_success_buffer or []]],
-                "episode_starts": None if self._last_episode_starts is None else self._last_episode_starts.tolist(),
-                "random": random_numbers,
-                "envs": self.get_env_state(),
+                **self._write_own(folder),
                 "log": self._pending_log(),
             },
         )
+
+    def _write_own(self, folder: Path) -> dict[str, Any]:
+        """Write what each of several learners has of its own; return what JSON is to hold of it."""
+        for name, wrapper in _reward_wrappers(self.env):
+            write_tensors(folder / name, wrapper.get_tensors())
+        random_numbers, random_tensors = get_random_state(self.action_space)
+        write_tensors(folder / "random.safetensors", random_tensors)
+        return {
+            "episode_starts": None if self._last_episode_starts is None else self._last_episode_starts.tolist(),
+            "random": random_numbers,
+            "envs": self.get_env_state(),
+        }
+
+    def _own_files(self) -> dict[str, bytes]:
+        """Return the same as files, for the first learner to write."""
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            write_json(folder / OWN, self._write_own(folder))
+            return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def _own_folder(self, folder: Path) -> Path:
+        """Return where in a checkpoint this learner's own files are."""
+        return folder if self.learners.is_first else folder / _folder_of(self.learners.rank)
 
     def _described(self) -> dict[str, Any]:
         """Return what `agent.json` says of an agent, be it in a training or shared."""
@@ -354,11 +470,11 @@ class LanguageAgent(BaseAlgorithm):
         """Load an agent from a checkpoint folder, or from one that `heed.agents.export` wrote.
 
         With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
-        continues exactly where the checkpoint was made. An agent that was shared has no optimizer and no replay buffer,
-        and can be trained on from its weights only.
+        continues exactly where the checkpoint was made. One that several learners made is continued by as many. An
+        agent that was shared has no optimizer and no replay buffer, and can be trained on from its weights only.
 
         Args:
-            path: the checkpoint folder.
+            path: the checkpoint folder, which each of several learners reads.
             env: to train on; as in the constructor.
             device: as in SB3.
             base_model: of a checkpoint with an adapter: where the adapted model is, if not where it was.
@@ -397,6 +513,8 @@ class LanguageAgent(BaseAlgorithm):
         check_agent(
             folder / "agent.json", saved, arguments=set(known) - set(_NOT_SAVED), counters=frozenset(cls._counters)
         )
+        if env is not None and not saved.get("shared"):
+            _require_as_many(folder, saved.get("learners", 1), current().count)
         device = get_device(device)
         # What the caller changes may be wrong in ways of its own.
         reading = contextlib.nullcontext() if arguments else as_checkpoint_error(folder)
@@ -467,20 +585,22 @@ class LanguageAgent(BaseAlgorithm):
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put the saved state into this newly made agent; the random states come last."""
+        place = self._own_folder(folder)
+        own = saved if place == folder else read_json(place / OWN)
         self._read_policy(folder, saved)
         for name, wrapper in _reward_wrappers(self.env):
-            if (folder / name).is_file():
-                wrapper.set_tensors(read_tensors(folder / name))
+            if (place / name).is_file():
+                wrapper.set_tensors(read_tensors(place / name))
         for name, value in saved["counters"].items():
             setattr(self, name, value)
         infos, successes = saved["episodes"]
         self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
         self.ep_success_buffer = deque(successes, maxlen=self._stats_window_size)
-        if self.env is not None and saved["envs"] is not None and saved["n_envs"] == self.n_envs:
-            self._last_obs = self._restore_envs(saved["envs"])
-            self._last_episode_starts = np.array(saved["episode_starts"], dtype=bool)
+        if self.env is not None and own["envs"] is not None and saved["n_envs"] == self.n_envs:
+            self._last_obs = self._restore_envs(own["envs"])
+            self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         self._not_yet_logged = saved["log"]
-        set_random_state(self.action_space, saved["random"], read_tensors(folder / "random.safetensors"))
+        set_random_state(self.action_space, own["random"], read_tensors(place / "random.safetensors"))
 
     def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_shared` wrote; the language model came with the policy."""
@@ -502,6 +622,24 @@ class LanguageAgent(BaseAlgorithm):
         if not isinstance(self.env, PromptVecEnv) or not hasattr(self.env.unwrapped, "set_state"):
             return None
         return self.env.set_state(state)
+
+
+def _folder_of(rank: int) -> str:
+    """Return the name of the folder in a checkpoint that holds another learner's own files than the first one's."""
+    return f"learner-{rank}"
+
+
+def _require_as_many(folder: Path, theirs: int, ours: int) -> None:
+    """Refuse to go on with a training in another number of processes.
+
+    Raises:
+        CheckpointError: saying how many there were.
+    """
+    if theirs != ours:
+        raise CheckpointError(
+            f"{folder} was made by {theirs} {'process' if theirs == 1 else 'processes'}, each with environments and "
+            f"random numbers of its own, and cannot be trained on by {ours}: start as many."
+        )
 
 
 _REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv]] = {

@@ -8,10 +8,13 @@ on all that was gathered. What differs from the paper:
 - a round goes on from the weights of the round before instead of from new ones, which takes fewer epochs;
 - of the rounds' policies the last is kept, not the one that does best on validation;
 - where the expert gives up within an episode, what it labelled until then is kept.
+
+Of several learners each plays its part of the episodes, and all learn from all of them.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -101,8 +104,10 @@ def dagger(
             seeds = demonstration_seeds(settings.seed, episodes, part=number)
             choose = sampled(agent) if number else None
             options = {"expert_share": share if number else None, "history": history, "n_envs": n_envs}
-            played = demonstrate(make_env, seeds, choose, **options)  # type: ignore[arg-type]
-            outcomes = sorted(played, key=lambda outcome: outcome.number)
+            learners = agent.learners
+            played = demonstrate(make_env, learners.part(seeds), choose, **options)  # type: ignore[arg-type]
+            of_each = learners.gather(sorted(played, key=lambda outcome: outcome.number))
+            outcomes = [outcome for each in itertools.zip_longest(*of_each) for outcome in each if outcome is not None]
         # Each round is split by itself: what was held out once is never trained on.
         parts = split_by_seed([outcome.demonstration for outcome in outcomes], settings.validation, seed=settings.seed)
         training += parts[0]

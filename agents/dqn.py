@@ -28,9 +28,10 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import Schedule, TrainFreq
+from stable_baselines3.common.type_aliases import RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.utils import LinearSchedule, polyak_update
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.dqn.policies import DQNPolicy
@@ -61,9 +62,9 @@ class DQN(LanguageAgent, SB3DQN):
         policy: "LanguagePolicy" or a policy class.
         env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
         learning_rate: a number or a schedule; by default 5e-4 falling linearly to 5e-5.
-        buffer_size: transitions that the replay buffer holds.
+        buffer_size: transitions that the replay buffer holds; several learners have a buffer each, of its share.
         learning_starts: steps of random actions before learning.
-        batch_size: transitions in an update.
+        batch_size: transitions in an update; several learners take the same share of them each.
         micro_batch_tokens: the gradient of a batch is gathered in parts of at most so many different tokens, which
             bounds memory and changes nothing but rounding; None for the whole batch at once.
         tau: how far the target network moves towards the online network at each of its updates.
@@ -155,7 +156,8 @@ class DQN(LanguageAgent, SB3DQN):
         )
         self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy(schedule=epsilon)
         self.ensemble: ValueEnsemble | None = None
-        self._exploration = np.random.default_rng(seed)
+        self.learners.share("batch_size", batch_size)
+        self._exploration = np.random.default_rng(self.learners.seed(seed))
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
             policy=policy,
@@ -188,7 +190,7 @@ class DQN(LanguageAgent, SB3DQN):
         if getattr(self, "replay_buffer", None) is None:
             assert isinstance(self.observation_space, spaces.Box)
             self.replay_buffer = ReplayBuffer(
-                self.buffer_size,
+                max(1, self.buffer_size // self.learners.count),
                 self.observation_space,
                 n_envs=self.n_envs,
                 n_steps=self.n_steps,
@@ -196,7 +198,12 @@ class DQN(LanguageAgent, SB3DQN):
                 priority_exponent=self.priority_exponent,
                 demonstration_bonus=self.demonstration_bonus,
                 device=self.device,
-                seed=self.seed,
+                seed=self.learners.seed(self.seed),
+            )
+        if self.exploration.heads and self.learners.several:
+            raise ValueError(
+                f"Exploration by {self.exploration.name} keeps values and counts of its own, which several processes "
+                "do not share: use epsilon-greedy or boltzmann, or train in one process."
             )
         super()._setup_model()
         if self.hindsight and self.env is not None:
@@ -227,7 +234,8 @@ class DQN(LanguageAgent, SB3DQN):
         if not isinstance(env, PromptVecEnv) or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
             raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
         env.unwrapped.tell_fulfilled_instructions()
-        return HindsightReplay(env.num_envs, env.encoder, per_episode=self.hindsight, seed=self.seed)
+        seed = self.learners.seed(self.seed)
+        return HindsightReplay(env.num_envs, env.encoder, per_episode=self.hindsight, seed=seed)
 
     def _setup_learn(self, *arguments: Any, **named: Any) -> Any:
         result = super()._setup_learn(*arguments, **named)
@@ -252,13 +260,17 @@ class DQN(LanguageAgent, SB3DQN):
             self._words = cast(PromptVecEnv, self.env).words
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
-        """Update the online network `gradient_steps` times on batches from the replay buffer."""
+        """Update the online network `gradient_steps` times on batches from the replay buffer.
+
+        Of several learners each draws the same share of a batch from its own buffer.
+        """
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, self._importance_exponent_now())
+            batch = self._sample(batch_size // self.learners.count)
             measures, errors = self._gather_gradient(batch)
+            measures = self.learners.sum_gradients(self.policy.q_net.parameters(), measures)
             losses.append(measures["loss"])
             values.append(measures["q_value"])
             torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
@@ -274,10 +286,10 @@ class DQN(LanguageAgent, SB3DQN):
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
 
     def _gather_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
-        """Put the gradient of the loss on a batch into the parameters.
+        """Put the gradient of the loss on a batch into the parameters; of several learners, this one's part of it.
 
         Returns:
-            The loss and the mean value as means over the batch, and the TD errors, (B,).
+            The loss and the mean value as means over the batch (or the part in them), and the TD errors, (B,).
         """
         with torch.no_grad():
             targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
@@ -289,7 +301,7 @@ class DQN(LanguageAgent, SB3DQN):
             for rows in parts:
                 part = _rows(batch, rows)
                 loss, chosen = self._loss(part, targets[rows])
-                share = len(part.actions) / len(targets)
+                share = len(part.actions) / (len(targets) * self.learners.count)
                 (loss * share).backward()
                 means["loss"] += share * loss.item()
                 means["q_value"] += share * chosen.mean().item()
@@ -308,6 +320,17 @@ class DQN(LanguageAgent, SB3DQN):
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         return loss, chosen
+
+    def _sample(self, batch_size: int) -> Batch:
+        """Draw transitions, of several learners each this many from its own buffer."""
+        exponent = self._importance_exponent_now()
+        batch = self.replay_buffer.sample(batch_size, exponent)
+        priorities = self.replay_buffer.priorities
+        if priorities is None or not self.learners.several:
+            return batch
+        # The buffer divides the weights by the greatest of its own batch; here it is the greatest of all batches.
+        rarest = float((priorities[batch.indices] / priorities.total).min())
+        return batch._replace(weights=batch.weights * (rarest / self.learners.least(rarest)) ** -exponent)
 
     def _margin_loss(self, q_values: Tensor, batch: Batch) -> Tensor:
         """Return J_E of DQfD, equation 3: by how much demonstrated actions are not better than others by the margin.
@@ -328,24 +351,30 @@ class DQN(LanguageAgent, SB3DQN):
     def add_demonstrations(self, demonstrations: Sequence[Demonstration], *, history: int = 0) -> None:
         """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
 
+        Of several learners, which all are given the same ones, each keeps its part of them.
+
         Args:
             demonstrations: episodes that an expert played, with the agent's actions.
             history: of the environments, where they show one.
 
         Raises:
-            ValueError: if there are none, one has actions that the agent has not or labels instead of an expert's
-                actions, or they do not fit into the buffer beside others.
+            ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
+                instead of an expert's actions, or they do not fit into the buffer beside others.
         """
         assert isinstance(self.action_space, spaces.Discrete)
         if not demonstrations:
             raise ValueError("There are no demonstrations.")
+        if len(demonstrations) < self.learners.count:
+            raise ValueError(
+                f"There are {len(demonstrations)} demonstrations for {self.learners.count} processes: each needs one."
+            )
         texts = getattr(self.action_space, "texts", tuple(map(str, range(int(self.action_space.n)))))
         for demonstration in demonstrations:
             if demonstration.labels is not None:
                 raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
             if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
-        for demonstration in demonstrations:
+        for demonstration in self.learners.part(demonstrations):
             self.replay_buffer.keep_episode(
                 self.language_policy.encoder(demonstration.read(history, texts)),
                 demonstration.actions,
@@ -366,16 +395,44 @@ class DQN(LanguageAgent, SB3DQN):
         if not self._custom_logger and self.num_timesteps == 0:
             self._logger = Logger(folder=None, output_formats=[])  # `learn` makes the real one
         train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
-        steps = max(self.target_update_interval // self.n_envs, 1)
+        steps = self._steps_of_target
         interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
         for done in range(0, updates, interval):
             self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
             self._update_target()
 
+    @property
+    def _steps_of_target(self) -> int:
+        """How many steps of all environments lie between the target network's updates."""
+        return max(self.target_update_interval // (self.n_envs * self.learners.count), 1)
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        train_freq: TrainFreq,
+        replay_buffer: Any,
+        action_noise: Any = None,
+        learning_starts: int = 0,
+        log_interval: int | None = None,
+    ) -> RolloutReturn:
+        """Act and store transitions; the arguments are SB3's."""
+        if not self.learners.several:
+            return super().collect_rollouts(
+                env, callback, train_freq, replay_buffer, action_noise, learning_starts, log_interval
+            )
+        # SB3 would count, and log by, the episodes of this learner alone.
+        before, taken_in = self._episode_num, self.episodes_of_all.count
+        rollout = super().collect_rollouts(env, callback, train_freq, replay_buffer, action_noise, learning_starts)
+        self._episode_num = before + self.episodes_of_all.count - taken_in
+        if log_interval is not None and self._episode_num // log_interval > before // log_interval:
+            self.dump_logs()
+        return rollout
+
     def _on_step(self) -> None:
         """Let the target network follow when it is time; SB3's own would move what both networks share."""
         self._n_calls += 1
-        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+        if self._n_calls % self._steps_of_target == 0:
             self._update_target()
             polyak_update(self.batch_norm_stats, self.batch_norm_stats_target, 1.0)
         self.exploration_rate = self.exploration_schedule(self._current_progress_remaining)
@@ -481,13 +538,13 @@ class DQN(LanguageAgent, SB3DQN):
         values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
         return torch.from_numpy(self.exploration.probabilities(values, states, self.exploration_rate))
 
-    def _write(self, folder: Path) -> None:
-        super()._write(folder)
+    def _write_own(self, folder: Path) -> dict[str, Any]:
         self.replay_buffer.write(folder)
         write_json(folder / "exploration.json", self._exploration.bit_generator.state)
         if self._hindsight is not None:
             write_json(folder / "hindsight.json", self._hindsight.get_state())
         self._write_exploration(folder)
+        return super()._write_own(folder)
 
     def _write_exploration(self, folder: Path) -> None:
         """Write what the strategy knows, and its value functions."""
@@ -495,15 +552,16 @@ class DQN(LanguageAgent, SB3DQN):
         write_tensors(folder / "exploration.safetensors", {**self.exploration.get_state(), **own})
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        self.replay_buffer.read(folder)
+        place = self._own_folder(folder)
+        self.replay_buffer.read(place)
         assert isinstance(self.action_space, spaces.Discrete)
         actions = self.replay_buffer.actions
         if actions.min() < 0 or actions.max() >= self.action_space.n:
             raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        self._exploration.bit_generator.state = read_json(folder / "exploration.json")
-        if self._hindsight is not None and (folder / "hindsight.json").is_file():
-            self._hindsight.set_state(read_json(folder / "hindsight.json"))
-        self._read_exploration(folder, saved)
+        self._exploration.bit_generator.state = read_json(place / "exploration.json")
+        if self._hindsight is not None and (place / "hindsight.json").is_file():
+            self._hindsight.set_state(read_json(place / "hindsight.json"))
+        self._read_exploration(place, saved)
         super()._read(folder, saved)
 
     def _read_exploration(self, folder: Path, saved: dict[str, Any]) -> None:

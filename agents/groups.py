@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
+from heed.agents.learners import ALONE, Learners
 from heed.agents.lost_steps import EPISODE_LOST
 
 GROUP = "episode_group"
@@ -62,6 +63,11 @@ class EpisodeGroups(BaseBuffer):
         device: of the samples.
         n_envs: how many environments.
     """
+
+    learners: Learners = ALONE
+    """Those who learn from groups of their own at the same time."""
+    first_row: int = 0
+    """The row of the first group here."""
 
     def __init__(
         self,
@@ -135,7 +141,7 @@ class EpisodeGroups(BaseBuffer):
         """Whether no episode of a group is still to come: all are there, or every environment has gone on from it."""
         if len(self._ended[name]) == self.group_size:
             return True
-        row, number = name
+        row, number = name[0] - self.first_row, name[1]
         return min(self._newest[row * self.group_size : (row + 1) * self.group_size]) > number
 
     def samples(self) -> RolloutBufferSamples:
@@ -147,7 +153,8 @@ class EpisodeGroups(BaseBuffer):
             returns = [np.array([episode.discounted_return(self.gamma) for episode in group]) for group in groups]
             worth = np.concatenate([self.advantages_of(group) for group in returns])
             if self.divide_by_length:
-                worth = worth * lengths.mean() / lengths  # the mean, so that the loss stays as large as it is
+                steps_of_all, episodes_of_all = self.learners.sums([int(lengths.sum()), len(lengths)])
+                worth = worth * (steps_of_all / episodes_of_all) / lengths  # so that the loss stays as large as it is
             steps = RolloutBufferSamples(
                 observations=torch.as_tensor(np.stack([p for one in episodes for p in one.prompts])),
                 actions=torch.as_tensor(np.stack([action for one in episodes for action in one.actions])),
@@ -172,8 +179,11 @@ class EpisodeGroups(BaseBuffer):
         Their sizes differ by one at most, since a small rest would move the weights as far as a whole minibatch.
         """
         count = len(self.samples().advantages)
-        parts = 1 if batch_size is None else max(1, round(count / batch_size))
-        for rows in torch.randperm(count).tensor_split(parts):
+        parts = 1 if batch_size is None else max(1, round(self.learners.total(count) / batch_size))
+        order = torch.randperm(count)
+        if self.learners.several and count < parts:
+            order = order.repeat(-(-parts // count))[:parts]  # each learner has something for each minibatch
+        for rows in order.tensor_split(parts):
             yield self._get_samples(rows.numpy())
 
     def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> RolloutBufferSamples:

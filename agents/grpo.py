@@ -171,6 +171,9 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             device=self.device,
             n_envs=self.n_envs,
         )
+        self.groups.learners = self.learners
+        first_index = 0 if self.env is None else getattr(self.env.unwrapped, "first_index", 0)
+        self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
 
     def _setup_learn(
@@ -186,7 +189,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """Act for `n_rollout_steps` steps, and on until a group is complete.
+        """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
 
         Returns:
             False if a callback ended the training.
@@ -195,7 +198,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         n_steps = 0
-        while n_steps < n_rollout_steps or not self.groups.complete:
+        while n_steps < n_rollout_steps or not self.learners.least(len(self.groups.complete)):
             prompts: Any = self._last_obs
             with torch.no_grad():
                 distribution = self.policy.get_distribution(torch.as_tensor(prompts, device=self.device))
@@ -222,9 +225,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         """Update the policy on the groups that are complete, `n_epochs` times over."""
         groups = [self.groups.advantages_of(self._returns(group)) for group in self.groups.complete]
         super().train()
-        self.logger.record("train/groups", len(groups))
         # Where all episodes of a group were worth the same, there is nothing to learn from it.
-        self.logger.record("train/groups_that_differ", float(np.mean([np.ptp(group) > 1e-6 for group in groups])))
+        count, differ = self.learners.sums([len(groups), sum(np.ptp(group) > 1e-6 for group in groups)])
+        self.logger.record("train/groups", int(count))
+        self.logger.record("train/groups_that_differ", differ / count)
         self.groups.reset()
 
     def _returns(self, group: Any) -> Any:
@@ -239,11 +243,11 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         """Return the clipped surrogate loss (equation 3 of the paper, the mean over steps)."""
         return clipped_surrogate(advantages, log_ratio, self._clip_range)
 
-    def _write(self, folder: Path) -> None:
-        super()._write(folder)
+    def _write_own(self, folder: Path) -> dict[str, Any]:
         write_tensors(folder / PENDING, self.groups.state())
+        return super()._write_own(folder)
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         super()._read(folder, saved)
         if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
-            self.groups.set_state(read_tensors(folder / PENDING))
+            self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))

@@ -7,6 +7,8 @@ The loss is the cross-entropy of the demonstrated actions. What differs from the
 - a part of the *episodes* is held out, since the states of one episode resemble each other; training stops when the
   loss on it has not fallen for some epochs, and the best weights come back;
 - an optimizer of its own, which is forgotten afterwards: that of the agent begins with the agent's own training.
+
+Several learners clone the same demonstrations in the same order, and each takes its part of every minibatch.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrations import Demonstration, DemonstrationError
@@ -191,14 +194,14 @@ def clone_split(
         for batch in examples.shuffled(settings.batch_size, rng):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total)
-            measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches)
+            measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
             torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
             optimizer.step()
             sums += np.array(measures) * len(batch)
             steps += 1
         policy.set_training_mode(False)
         loss, value_loss = (sums / len(examples)).tolist()
-        measured = _measure(policy, validation) if len(validation) else (None, None, None)
+        measured = _measure(policy, validation, agent.learners) if len(validation) else (None, None, None)
         epoch = Epoch(
             epoch=number,
             loss=loss,
@@ -323,14 +326,16 @@ def _gather_gradient(
     batch: Examples,
     settings: Cloning,
     micro_batches: MicroBatches,
+    learners: Learners = ALONE,
 ) -> tuple[float, float]:
     """Put the gradient of the loss on a minibatch into the parameters; return cross-entropy and value loss."""
+    here = _part(batch, learners)
 
     def gather(parts: Iterator[Rows]) -> tuple[float, float]:
         optimizer.zero_grad()
         cross_entropy, value_loss = 0.0, 0.0
         for rows in parts:
-            part = batch.rows(rows)
+            part = here.rows(rows)
             distribution, values = policy.read(part.prompts)
             weights = part.weights / _total(batch.weights)
             imitation = -(weights * distribution.log_prob(part.actions)).sum()
@@ -346,19 +351,36 @@ def _gather_gradient(
             value_loss += regression.item()
         return cross_entropy, value_loss
 
-    return micro_batches.gather(lambda: policy.encoder.layout.tokens_of(batch.prompts), gather)
+    if len(here):
+        cross_entropy, value_loss = micro_batches.gather(lambda: policy.encoder.layout.tokens_of(here.prompts), gather)
+    else:  # fewer examples are left than there are learners
+        optimizer.zero_grad()
+        cross_entropy, value_loss = 0.0, 0.0
+    measures = {"cross_entropy": cross_entropy, "value_loss": value_loss}
+    measures = learners.sum_gradients(policy.parameters(), measures)
+    return measures["cross_entropy"], measures["value_loss"]
+
+
+def _part(examples: Examples, learners: Learners = ALONE) -> Examples:
+    """Return those that this learner reads."""
+    if not learners.several:
+        return examples
+    return examples.rows(torch.arange(len(examples), device=examples.actions.device)[learners.rank :: learners.count])
 
 
 def _total(weights: Tensor) -> Tensor:
     return weights.sum().clamp(min=1e-8)
 
 
-def _measure(policy: LanguageActorCriticPolicy, examples: Examples) -> tuple[float, float, float]:
+def _measure(
+    policy: LanguageActorCriticPolicy, examples: Examples, learners: Learners = ALONE
+) -> tuple[float, float, float]:
     """Return cross-entropy, accuracy and value loss."""
+    here = _part(examples, learners)
     sums = torch.zeros(3, device=examples.actions.device)
     with torch.no_grad():
-        for start in range(0, len(examples), EVALUATION_BATCH):
-            part = examples.rows(slice(start, start + EVALUATION_BATCH))
+        for start in range(0, len(here), EVALUATION_BATCH):
+            part = here.rows(slice(start, start + EVALUATION_BATCH))
             distribution, values = policy.read(part.prompts)
             right = (distribution.mode() == part.actions).float()
             log_probabilities = distribution.log_prob(part.actions)
@@ -370,6 +392,8 @@ def _measure(policy: LanguageActorCriticPolicy, examples: Examples) -> tuple[flo
                     (part.value_weights * errors).sum(),
                 ]
             )
+    if learners.several:
+        sums = sums.new_tensor(learners.sums(sums.tolist()))
     totals = torch.stack([_total(examples.weights)] * 2 + [_total(examples.value_weights)])
     cross_entropy, accuracy, value_loss = (sums / totals).tolist()
     return cross_entropy, accuracy, value_loss

@@ -15,6 +15,8 @@ import numpy.typing as npt
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
+from heed.agents.learners import ALONE, Learners
+
 EPISODE_LOST = "episode_lost"
 """The key of an `info` that ends a lost episode, as `heed.envs` writes it."""
 
@@ -23,8 +25,12 @@ OBSERVATION_UNKNOWN = "observation_unknown"
 
 
 class RolloutWithoutLostSteps(RolloutBuffer):
-    """SB3's buffer, which gives all samples but those of lost steps; where none is lost it is SB3's altogether."""
+    """SB3's buffer, which gives all samples but those of lost steps; where none is lost it is SB3's altogether.
 
+    Several learners give equally many minibatches, each of its own samples.
+    """
+
+    learners: Learners = ALONE
     lost: npt.NDArray[np.bool_]
     """(n_steps, n_envs)"""
 
@@ -52,12 +58,14 @@ class RolloutWithoutLostSteps(RolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield the samples in random order, in as many minibatches of like size as there would be without losses."""
-        if not self.lost.any():
+        if not self.lost.any() and not self.learners.several:
             yield from super().get(batch_size)
             return
-        parts = 1 if batch_size is None else -(-self.lost.size // batch_size)
+        parts = 1 if batch_size is None else -(-self.lost.size * self.learners.count // batch_size)
         next(super().get(1))  # SB3 flattens its arrays where it gives the first sample
         order = np.random.permutation(self.rows)  # noqa: NPY002 - from where SB3 draws, so that resuming is exact
+        if self.learners.several and len(order) < parts:
+            order = np.resize(order, parts)  # nearly all was lost here: some samples are taken more than once
         for rows in np.array_split(order, parts):
             if len(rows):
                 yield self._get_samples(rows)

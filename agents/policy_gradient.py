@@ -92,6 +92,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.rollout_buffer_class is None:
             self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
+        if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
+            self.rollout_buffer.learners = self.learners
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
@@ -116,7 +118,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         A rollout belongs to the warm-up if it began within it: so this follows from the count of steps alone.
         """
         buffer = self.rollout_buffer
-        return self.num_timesteps - buffer.buffer_size * buffer.n_envs < self.value_warmup_steps
+        rollout = buffer.buffer_size * buffer.n_envs * self.learners.count
+        return self.num_timesteps - rollout < self.value_warmup_steps
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
         """Read, with the prompts that come next, those where episodes met their time limit.
@@ -145,6 +148,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             moved_too_far, epoch = False, len(measured)
             for minibatch in self._minibatches():
                 measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
+                measures = self.learners.sum_gradients(self.policy.parameters(), measures)
                 measured.append(measures)
                 moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
                 if moved_too_far:
@@ -168,6 +172,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
             if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
                 values, returns = values[self.rollout_buffer.rows], returns[self.rollout_buffer.rows]
+            values, returns = np.hstack(self.learners.gather(np.stack([values, returns])))
             self.logger.record("train/explained_variance", explained_variance(values, returns))
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
@@ -186,20 +191,27 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for rollout in self.rollout_buffer.get():
             prompts = self._layout.tokens_of(rollout.observations)
             tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
+            if self.learners.several:
+                parts = self.learners.most(-(-int(tokens[-1]) * self.learners.count // self.batch_tokens))
+                for rows in _in_parts(tokens, parts):
+                    yield _rows(rollout, rows)
+                return
             full = torch.div(tokens - 1, self.batch_tokens, rounding_mode="floor")  # minibatches before each sample
             sizes = torch.unique_consecutive(full, return_counts=True)[1]
             for rows in torch.arange(len(tokens), device=tokens.device).split(sizes.tolist()):
                 yield _rows(rollout, rows)
 
     def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
-        """Put the gradient of the loss on a minibatch into the parameters.
+        """Put the gradient of the loss on a minibatch into the parameters; of several learners, this one's part of it.
 
         Returns:
-            The loss, its parts, and how far the policy has moved, as means over the minibatch.
+            The loss, its parts, and how far the policy has moved, as means over the minibatch (or the part in them).
         """
         advantages = minibatch.advantages
-        if self.normalize_advantage and len(advantages) > 1:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        count = self.learners.total(len(advantages))
+        if self.normalize_advantage and count > 1:
+            mean, deviation = self.learners.moments(advantages)
+            advantages = (advantages - mean) / (deviation + 1e-8)
         minibatch = minibatch._replace(advantages=advantages)
 
         def gather(parts: Iterator[Rows]) -> dict[str, float]:
@@ -208,7 +220,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             for rows in parts:
                 part = _rows(minibatch, rows)
                 loss, measures = self._loss(part)
-                share = len(part.advantages) / len(advantages)
+                share = len(part.advantages) / count
                 (loss * share).backward()
                 for name, value in measures.items():
                     means[name] = means.get(name, 0.0) + share * value.item()
@@ -226,8 +238,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         policy.optimizer.zero_grad(set_to_none=True)
         values = policy.read_values_alone(minibatch.observations)
         loss = functional.mse_loss(minibatch.returns, values.flatten())
-        (self.vf_coef * loss).backward()
-        return {"value_loss": loss.item()}
+        share = len(values) / self.learners.total(len(values))
+        (self.vf_coef * loss * share).backward()
+        return {"value_loss": loss.item() * share}
 
     def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of samples whose advantages are normalised already, and what to log of it."""
@@ -316,6 +329,20 @@ def clipped_surrogate(advantages: Tensor, log_ratio: Tensor, clip_range: float) 
     clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
     loss = -torch.min(advantages * ratio, advantages * clipped).mean()
     return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).float().mean()}
+
+
+def _in_parts(tokens: Tensor, parts: int) -> list[Tensor]:
+    """Split samples into parts of about as many tokens each, and at least one sample.
+
+    Args:
+        tokens: up to each sample, (B,).
+        parts: where they are more than the samples, some samples are taken more than once.
+    """
+    rows = torch.arange(len(tokens), device=tokens.device)
+    sizes = torch.unique_consecutive((tokens - 1) * parts // tokens[-1], return_counts=True)[1]
+    if len(sizes) == parts:
+        return list(rows.split(sizes.tolist()))
+    return list((rows if len(rows) >= parts else rows.repeat(-(-parts // len(rows)))[:parts]).tensor_split(parts))
 
 
 def _rows(samples: RolloutBufferSamples, rows: Rows) -> RolloutBufferSamples:

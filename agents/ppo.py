@@ -10,6 +10,7 @@ SB3's PPO does the work. What differs:
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import torch
@@ -96,6 +97,8 @@ class PPO(PolicyGradient, SB3PPO):
             target_kl=target_kl,
         )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
+        if self.learners.several:  # SB3 holds minibatches of all learners against the rollout of this one
+            warnings.filterwarnings("ignore", "You have specified a mini-batch size")
         super().__init__(
             policy=policy,
             env=env,

@@ -75,6 +75,8 @@ class QLearning(LanguageAgent):
     ):
         self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy()
         self._remember_arguments({**locals(), "exploration": self.exploration})
+        if self.learners.several:
+            raise ValueError("A table has no gradients to be averaged: train it in one process.")
         if env is not None:
             _require_table_env(env)
         if not 0 <= gamma <= 1:

@@ -19,6 +19,8 @@ from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
+from heed.agents.learners import current
+
 EPSILON = 1e-8
 """Added to the variance: rewards may all be zero for long."""
 
@@ -27,7 +29,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
     """Divides rewards by the running standard deviation of the discounted return.
 
     For agents that learn from what has just been played: a replay buffer would hold rewards of several units. An agent
-    saves the scale in its checkpoints.
+    saves the scale in its checkpoints. Several learners scale by the returns of all of them, for which each step waits.
 
     Args:
         venv: as `heed.envs.make` gives it.
@@ -43,6 +45,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         super().__init__(venv)
         self.gamma = gamma
         self._statistics = RunningMeanStd()
+        self._learners = current()
         self._returns: npt.NDArray[np.float64] = np.zeros(venv.num_envs)
 
     @property
@@ -59,7 +62,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         """Return what a step gave, with scaled rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
         self._returns = self.gamma * self._returns + rewards
-        self._statistics.update(self._returns)
+        self._statistics.update(np.concatenate(self._learners.gather(self._returns)))
         self._returns[dones] = 0
         return observations, (rewards / self.scale).astype(np.float32), dones, infos
 

@@ -179,6 +179,7 @@ def make(
     *,
     n_envs: int = 1,
     seed: int | None = None,
+    first_index: int = 0,
     group_size: int = 1,
     processes: int = 1,
     curriculum: Curriculum | None = None,
@@ -198,6 +199,8 @@ def make(
         env_id: as in `make_env`.
         n_envs: how many environments.
         seed: of their episodes; None draws one from the operating system.
+        first_index: the index of the first environment, where these are a part of a larger vector: environment i of it
+            has the same episodes in whatever part it is.
         group_size: so many episodes begin with the same seed, hence the same level and instruction, as group-relative
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
@@ -218,11 +221,13 @@ def make(
     Raises:
         UnknownEnvironmentError, HoldOutError: as in `make_env`.
         ContractError: as in `make_env`; or if there is nothing that a curriculum could draw.
-        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` no multiple of `group_size`; and as in
-            `make_env`.
+        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` or `first_index` no multiple of
+            `group_size`; and as in `make_env`.
     """
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
+    if first_index < 0 or first_index % max(group_size, 1):
+        raise ValueError(f"first_index is {first_index}, but must be a multiple of the group size {group_size}.")
     factory = functools.partial(
         make_env,
         with_absolute_paths(env_id),  # processes that start later may start in another folder
@@ -235,6 +240,7 @@ def make(
     )
     options: dict[str, Any] = {
         "seed": seed,
+        "first_index": first_index,
         "group_size": group_size,
         "step_timeout": step_timeout,
         "reset_timeout": reset_timeout,

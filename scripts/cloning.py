@@ -125,7 +125,7 @@ def clone_into(
                 on_round=told,
             )
             rounds = [this.as_json() for this in aggregated.rounds]
-    write_json(run.cloning, {"rounds": rounds})
+    agent.learners.first(lambda: write_json(run.cloning, {"rounds": rounds}))
 
 
 def _tell(what: str, cloned: Cloned, console: Console) -> None:

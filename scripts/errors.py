@@ -15,6 +15,7 @@ KNOWN_ERRORS = {
     "heed.agents.checkpoint": ("CheckpointError",),
     "heed.agents.evaluation.episode": ("EpisodesError",),
     "heed.agents.evaluation.evaluation": ("OtherActionsError",),
+    "heed.agents.learners": ("LearnersError",),
     "heed.envs.axes.registry": ("AxisError", "AxisDoesNotApplyError"),
     "heed.envs.contract": ("ContractError", "ExpertError"),
     "heed.envs.demonstrations": ("DemonstrationError",),

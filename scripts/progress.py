@@ -12,6 +12,8 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
+from heed.agents.learners import ALONE, Learners
+from heed.envs.faults import LostEpisode
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.scripts.run_checkpoints import Worth
 from heed.scripts.run_folder import RunFolder
@@ -72,10 +74,26 @@ class Checkpointing(BaseCallback):
     """Saves the agent every `every` steps, between two rollouts, where a training can be continued exactly.
 
     The steps are counted from the training's beginning: one that was stopped and goes on saves where it would have.
+
+    Args:
+        run: the run.
+        time_taken: is told of each checkpoint.
+        every: steps.
+        keep: how many of the newest stay.
+        learners: the processes that train together; the first of them writes.
     """
 
-    def __init__(self, run: RunFolder, time_taken: TrainingTime, *, every: int, keep: int):
+    def __init__(
+        self,
+        run: RunFolder,
+        time_taken: TrainingTime | None,
+        *,
+        every: int,
+        keep: int,
+        learners: Learners = ALONE,
+    ):
         super().__init__()
+        self._learners = learners
         self._run = run
         self._time_taken = time_taken
         self._every = every
@@ -84,7 +102,7 @@ class Checkpointing(BaseCallback):
     def _on_training_start(self) -> None:
         self._saved_at = self.num_timesteps
         # A kill may have come between the checkpoint that the training goes on from and the note of what it is worth.
-        if self._run.checkpoint_path(self._saved_at).is_dir():
+        if self._learners.is_first and self._run.checkpoint_path(self._saved_at).is_dir():
             self._run.saved.note(Worth.of(self.model))
 
     def _on_rollout_start(self) -> None:
@@ -95,20 +113,25 @@ class Checkpointing(BaseCallback):
         return True
 
     def save(self) -> None:
-        """Save now, unless that is done.
+        """Save now, unless that is done; called by all learners.
 
         Raises:
             OSError: if the disk does not take it; the checkpoints before it stay.
         """
         steps = self.model.num_timesteps
-        if self._run.checkpoint_path(steps).is_dir():
+        self._saved_at = steps
+        if self._learners.first(self._run.checkpoint_path(steps).is_dir):
             return
-        self._run.flush()
+        self._learners.first(self._run.flush)
         self.model.save(self._run.checkpoint_path(steps))
+        self._learners.first(self._note)
+
+    def _note(self) -> None:
+        """Take notice of the checkpoint that was just written."""
         self._run.saved.note(Worth.of(self.model))
         self._run.saved.remove_old(self._keep)
-        self._time_taken.note(steps)
-        self._saved_at = steps
+        if self._time_taken is not None:
+            self._time_taken.note(self._saved_at)
 
 
 class StopWhenSolved(BaseCallback):
@@ -165,12 +188,20 @@ class LogCurriculum(BaseCallback):
 
 
 class RecordLostEpisodes(BaseCallback):
-    """Writes into a run's folder what is known of each episode that an environment loses."""
+    """Writes into a run's folder what is known of each episode that an environment loses.
 
-    def __init__(self, run: RunFolder):
+    Args:
+        run: the run.
+        learners: the processes that train together: the first writes what all of them have lost.
+    """
+
+    def __init__(self, run: RunFolder, learners: Learners = ALONE):
         super().__init__()
         self._run = run
+        self._learners = learners
         self._written = 0
+        self._exchanged = 0
+        """Losses of all learners that were written."""
 
     def _on_training_start(self) -> None:
         # A training that goes on begins with the losses of its checkpoint, which are written already. Those of the
@@ -178,17 +209,36 @@ class RecordLostEpisodes(BaseCallback):
         env = self.training_env.unwrapped
         self._written = env.lost_count - len(env.lost_episodes)  # type: ignore[attr-defined]
 
+    def _on_rollout_end(self) -> None:
+        # All learners have just taken in how many all of them have lost, so all of them come here.
+        lost = self.model.episodes_of_all.lost if self._learners.several else 0  # type: ignore[attr-defined]
+        if lost > self._exchanged:
+            self._exchanged = lost
+            of_all = self._learners.gather(self._new(self.training_env))
+            if self._learners.is_first:
+                self._append([record for records in of_all for record in records])
+
     def _on_step(self) -> bool:
+        if self._learners.several:
+            return True
         if self.training_env.unwrapped.lost_count > self._written:  # type: ignore[attr-defined]
             self.write(self.training_env)
         return True
 
     def write(self, env: VecEnv) -> None:
-        """Write what is not written yet."""
+        """Write what is not written yet; of several learners, what the first has lost itself."""
+        if self._learners.is_first:
+            self._append(self._new(env))
+
+    def _new(self, env: VecEnv) -> list[LostEpisode]:
+        """Return what is not written yet."""
         count, records = env.unwrapped.lost_count, env.unwrapped.lost_episodes  # type: ignore[attr-defined]
-        new = records[-(count - self._written) :] if count > self._written else []
+        new: list[LostEpisode] = records[-(count - self._written) :] if count > self._written else []
         self._written = count
-        if new:
+        return new
+
+    def _append(self, records: list[LostEpisode]) -> None:
+        if records:
             with self._run.lost_episodes.open("a", encoding="utf-8") as file:
-                for lost in new:
+                for lost in records:
                     file.write(json.dumps({"steps": self.num_timesteps, **lost.as_json()}) + "\n")

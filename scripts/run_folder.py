@@ -59,6 +59,8 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = path
+        self.command = "heed"
+        """How Heed is called, where it is said how to go on with the run."""
         home = home_of(path)  # of an agent that was shared, where its own files stand
         self.is_shared = home != path
         """Whether this is what `heed export` wrote: an agent to be evaluated, without a training to go on with."""
@@ -279,7 +281,11 @@ class RunFolder:
         except CheckpointError:
             found = None
         last = "It has no checkpoint yet" if found is None else f"Its last good checkpoint is {found.path.name}"
-        return f"{last}. Continue with: heed train --run-dir {self.path} --resume"
+        return f"{last}. {self.told_how_to_continue()}"
+
+    def told_how_to_continue(self) -> str:
+        """Return the sentence with the command that goes on with the run."""
+        return f"Continue with: {self.command} train --run-dir {self.path} --resume"
 
     def read_curve(self) -> list[dict[str, float]]:
         """Return the curve's points, oldest first."""

@@ -10,6 +10,8 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
+from heed.agents.learners import ALONE, Learners
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what schedulers and `kill` send."""
 STATUS_OF_SIGNALS = 128
@@ -30,10 +32,14 @@ class StopOnSignal(BaseCallback):
     There a checkpoint continues exactly: the training that is resumed is the one that nobody stopped. A second signal
     raises `KeyboardInterrupt` at once, and a third does what the system does by itself. `learn` belongs into
     `stopped_there`.
+
+    Args:
+        learners: the processes that train together. All of them end there, whichever the signal has come to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, learners: Learners = ALONE) -> None:
         super().__init__()
+        self._learners = learners
         self.received: signal.Signals | None = None
         """The first signal that came."""
         self.at_once = False
@@ -65,13 +71,22 @@ class StopOnSignal(BaseCallback):
                 signal.signal(each, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
+        if not self._learners.several:  # a launcher also sends it to those that are left, when one has died
+            self._tell("the training ends after this rollout, with a checkpoint. Again: at once.")
+
+    def _tell(self, what: str) -> None:
+        assert self.received is not None
         # Not through a console, which may be in the middle of a line of its own, and holds a lock.
-        told = f"\n{self.received.name}: the training ends after this rollout, with a checkpoint. Again: at once.\n"
-        os.write(2, told.encode())
+        os.write(2, f"\n{self.received.name}: {what}\n".encode())
 
     def _on_rollout_start(self) -> None:
-        if self.received is not None:
-            raise TrainingStopped
+        number = self._learners.most(self.received or 0)
+        if not number:
+            return
+        self.received = signal.Signals(number)
+        if self._learners.several and self._learners.is_first:
+            self._tell(f"the {self._learners.count} processes end here, with a checkpoint.")
+        raise TrainingStopped
 
     def _on_step(self) -> bool:
         return True

@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import os
 import time
+from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, known_errors
 from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from heed.agents import A2C, DQN, GRPO, PPO, QLearning
+    from heed.agents.learners import Learners
     from heed.scripts.run_folder import RunFolder
     from heed.scripts.tracking.tracking import Tracking
     from heed.scripts.training_time import TrainingTime
@@ -30,7 +34,7 @@ LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "grpo": 1, "dqn": 10, "q-lea
 
 
 def train(config: TrainConfig) -> None:
-    """Train, evaluate, and write the report.
+    """Train, evaluate, and write the report; with the processes that a launcher has started beside this one, if any.
 
     Raises:
         ConfigurationError: if an option cannot be.
@@ -43,34 +47,97 @@ def train(config: TrainConfig) -> None:
         CheckpointError: if none of the checkpoints to continue from can be read.
         SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
+        LearnersError: if one of several processes has ended, or they cannot begin.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
+    from heed.agents.learners import join
     from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
     from heed.scripts.run_folder import RunFolder
 
     config = config.resolved()
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
+    with join(config.device) as learners, _telling_once(learners, run):
+        require_shares(config, learners.count)
+        learners.first(functools.partial(_require_folder, config, run))
+        run.command = learners.command
+        console = Console(highlight=False, quiet=not learners.is_first)
+        with run.telling_of_the_disk():
+            stopped = _train(config, run, console, learners)
+    if stopped:
+        console.print(f"Stopped and saved. {run.told_how_to_continue()}")
+        raise SystemExit(stopped)
+    if config.eval_episodes and learners.is_first:
+        with run.telling_of_the_disk():
+            evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
+
+
+def _require_folder(config: TrainConfig, run: RunFolder) -> None:
+    """Refuse a run folder that cannot be used."""
     if config.resume:
         run.require_own_files()
     else:
         run.require_empty()
     run.require_writable()
-    console = Console(highlight=False)
-    with run.telling_of_the_disk():
-        stopped = _train(config, run, console)
-    if stopped:
-        console.print(f"Stopped and saved. Continue with: heed train --run-dir {run.path} --resume")
-        raise SystemExit(stopped)
-    if config.eval_episodes:
-        with run.telling_of_the_disk():
-            evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
 
 
-def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
+@contextlib.contextmanager
+def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
+    """Let one of several processes say why all of them end, and none of them more.
+
+    Raises:
+        SystemExit: in the others, in place of an error.
+    """
+    from heed.agents.learners import LearnersError
+
+    try:
+        yield
+    except LearnersError as error:
+        if not learners.first_to_tell():
+            raise SystemExit(STATUS) from None
+        # On another machine than the first process's there need not be a run.
+        raise LearnersError(f"{error} {run.told_last_good()}" if run.holds_run else str(error)) from error
+    except Exception as error:
+        if not learners.first_to_tell() and isinstance(error, known_errors()):
+            raise SystemExit(STATUS) from None
+        raise
+
+
+def require_shares(config: TrainConfig, count: int) -> None:
+    """Refuse what several processes cannot do together.
+
+    Raises:
+        ConfigurationError: if the environments cannot be shared out evenly, or something knows of those of one process
+            only.
+    """
+    assert config.n_envs is not None
+    size = config.group_size or 1
+    if config.n_envs % size:
+        raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --group-size {size}.")
+    if count == 1:
+        return
+    if config.agent == "q-learning":
+        raise ConfigurationError("q-learning has no gradients to be averaged: train its table in one process.")
+    if config.n_envs % (count * size):
+        groups = f" with groups of {size}" if size > 1 else ""
+        raise ConfigurationError(
+            f"--n-envs is {config.n_envs}, but must be a multiple of {count * size}: {count} processes{groups} share "
+            "the environments evenly."
+        )
+    for name, value in (("curriculum", config.curriculum), ("intrinsic", config.intrinsic)):
+        if value is not None:
+            raise ConfigurationError(
+                f"--{name} hangs on what all environments have seen, of which each of {count} processes knows only its "
+                "own: leave it out, or train in one process."
+            )
+
+
+def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Learners) -> int:
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
+    from stable_baselines3.common.logger import Logger
+
     from heed.envs.faults import told_losses
     from heed.scripts.cloning import learn_from_demonstrations, read_for
     from heed.scripts.memory.telling import tell_estimate, tell_used
@@ -91,31 +158,38 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
     if config.wandb:
         from heed.scripts.tracking.weights_and_biases import require_wandb
 
-        require_wandb()
+        learners.first(require_wandb)
     if config.resume:
         run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
-    fresh = not config.resume or not run.saved.all()
-    env = _make_env(config)
+    fresh = learners.first(lambda: not config.resume or not run.saved.all())
+    env = _make_env(config, learners)
     demonstrations = read_for(config) if fresh else ()
-    estimate = tell_estimate(config, console)
-    agent = _begin(config, run, env, console) if fresh else _resume(config, run, env, console)
-    time_taken = TrainingTime(run, steps=agent.num_timesteps)
-    tracking = _track(config, run, agent, time_taken)
-
-    console.print(
-        f"{config.agent} with {_described(config, agent)} on {config.env}, "
-        f"{env.num_envs} environments, {agent.device}. Run folder: {run.path}"
-    )
-    began, began_at = time.monotonic(), agent.num_timesteps
+    estimate = tell_estimate(config, console) if learners.is_first else None
+    begin = _begin if fresh else _resume
+    agent = begin(config, run, env, console, learners)
     log_also: list[BaseCallback] = [LogIntrinsicReward()] if config.intrinsic else []
     log_also += [LogCurriculum()] if config.curriculum else []
-    log_also += [TrackTraining(tracking, config)]
-    checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints)
+    time_taken = None
+    if learners.is_first:
+        time_taken = TrainingTime(run, steps=agent.num_timesteps)
+        log_also += [TrackTraining(_track(config, run, agent, time_taken), config)]
+    else:
+        agent.set_logger(Logger(folder=None, output_formats=[]))
+
+    together = f" in {learners.count} processes" if learners.several else ""
+    console.print(
+        f"{config.agent} with {_described(config, agent)} on {config.env}, "
+        f"{config.n_envs} environments{together}, {agent.device}. Run folder: {run.path}"
+    )
+    began, began_at = time.monotonic(), agent.num_timesteps
+    checkpointing = Checkpointing(
+        run, time_taken, every=config.save_every, keep=config.keep_checkpoints, learners=learners
+    )
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
-    lost = RecordLostEpisodes(run)
-    stop = StopOnSignal()
+    lost = RecordLostEpisodes(run, learners)
+    stop = StopOnSignal(learners)
     try:
         with contextlib.ExitStack() as closing:
             for close in (env.close, agent.logger.close, functools.partial(lost.write, env), progress.close):
@@ -128,7 +202,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
                     with stop.stopped_there():
                         agent.learn(
                             config.steps - agent.num_timesteps,
-                            callback=[stop, checkpointing, solved, *log_also, lost, progress],
+                            callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * learners.is_first)],
                             log_interval=LOG_INTERVAL[config.agent],
                             reset_num_timesteps=fresh,
                         )
@@ -140,28 +214,30 @@ def _train(config: TrainConfig, run: RunFolder, console: Console) -> int:
     steps = agent.num_timesteps - began_at
     if steps:
         console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
-    tell_used(run, agent.device, estimate, console)
-    if env.unwrapped.lost_count:  # type: ignore[attr-defined]
-        told = told_losses(env.unwrapped.lost_summary())  # type: ignore[attr-defined]
-        console.print(f"{told} All of them: {run.lost_episodes}", markup=False)
+    if learners.is_first:
+        tell_used(run, agent.device, estimate, console)
+    losses = Counter[str]()
+    for reasons in learners.gather(env.unwrapped.lost_summary()):  # type: ignore[attr-defined]
+        losses.update(reasons)
+    if losses:
+        console.print(f"{told_losses(losses)} All of them: {run.lost_episodes}", markup=False)
     if solved.reached:
         console.print(f"Stopped early: the last {STATS_WINDOW} episodes had a success rate of {solved.reached:.3f}.")
     return stop.status if stop.received is not None else 0
 
 
-def _make_env(config: TrainConfig) -> VecEnv:
+def _make_env(config: TrainConfig, learners: Learners) -> VecEnv:
     from heed.envs.make import make
     from heed.scripts.train_wrappers import wrapping
 
     assert config.n_envs is not None
-    group_size = config.group_size or 1
-    if config.n_envs % group_size:
-        raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --group-size {group_size}.")
+    n_envs = learners.share("--n-envs", config.n_envs)
     env = make(
         config.env,
-        n_envs=config.n_envs,
+        n_envs=n_envs,
         seed=config.seed,
-        group_size=group_size,
+        first_index=learners.rank * n_envs,
+        group_size=config.group_size or 1,
         processes=config.processes,
         step_timeout=config.step_timeout,
         reset_timeout=config.reset_timeout,
@@ -192,7 +268,9 @@ def _described(config: TrainConfig, agent: PPO | A2C | GRPO | DQN | QLearning) -
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
 
 
-def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -> PPO | A2C | GRPO | DQN | QLearning:
+def _begin(
+    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
+) -> PPO | A2C | GRPO | DQN | QLearning:
     """Make a new agent, and only when that worked the run folder."""
     import torch
 
@@ -220,27 +298,33 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -
     resolved = {**config.as_json(), "hyperparameters": agent.hyperparameters}
     if config.resume:
         console.print(f"{run.path} has no checkpoint yet: the run begins again.")
-        run.begin_again()
-        run.rewrite_config(resolved)
+        learners.first(run.begin_again)
+        learners.first(functools.partial(run.rewrite_config, resolved))
     else:
-        run.begin(resolved)
+        learners.first(functools.partial(run.begin, resolved))
     return agent
 
 
-def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console) -> PPO | A2C | GRPO | DQN | QLearning:
+def _resume(
+    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
+) -> PPO | A2C | GRPO | DQN | QLearning:
     """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
-    found = run.find_checkpoint()
+    found = learners.first(run.find_checkpoint)
     for sentence in found.passed_over:
         console.print(sentence, markup=False)
     agent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
-    for sentence in run.saved.set_aside(found.damaged):
-        console.print(sentence, markup=False)
-    run.remove_left_behind()
-    run.cut_curve(agent.num_timesteps)
-    run.cut_lost_episodes(agent.num_timesteps)
-    run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})
+
+    def go_on() -> None:
+        for sentence in run.saved.set_aside(found.damaged):
+            console.print(sentence, markup=False)
+        run.remove_left_behind()
+        run.cut_curve(agent.num_timesteps)
+        run.cut_lost_episodes(agent.num_timesteps)
+        run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})
+
+    learners.first(go_on)
     return agent
 
 
@@ -290,7 +374,25 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed train` with the command line's arguments."""
     with as_sentence():
-        train(_parse(arguments))
+        with _quiet_beside_others():
+            config = _parse(arguments)
+        train(config)
+
+
+@contextlib.contextmanager
+def _quiet_beside_others() -> Iterator[None]:
+    """Let one of several processes on a machine say what is wrong with the command that all of them were given."""
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
+        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(contextlib.redirect_stderr(nowhere))
+        try:
+            yield
+        except known_errors():
+            raise SystemExit(STATUS) from None
 
 
 if __name__ == "__main__":

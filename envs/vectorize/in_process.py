@@ -121,7 +121,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             action_space = TextActions(texts)
         super().__init__(len(self.envs), first.observation_space, action_space)
         self._keys = keys_of(first.observation_space)
-        self._first_index = first_index
+        self.first_index = first_index
         self.group_size = group_size
         self._episodes = [-1] * len(self.envs)
         self._history: list[list[Any]] = [[] for _ in self.envs]
@@ -254,7 +254,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def _group_of_episode(self, index: int) -> tuple[int, int]:
         """Return what the running episode has in common with those of the same seed, and with no others."""
-        return (self._first_index + index) // self.group_size, self._episodes[index] // self.group_size
+        return (self.first_index + index) // self.group_size, self._episodes[index] // self.group_size
 
     def _seed_of_episode(self, index: int) -> int:
         return episode_seed(self._seed, *self._group_of_episode(index))
@@ -332,7 +332,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """Note that the running episode is lost, and give its environment up; return the reason."""
         lost = LostEpisode.of(
             error,
-            env=self._first_index + index,
+            env=self.first_index + index,
             seed=self._seed_of_episode(index),
             step=len(self._history[index]),
         )

@@ -58,6 +58,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
             (or `functools.partial`s of such).
         processes: how many to start; not more than environments, or groups of them.
         seed: as in `LanguageVecEnv`.
+        first_index: as in `LanguageVecEnv`.
         group_size: as in `LanguageVecEnv`; a group stays in one process.
         step_timeout: as in `LanguageVecEnv`.
         reset_timeout: as in `LanguageVecEnv`.
@@ -76,6 +77,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
         *,
         processes: int,
         seed: int | None = None,
+        first_index: int = 0,
         group_size: int = 1,
         step_timeout: float | None = TIMEOUT,
         reset_timeout: float | None = TIMEOUT,
@@ -83,6 +85,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     ):
         check_group_size(len(factories), group_size)
         check_timeouts(step_timeout, reset_timeout)
+        self.first_index = first_index
         self.group_size = group_size
         self._log = LostEpisodes(len(factories), max_lost)
         self._tells_fulfilled = False
@@ -97,13 +100,13 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 indices = share.flatten().tolist()
                 arguments = ShareArguments(
                     factories=[factories[index] for index in indices],
-                    first_index=indices[0],
+                    first_index=first_index + indices[0],
                     group_size=group_size,
                     step_timeout=step_timeout,
                     reset_timeout=reset_timeout,
                     max_lost=self._log.limit,
                 )
-                self._workers.append(SupervisedProcess(arguments, seed))
+                self._workers.append(SupervisedProcess(arguments, seed, indices))
         self._closed = False
         try:
             observation_space, action_space = self._receive()[0]

@@ -43,11 +43,12 @@ class SupervisedProcess:
     Args:
         arguments: what it makes the environments with.
         seed: of the episodes.
+        indices: which environments of the vector they are.
     """
 
-    def __init__(self, arguments: ShareArguments, seed: int):
+    def __init__(self, arguments: ShareArguments, seed: int, indices: list[int]):
         self.arguments = arguments
-        self.indices = list(range(arguments.first_index, arguments.first_index + len(arguments.factories)))
+        self.indices = indices
         self.positions: dict[str, Any] = {"seed": seed}
         """Where its environments are, as of its last answer."""
         self.observations: Observations | None = None

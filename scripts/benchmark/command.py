@@ -14,7 +14,9 @@ import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence
 
-Section = Literal["training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes"]
+Section = Literal[
+    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "learners"
+]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
 
@@ -23,7 +25,7 @@ SLOW = ("processes", "slow_envs", "slow_steps")
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkConfig:
-    """Measure Heed: a training, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, processes.
+    """Measure Heed: training, scores of actions, SB3 without Heed, growth, reuse, short cuts, words, several processes.
 
     Each section writes a JSON file of its name into the folder; benchmark.png shows all that are there.
     """
@@ -110,6 +112,8 @@ class BenchmarkConfig:
     """processes: what a step of theirs takes."""
     slow_steps: int = 25
     """processes: steps of each environment that are timed together."""
+    learners: tuple[int, ...] = (1, 2)
+    """learners: how many processes train one agent together, with --threads each (0: one)."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
@@ -119,7 +123,7 @@ class BenchmarkConfig:
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
             100: ("vocabulary",),
         }
-        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps", *SLOW)
+        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps", "learners", *SLOW)
         for least, names in least_of.items():
             for name in (*names, *(positive if least == 1 else ())):
                 value = getattr(self, name)

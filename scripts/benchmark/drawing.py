@@ -44,6 +44,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panels.append(partial(_verbalizing, verbalizing))
     if processes := results.get("processes"):
         panels.append(partial(_processes, processes))
+    if learners := results.get("learners"):
+        panels.append(partial(_learners, learners))
     rows_needed = max(1, -(-len(panels) // COLUMNS))
     figure = Figure(figsize=(3.7 * min(COLUMNS, max(1, len(panels))), 3.4 * rows_needed), layout="constrained")
     axes = figure.subplots(rows_needed, min(COLUMNS, max(1, len(panels))), squeeze=False).flatten()
@@ -126,6 +128,15 @@ def _verbalizing(result: dict[str, Any], axes: Axes) -> None:
     axes.barh(list(result), [figures["words"]["median"] for figures in result.values()])
     axes.invert_yaxis()
     axes.set_title("words: microseconds a step")
+
+
+def _learners(result: dict[str, Any], axes: Axes) -> None:
+    ratios = result["times_one"]
+    axes.plot([int(name) for name in ratios], list(ratios.values()), marker="o")
+    axes.set_title("training together, steps/s: ratio")
+    axes.set_xlabel("processes", fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
 
 
 def _processes(result: dict[str, Any], axes: Axes) -> None:

@@ -170,7 +170,7 @@ def test_it_stops_when_the_held_out_loss_no_longer_falls_and_the_best_weights_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 1.5, 1.0, 0.5])
-    monkeypatch.setattr(imitation_module, "_measure", lambda policy, examples: (next(losses), 0.5, 0.0))
+    monkeypatch.setattr(imitation_module, "_measure", lambda policy, examples, learners: (next(losses), 0.5, 0.0))
     agent = agent_for_buttons()
     seen: list[dict[str, Tensor]] = []
     settings = Cloning(epochs=9, batch_size=9, patience=3)

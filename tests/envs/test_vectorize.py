@@ -20,12 +20,14 @@ from heed.envs.verbalize import VerbalizedEnv
 LEVEL = "BabyAI-GoToLocal-v0"
 STEPS = 150
 """More than two episodes of the level, which ends after 64 steps."""
+FIRST = 4
+"""The index of the first of the environments in processes."""
 
 
 @pytest.fixture(scope="module")
 def processes() -> Iterator[VecEnv]:
-    """Three environments over two processes; one for all tests, since a process takes seconds to start."""
-    env = make(LEVEL, n_envs=3, seed=7, processes=2)
+    """Three environments of more, over two processes; for all tests, since a process takes seconds to start."""
+    env = make(LEVEL, n_envs=3, seed=7, first_index=FIRST, processes=2)
     assert isinstance(env, ProcessLanguageVecEnv)
     yield env
     env.close()
@@ -57,7 +59,7 @@ def played(env: VecEnv, seed: int, chosen: list[Any]) -> list[list[Any]]:
 
 
 def test_processes_give_the_same_episodes(processes: VecEnv) -> None:
-    alone = make(LEVEL, n_envs=3, seed=7)
+    alone = make(LEVEL, n_envs=3, seed=7, first_index=FIRST)
     assert isinstance(alone, LanguageVecEnv)
     chosen = actions(alone, STEPS)
     expected = played(alone, 7, chosen)
@@ -68,8 +70,8 @@ def test_processes_give_the_same_episodes(processes: VecEnv) -> None:
 
 def test_what_was_fulfilled_comes_through_the_vectors_and_a_history(processes: VecEnv) -> None:
     assert isinstance(processes, ProcessLanguageVecEnv)
-    alone = make(LEVEL, n_envs=3, seed=7)
-    remembering = make(LEVEL, n_envs=3, seed=7, history=3)
+    alone = make(LEVEL, n_envs=3, seed=7, first_index=FIRST)
+    remembering = make(LEVEL, n_envs=3, seed=7, first_index=FIRST, history=3)
     chosen = actions(alone, STEPS)
     told = []
     for env in (alone, remembering, processes):
@@ -140,7 +142,7 @@ def test_state_goes_from_processes_to_one_and_back(processes: VecEnv) -> None:
     played(processes, 3, chosen[:70])
     state = json.loads(json.dumps(processes.get_state()))
     expected = transcript(processes, chosen[70:])
-    alone = make(LEVEL, n_envs=3)
+    alone = make(LEVEL, n_envs=3, first_index=FIRST)
     assert isinstance(alone, LanguageVecEnv)
     alone.set_state(state)
     assert transcript(alone, chosen[70:]) == expected

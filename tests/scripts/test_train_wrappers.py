@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from heed.agents.learners import ALONE
 from heed.envs import ChangingInstruction, Curriculum, CurriculumVecEnv, SubInstructionRewards
 from heed.scripts import train as train_module
 from heed.scripts.compare.options import command_of
@@ -34,7 +35,7 @@ def test_the_options_make_the_wrappers() -> None:
     given = wrapping(TrainConfig(env=MIXTURE, **OPTIONS))
     assert given["max_steps"] == 12
     assert given["curriculum"] == Curriculum(scheme="progress")
-    env: Any = _make_env(TrainConfig(env=MIXTURE, n_envs=1, **OPTIONS))
+    env: Any = _make_env(TrainConfig(env=MIXTURE, n_envs=1, **OPTIONS), ALONE)
     assert isinstance(env, CurriculumVecEnv)
     around = env.venv.envs[0].env  # type: ignore[attr-defined]
     assert isinstance(around, SubInstructionRewards)
