@@ -9,8 +9,6 @@ weights, the optimizer's numbers included, is held against the size of the base 
 from __future__ import annotations
 
 import argparse
-import functools
-import json
 import subprocess
 import sys
 import tempfile
@@ -22,24 +20,20 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
-    GemmaTokenizer,
-    GPT2Tokenizer,
-    LlamaTokenizer,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    Qwen2Tokenizer,
-    T5Tokenizer,
 )
 
+from examples import family_tokenizers as tokenizers
 from heed.agents import DQN, PPO, load
 from heed.agents.agent import LanguageAgent
 from heed.envs import make
 from heed.policies import Adapter
+from heed.policies.encoders import Pooling, is_encoder, write_pooling
 
 ENVIRONMENT = "BabyAI-GoToRedBallNoDists-v0"
 WORDS = {
@@ -50,13 +44,6 @@ WORDS = {
 VOCABULARY = 10_240
 """Rows of the embeddings; the tokenizers use a few hundred, as real models' leave some unused."""
 RANK = 2
-TEXTS = (
-    "Instruction: go to the red ball Observation: red ball 2 left 1 ahead; wall 3 ahead Action: turn left",
-    "Instruction: pick up a grey key Observation: grey key 1 ahead; blue box 2 right Action: go forward",
-    "Instruction: open the green door Observation: closed green door 3 ahead; purple ball 1 right Action: toggle",
-    "Instruction: put the yellow box next to it Observation: you carry a yellow box Action: turn right, drop, pick up",
-)
-"""What the tokenizers are trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +55,8 @@ class Family:
     sizes: dict[str, Any]
     """Of the model, beside those that all have."""
     tokenizer: Callable[[], PreTrainedTokenizerBase]
+    pooling: Pooling | None = None
+    """What sentence-transformers writes beside the model, if it does."""
 
 
 _DECODER: dict[str, Any] = {
@@ -76,6 +65,13 @@ _DECODER: dict[str, Any] = {
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+}
+_ENCODER: dict[str, Any] = {
+    "hidden_size": 128,
+    "intermediate_size": 512,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
     "max_position_embeddings": 512,
 }
 _T5: dict[str, Any] = {
@@ -88,167 +84,32 @@ _T5: dict[str, Any] = {
 }
 
 
-# -- tokenizers, each with the rules of its family -------------------------------------------------------------
-
-
-@functools.cache
-def _byte_pairs() -> tuple[dict[str, int], list[Any]]:
-    """Return the vocabulary and the merges of byte-level pair encoding, as GPT-2's."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=420, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(TEXTS, trainer)
-    return _pairs_of(tokenizer, ())
-
-
-@functools.cache
-def _sentence_pairs(special: tuple[str, ...]) -> tuple[dict[str, int], list[Any]]:
-    """Return those of SentencePiece's pair encoding, where a word begins with ▁, and unknown characters are bytes."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    alphabet = [chr(code) for code in range(33, 127)]
-    trainer = trainers.BpeTrainer(vocab_size=300, initial_alphabet=[*alphabet, "▁"], show_progress=False)
-    # Runs of spaces are tokens of their own, as in Llama's.
-    tokenizer.train_from_iterator([text.replace(": ", " : ") for text in TEXTS], trainer)
-    vocabulary, merges = _pairs_of(tokenizer, (*special, *(f"<0x{byte:02X}>" for byte in range(256))))
-    vocabulary["▁▁"] = len(vocabulary)
-    return vocabulary, [*merges, ("▁", "▁")]
-
-
-def _pairs_of(tokenizer: Tokenizer, first: Iterable[str]) -> tuple[dict[str, int], list[Any]]:
-
-    model = json.loads(tokenizer.to_str())["model"]
-    learned = [token for token, _ in sorted(model["vocab"].items(), key=lambda item: item[1])]
-    tokens = [*first, *learned]
-    return {token: number for number, token in enumerate(tokens)}, [(one, two) for one, two in model["merges"]]
-
-
-def _beginning(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
-    """Let a tokenizer begin every text with its token for that."""
-    begin = str(tokenizer.bos_token)
-    number = tokenizer.convert_tokens_to_ids(begin)
-    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{begin} $A", special_tokens=[(begin, number)]
-    )
-    return tokenizer
-
-
-def gpt2_tokenizer() -> PreTrainedTokenizerBase:
-    """Bytes; nothing before or behind a text; no token to pad with."""
-    vocabulary, merges = _byte_pairs()
-    return GPT2Tokenizer(vocab={**vocabulary, "<|endoftext|>": len(vocabulary)}, merges=merges)
-
-
-def qwen_tokenizer() -> PreTrainedTokenizerBase:
-    """Bytes; nothing before or behind a text; ChatML."""
-    vocabulary, merges = _byte_pairs()
-    tokenizer = Qwen2Tokenizer(vocab=vocabulary, merges=merges, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    tokenizer.chat_template = (
-        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
-        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    )
-    return tokenizer
-
-
-def llama3_tokenizer() -> PreTrainedTokenizerBase:
-    """Bytes; a token begins every text; no token to pad with; its chat template writes the beginning, too."""
-    vocabulary, merges = _byte_pairs()
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, ignore_merges=True))
-    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    inner.decoder = decoders.ByteLevel()
-    marks = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"]
-    inner.add_special_tokens([AddedToken(mark, special=True) for mark in marks])
-    begin = inner.token_to_id(marks[0])
-    inner.post_processor = processors.Sequence(
-        [
-            processors.ByteLevel(trim_offsets=False),
-            processors.TemplateProcessing(single=f"{marks[0]} $A", special_tokens=[(marks[0], begin)]),
-        ]
-    )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token=marks[0], eos_token=marks[4])
-    tokenizer.chat_template = (
-        "{{ bos_token }}{% for message in messages %}<|start_header_id|>{{ message.role }}<|end_header_id|>\n\n"
-        "{{ message.content | trim }}<|eot_id|>{% endfor %}"
-        "{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
-    )
-    return tokenizer
-
-
-def llama2_tokenizer() -> PreTrainedTokenizerBase:
-    """Sentence pieces as Llama 2 has them (`legacy`): ▁ before every text, even before one that begins with a space."""
-    special = ("<unk>", "<s>", "</s>")
-    vocabulary, merges = _sentence_pairs(special)
-    inner = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    inner.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(content=" ", left=1)]
-    )
-    inner.add_special_tokens([AddedToken(mark, special=True, normalized=False) for mark in special])
-    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<unk>")
-    tokenizer.chat_template = (
-        "{{ bos_token }}{% for message in messages %}"
-        "{% if message.role == 'user' %}[INST] {{ message.content }} [/INST]"
-        "{% elif message.role == 'assistant' %} {{ message.content }}{{ eos_token }}"
-        "{% else %}{{ raise_exception('Only user and assistant roles are supported!') }}{% endif %}{% endfor %}"
-    )
-    return tokenizer
-
-
-def mistral_tokenizer() -> PreTrainedTokenizerBase:
-    """Sentence pieces as `transformers` builds Llama's today: ▁ before the first word."""
-    vocabulary, merges = _sentence_pairs(("<unk>", "<s>", "</s>"))
-    return _beginning(LlamaTokenizer(vocab=vocabulary, merges=merges))
-
-
-def gemma_tokenizer() -> PreTrainedTokenizerBase:
-    """Sentence pieces without ▁ before a text; a token begins every text, and the chat template writes it, too."""
-    vocabulary, merges = _sentence_pairs(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"))
-    tokenizer = _beginning(GemmaTokenizer(vocab=vocabulary, merges=merges))
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<start_of_turn>", "<end_of_turn>"]})
-    tokenizer.chat_template = (
-        "{{ bos_token }}{% for message in messages %}{% if message.role == 'system' %}"
-        "{{ raise_exception('System role not supported') }}{% endif %}<start_of_turn>"
-        "{{ 'model' if message.role == 'assistant' else message.role }}\n{{ message.content | trim }}<end_of_turn>\n"
-        "{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
-    )
-    return tokenizer
-
-
-def t5_tokenizer() -> PreTrainedTokenizerBase:
-    """Unigrams; a token ends every text."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()])
-    special = ["<pad>", "</s>", "<unk>"]
-    trainer = trainers.UnigramTrainer(
-        vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False, initial_alphabet=["▁"]
-    )
-    tokenizer.train_from_iterator(TEXTS, trainer)
-
-    pieces = [(piece, score) for piece, score in json.loads(tokenizer.to_str())["model"]["vocab"]]
-    return T5Tokenizer(vocab=pieces, extra_ids=0)
-
-
 FAMILIES: dict[str, Family] = {
     "GPT-2": Family(
         architecture="gpt2",
         sizes={"n_embd": 128, "n_layer": 2, "n_head": 4, "n_positions": 512},
-        tokenizer=gpt2_tokenizer,
+        tokenizer=tokenizers.gpt2_tokenizer,
     ),
-    "Llama 2": Family(architecture="llama", sizes=_DECODER, tokenizer=llama2_tokenizer),
-    "Llama 3": Family(architecture="llama", sizes=_DECODER, tokenizer=llama3_tokenizer),
-    "SmolLM": Family(architecture="llama", sizes={**_DECODER, "tie_word_embeddings": True}, tokenizer=gpt2_tokenizer),
-    "SmolLM3": Family(architecture="smollm3", sizes={**_DECODER, "no_rope_layers": [1, 0]}, tokenizer=llama3_tokenizer),
-    "Qwen2": Family(architecture="qwen2", sizes={**_DECODER, "tie_word_embeddings": True}, tokenizer=qwen_tokenizer),
-    "Qwen3": Family(architecture="qwen3", sizes={**_DECODER, "head_dim": 32}, tokenizer=qwen_tokenizer),
-    "Mistral": Family(architecture="mistral", sizes={**_DECODER, "sliding_window": 384}, tokenizer=mistral_tokenizer),
-    "Gemma": Family(architecture="gemma", sizes={**_DECODER, "head_dim": 32}, tokenizer=gemma_tokenizer),
+    "Llama 2": Family(architecture="llama", sizes=_DECODER, tokenizer=tokenizers.llama2_tokenizer),
+    "Llama 3": Family(architecture="llama", sizes=_DECODER, tokenizer=tokenizers.llama3_tokenizer),
+    "SmolLM": Family(
+        architecture="llama", sizes={**_DECODER, "tie_word_embeddings": True}, tokenizer=tokenizers.gpt2_tokenizer
+    ),
+    "SmolLM3": Family(
+        architecture="smollm3", sizes={**_DECODER, "no_rope_layers": [1, 0]}, tokenizer=tokenizers.llama3_tokenizer
+    ),
+    "Qwen2": Family(
+        architecture="qwen2", sizes={**_DECODER, "tie_word_embeddings": True}, tokenizer=tokenizers.qwen_tokenizer
+    ),
+    "Qwen3": Family(architecture="qwen3", sizes={**_DECODER, "head_dim": 32}, tokenizer=tokenizers.qwen_tokenizer),
+    "Mistral": Family(
+        architecture="mistral", sizes={**_DECODER, "sliding_window": 384}, tokenizer=tokenizers.mistral_tokenizer
+    ),
+    "Gemma": Family(architecture="gemma", sizes={**_DECODER, "head_dim": 32}, tokenizer=tokenizers.gemma_tokenizer),
     "Gemma 2": Family(
         architecture="gemma2",
         sizes={**_DECODER, "head_dim": 32, "sliding_window": 384},
-        tokenizer=gemma_tokenizer,
+        tokenizer=tokenizers.gemma_tokenizer,
     ),
     "Gemma 3": Family(
         architecture="gemma3_text",
@@ -258,15 +119,28 @@ FAMILIES: dict[str, Family] = {
             "sliding_window": 384,
             "layer_types": ["sliding_attention", "full_attention"],
         },
-        tokenizer=gemma_tokenizer,
+        tokenizer=tokenizers.gemma_tokenizer,
     ),
-    "Phi": Family(architecture="phi", sizes=_DECODER, tokenizer=gpt2_tokenizer),
-    "Phi-3": Family(architecture="phi3", sizes=_DECODER, tokenizer=llama2_tokenizer),
-    "T5": Family(architecture="t5", sizes=_T5, tokenizer=t5_tokenizer),
+    "Phi": Family(architecture="phi", sizes=_DECODER, tokenizer=tokenizers.gpt2_tokenizer),
+    "Phi-3": Family(architecture="phi3", sizes=_DECODER, tokenizer=tokenizers.llama2_tokenizer),
+    "T5": Family(architecture="t5", sizes=_T5, tokenizer=tokenizers.t5_tokenizer),
     "Flan-T5": Family(
         architecture="t5",
         sizes={**_T5, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False},
-        tokenizer=t5_tokenizer,
+        tokenizer=tokenizers.t5_tokenizer,
+    ),
+    "BERT": Family(architecture="bert", sizes=_ENCODER, tokenizer=tokenizers.bert_tokenizer),
+    "MiniLM": Family(architecture="bert", sizes=_ENCODER, tokenizer=tokenizers.bert_tokenizer, pooling="mean"),
+    # It counts places from behind its padding's id.
+    "RoBERTa": Family(
+        architecture="roberta",
+        sizes={**_ENCODER, "max_position_embeddings": 514},
+        tokenizer=tokenizers.roberta_tokenizer,
+    ),
+    "ModernBERT": Family(
+        architecture="modernbert",
+        sizes={**_ENCODER, "local_attention": 64, "global_attn_every_n_layers": 2},
+        tokenizer=tokenizers.modernbert_tokenizer,
     ),
 }
 
@@ -275,9 +149,13 @@ def save_model(name: str, folder: Path) -> Path:
     """Make a family's model and tokenizer, and save them into `folder` as a user's own would be."""
     family = FAMILIES[name]
     tokenizer = family.tokenizer()
-    ends = {key: getattr(tokenizer, key) for key in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    marks = ["bos_token_id", "eos_token_id", "pad_token_id"]
+    marks += ["cls_token_id", "sep_token_id"] if family.architecture == "modernbert" else []
+    ends = {key: getattr(tokenizer, key) for key in marks}
     config = AutoConfig.for_model(family.architecture, vocab_size=VOCABULARY, **ends, **family.sizes)
     kind: Any = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if is_encoder(config):
+        kind = AutoModelForMaskedLM
     torch.manual_seed(0)
     model = kind.from_config(config)
     if family.sizes.get("tie_word_embeddings") is False and config.is_encoder_decoder:
@@ -285,6 +163,8 @@ def save_model(name: str, folder: Path) -> Path:
         model.lm_head.weight = torch.nn.Parameter(torch.randn_like(model.lm_head.weight) * 0.05)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if family.pooling is not None:
+        write_pooling(folder, family.pooling, config.hidden_size)
     return folder
 
 

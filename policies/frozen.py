@@ -54,9 +54,11 @@ def freeze_embeddings(model: PreTrainedModel) -> None:
     embedding = model.get_input_embeddings()
     assert embedding is not None
     embedding.requires_grad_(False)
-    for module in model.base_model.children():
-        if isinstance(module, nn.Embedding):  # GPT-2's of places; T5's of distances belong to its layers
-            module.requires_grad_(False)
+    for name, module in model.base_model.named_children():
+        # GPT-2's of places, all of BERT's; T5's of distances belong to its layers.
+        for part in module.modules() if name == "embeddings" else [module]:
+            if isinstance(part, nn.Embedding):
+                part.requires_grad_(False)
 
 
 class FrozenLayers:

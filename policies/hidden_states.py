@@ -106,7 +106,8 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
         ValueError: if the model is no single stack of layers.
     """
     count = model.config.get_text_config().num_hidden_layers
-    parts = list(model.base_model.children())
+    # The layers of encoder and decoder are two stacks.
+    parts = [] if model.config.is_encoder_decoder else list(model.base_model.children())
     for module in [*parts, *(inner for part in parts for inner in part.children())]:  # BERT's are in a part of its own
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return module

@@ -81,7 +81,7 @@ def test_a_model_that_is_not_there_gives_a_sentence(name: str, sentence: str) ->
 
 
 def test_a_model_that_is_not_causal_and_no_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.language_model.is_encoder", lambda config: False)
+    monkeypatch.setattr("heed.policies.loading.is_encoder", lambda config: False)
     tokenizer = load_language_model("heed-tiny").tokenizer
     size: dict[str, Any] = {
         "vocab_size": len(tokenizer),

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from transformers import PreTrainedTokenizerBase
 
-from examples.families import gemma_tokenizer, gpt2_tokenizer, llama2_tokenizer, llama3_tokenizer, qwen_tokenizer
+from examples.family_tokenizers import (
+    gemma_tokenizer,
+    gpt2_tokenizer,
+    llama2_tokenizer,
+    llama3_tokenizer,
+    qwen_tokenizer,
+)
 from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
 from heed.policies.template import Chat, Place, PromptTemplate, TemplateError

@@ -165,16 +165,14 @@ def test_a_run_clones_trains_and_resumes_from_the_clone_as_if_nothing_had_happen
     for name, tensor in saved[2].reference.state_dict().items():
         assert tensor.equal(saved[0].policy.state_dict()[name]), name
 
-    # As if it had been killed within the warm-up; the demonstrations are needed no more.
-    for kept in (0, 1):
-        shutil.copytree(whole, stopped)
-        for path in sorted(RunFolder(stopped).checkpoints.iterdir())[kept + 1 :]:
-            shutil.rmtree(path)
-        train_module.main(["--run-dir", str(stopped), "--resume"])
-        assert RunFolder(stopped).read_curve() == RunFolder(whole).read_curve()
-        for name, tensor in weights_of(whole).items():
-            assert tensor.equal(weights_of(stopped)[name]), (kept, name)
-        shutil.rmtree(stopped)
+    # As if it had been killed within the warm-up, right after the cloning; the demonstrations are needed no more.
+    shutil.copytree(whole, stopped)
+    for path in sorted(RunFolder(stopped).checkpoints.iterdir())[1:]:
+        shutil.rmtree(path)
+    train_module.main(["--run-dir", str(stopped), "--resume"])
+    assert RunFolder(stopped).read_curve() == RunFolder(whole).read_curve()
+    for name, tensor in weights_of(whole).items():
+        assert tensor.equal(weights_of(stopped)[name]), name
 
 
 def test_zero_steps_only_clone_and_more_can_follow(file: Path, tmp_path: Path) -> None:

@@ -218,7 +218,7 @@ def test_pretraining_writes_a_model_that_loads_and_is_the_same_for_the_same_seed
     monkeypatch.setattr(corpus.collect_scenes, "__kwdefaults__", {"levels": corpus.LEVELS})
     scores = []
     for name in ("a", "b"):
-        config = pretrain.PretrainConfig(out=tmp_path / name, steps=12, batch_size=4, per_level=80, held_out=10)
+        config = pretrain.PretrainConfig(out=tmp_path / name, steps=12, batch_size=4, per_level=40, held_out=10)
         scores.append(pretrain.pretrain(config))
     assert scores[0] == scores[1]
     assert (tmp_path / "a" / "model.safetensors").read_bytes() == (tmp_path / "b" / "model.safetensors").read_bytes()
@@ -227,5 +227,5 @@ def test_pretraining_writes_a_model_that_loads_and_is_the_same_for_the_same_seed
     assert loaded.tokenizer.decode(loaded.tokenizer.encode(text)) == text
     card = json.loads((tmp_path / "a" / "card.json").read_text())
     assert card["config"]["steps"] == 12
-    options = "--steps 12 --batch-size 4 --per-level 80 --held-out 10"
+    options = "--steps 12 --batch-size 4 --per-level 40 --held-out 10"
     assert card["command"] == f"heed pretrain --out {tmp_path / 'a'} {options}"

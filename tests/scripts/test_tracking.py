@@ -418,10 +418,14 @@ class Broken(Buttons):
     def __init__(self, render_mode: str | None = None) -> None:
         super().__init__()
         self.render_mode = render_mode
+        self.drawn = 0
 
     def render(self) -> Any:
         time.sleep(self.pause)
-        raise ZeroDivisionError("no picture")
+        self.drawn += 1
+        if self.drawn > 1:  # one that cannot draw at all is shown in words
+            raise ZeroDivisionError("no picture")
+        return np.zeros((8, 8, 3), dtype=np.uint8)
 
 
 gymnasium.register("TestBroken-v0", entry_point=lambda **options: Broken(**options))
