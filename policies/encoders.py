@@ -31,6 +31,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from heed.policies.batching import chunks_of_like_length
+from heed.policies.prompt import tokens_around
 
 Pooling = Literal["mean", "cls"]
 """How a text's vector comes of its tokens' states: their mean, those of special tokens included, or the first one's."""
@@ -163,12 +164,10 @@ def most_tokens(model: PreTrainedModel) -> int | None:
 
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the tokens that a tokenizer puts before every text, and those behind it."""
-    inner = tokenizer.encode("a", add_special_tokens=False)
-    whole = tokenizer.encode("a")
-    for start in range(len(whole) - len(inner) + 1):
-        if whole[start : start + len(inner)] == inner:
-            return whole[:start], whole[start + len(inner) :]
-    raise EncoderError("its tokenizer changes a text where it puts special tokens around it")
+    try:
+        return tokens_around(tokenizer)
+    except ValueError:
+        raise EncoderError("its tokenizer changes a text where it puts special tokens around it") from None
 
 
 def read_texts(

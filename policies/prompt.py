@@ -65,7 +65,7 @@ class PromptEncoder:
         self.tokenizer = tokenizer
         self.template = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
         self._fast = _fast_tokenizer(tokenizer)
-        self._begin, self._end = _around(tokenizer)
+        self._begin, self._end = tokens_around(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
         self.layout = PromptLayout(max_tokens, beside)
@@ -249,8 +249,12 @@ class PromptEncoder:
         return text if isinstance(text, str) else " ".join(text)
 
 
-def _around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """Return the tokens that a tokenizer puts before and behind every text."""
+def tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+    """Return the tokens that a tokenizer puts before every text, and those behind it.
+
+    Raises:
+        ValueError: if it changes the text where it does.
+    """
     bare, whole = (list(tokenizer.encode("a", add_special_tokens=special)) for special in (False, True))
     for start in range(len(whole) - len(bare) + 1):
         if whole[start : start + len(bare)] == bare:
