@@ -103,11 +103,11 @@ def test_it_learns_cartpole_as_sb3s_does() -> None:
         ("ours", PlainDQN(MlpPolicy, make_env(), **options, **OFF)),
         ("theirs", SB3DQN("MlpPolicy", make_env(), **options)),
     ):
-        agent.learn(5_000)
+        agent.learn(2_500)
         env = make_env()
         env.seed(100)
         mean = evaluate_policy(agent, env, n_eval_episodes=10, warn=False)[0]
         assert isinstance(mean, float)
         returns[name] = mean
-    # Random play keeps the pole up for 22 steps; 86 and 139 were seen here.
+    # Random play keeps the pole up for 22 steps; 99 and 141 were seen here.
     assert min(returns.values()) > 50, returns
