@@ -270,6 +270,7 @@ def test_a_deep_training_goes_on_from_a_checkpoint_exactly(name: str, tmp_path: 
     def begin() -> DQN:
         strategy = STRATEGIES[name]()
         options: dict[str, Any] = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8, "n_steps": 2}
+        options["gradient_steps"] = 1
         return DQN(env=make("FrozenLake-v1", n_envs=4, seed=1), exploration=strategy, seed=1, **options)
 
     whole = begin()
