@@ -5,21 +5,19 @@ SB3's DQN does the work. What differs:
   target network values it;
 - n-step returns and, as an option, prioritized replay (`heed.agents.replay`);
 - hindsight instruction replay as an option (`heed.agents.hindsight`);
-- demonstrations as an option, after DQfD (Hester et al. 2018, arXiv 1704.03732): they stay in the replay buffer, with
-  a large-margin loss and a first phase on them alone if wished. DQfD adds one-step to n-step targets and an L2
-  penalty; here there are n-step targets alone, and `optimizer_kwargs` takes a `weight_decay`;
+- demonstrations as an option (`heed.agents.dqn_demonstrations`);
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
-- each environment explores by itself, by `exploration` (epsilon-greedily unless said otherwise), drawn from a generator
-  of the agent's own; SB3 draws once for all environments, from NumPy's global generator;
+- each environment explores by itself, by `exploration`, epsilon-greedily unless said otherwise
+  (`heed.agents.dqn_exploration`);
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -29,7 +27,6 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.utils import LinearSchedule, polyak_update
@@ -38,24 +35,20 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import _COUNTERS, LANGUAGE_POLICY, LanguageAgent
-from heed.agents.as_json import argument_to_json
-from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
+from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
+from heed.agents.checkpoint import CheckpointError, read_json, write_json
+from heed.agents.dqn_demonstrations import DemonstratedDQN
+from heed.agents.dqn_exploration import ExploringDQN
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.exploration.counts import fingerprint
-from heed.agents.exploration.ensemble import ValueEnsemble
-from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.hindsight import HindsightReplay
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
-from heed.envs.contract import ChangingActions
-from heed.envs.demonstrations import Demonstration
 from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 
 
-class DQN(LanguageAgent, SB3DQN):
+class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
@@ -96,8 +89,7 @@ class DQN(LanguageAgent, SB3DQN):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageQPolicy}
-    _counters: ClassVar[tuple[str, ...]] = (*_COUNTERS, "_n_calls", "exploration_rate")
-    replay_buffer: ReplayBuffer  # type: ignore[assignment] # SB3 calls nothing of it but `add`
+    _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "_n_calls", "exploration_rate")
 
     def __init__(
         self,
@@ -155,7 +147,7 @@ class DQN(LanguageAgent, SB3DQN):
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
         self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy(schedule=epsilon)
-        self.ensemble: ValueEnsemble | None = None
+        self.ensemble = None
         self.learners.share("batch_size", batch_size)
         self._exploration = np.random.default_rng(self.learners.seed(seed))
         env, policy_kwargs = self.prepare(env, policy_kwargs)
@@ -200,30 +192,10 @@ class DQN(LanguageAgent, SB3DQN):
                 device=self.device,
                 seed=self.learners.seed(self.seed),
             )
-        if self.exploration.heads and self.learners.several:
-            raise ValueError(
-                f"Exploration by {self.exploration.name} keeps values and counts of its own, which several processes "
-                "do not share: use epsilon-greedy or boltzmann, or train in one process."
-            )
         super()._setup_model()
         if self.hindsight and self.env is not None:
             self._hindsight = self._watch(self.env)
-        assert isinstance(self.action_space, spaces.Discrete)
-        n_actions = int(self.action_space.n)
-        if self.exploration.heads and isinstance(self.action_space, ChangingActions):
-            raise ValueError(
-                f"{self.exploration.name} keeps values for a list of actions that stays the same, but here the actions "
-                "change from state to state: use epsilon-greedy or boltzmann."
-            )
-        # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
-        self.exploration_schedule = self.exploration.schedule
-        self.exploration_rate = self.exploration.schedule(1.0)
-        self.exploration.begin(n_actions=n_actions, n_envs=self.n_envs, generator=self._exploration)
-        if self.exploration.heads:
-            seed = int(self._exploration.integers(2**31))
-            heads, prior_scale = self.exploration.heads, self.exploration.prior_scale
-            self.ensemble = ValueEnsemble(heads=heads, n_actions=n_actions, prior_scale=prior_scale, seed=seed)
-            self.ensemble.to(self.device)
+        self._begin_exploring()
 
     def _watch(self, env: VecEnv) -> HindsightReplay:
         """Have the environments tell what each step fulfils.
@@ -332,74 +304,9 @@ class DQN(LanguageAgent, SB3DQN):
         rarest = float((priorities[batch.indices] / priorities.total).min())
         return batch._replace(weights=batch.weights * (rarest / self.learners.least(rarest)) ** -exponent)
 
-    def _margin_loss(self, q_values: Tensor, batch: Batch) -> Tensor:
-        """Return J_E of DQfD, equation 3: by how much demonstrated actions are not better than others by the margin.
-
-        Args:
-            q_values: (B, A).
-            batch: of B transitions; those that nobody demonstrated count as 0.
-        """
-        others = q_values + self.margin
-        others = others.scatter(1, batch.actions, q_values.gather(1, batch.actions))
-        short = others.max(dim=1, keepdim=True).values - q_values.gather(1, batch.actions)
-        return (batch.weights * batch.demonstrated * short).mean()
-
     def _importance_exponent_now(self) -> float:
         """Return beta, which rises linearly to 1 over the training."""
         return 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining
-
-    def add_demonstrations(self, demonstrations: Sequence[Demonstration], *, history: int = 0) -> None:
-        """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
-
-        Of several learners, which all are given the same ones, each keeps its part of them.
-
-        Args:
-            demonstrations: episodes that an expert played, with the agent's actions.
-            history: of the environments, where they show one.
-
-        Raises:
-            ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
-                instead of an expert's actions, or they do not fit into the buffer beside others.
-        """
-        assert isinstance(self.action_space, spaces.Discrete)
-        if not demonstrations:
-            raise ValueError("There are no demonstrations.")
-        if len(demonstrations) < self.learners.count:
-            raise ValueError(
-                f"There are {len(demonstrations)} demonstrations for {self.learners.count} processes: each needs one."
-            )
-        texts = getattr(self.action_space, "texts", tuple(map(str, range(int(self.action_space.n)))))
-        for demonstration in demonstrations:
-            if demonstration.labels is not None:
-                raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
-            if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
-                raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
-        for demonstration in self.learners.part(demonstrations):
-            self.replay_buffer.keep_episode(
-                self.language_policy.encoder(demonstration.read(history, texts)),
-                demonstration.actions,
-                demonstration.rewards,
-                terminated=demonstration.terminated,
-            )
-
-    def pretrain(self, updates: int) -> None:
-        """Learn from the demonstrations alone, before the first step of a training (DQfD's first phase).
-
-        The target network follows after as many updates as it does in the training.
-
-        Raises:
-            ValueError: if there are no demonstrations.
-        """
-        if not self.replay_buffer.kept:
-            raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
-        if not self._custom_logger and self.num_timesteps == 0:
-            self._logger = Logger(folder=None, output_formats=[])  # `learn` makes the real one
-        train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
-        steps = self._steps_of_target
-        interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
-        for done in range(0, updates, interval):
-            self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
-            self._update_target()
 
     @property
     def _steps_of_target(self) -> int:
@@ -451,82 +358,6 @@ class DQN(LanguageAgent, SB3DQN):
         best: Tensor = values.gather(1, chooser.argmax(dim=1, keepdim=True))
         return best
 
-    def predict(
-        self,
-        observation: Any,
-        state: tuple[npt.NDArray[Any], ...] | None = None,
-        episode_start: npt.NDArray[Any] | None = None,
-        deterministic: bool = False,
-    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
-        """Return the best actions; unless `deterministic`, as the exploration draws them."""
-        if deterministic:
-            return self.policy.predict(observation, state, episode_start, deterministic)
-        self.policy.set_training_mode(False)
-        prompts, batched = self.policy.obs_to_tensor(observation)
-        values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
-        actions = self.exploration.sample(values, states, self.exploration_rate, self._exploration)
-        return (actions if batched else actions[0]), state
-
-    def _sample_action(
-        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        assert isinstance(self.action_space, spaces.Discrete)
-        self.policy.set_training_mode(False)
-        prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
-        states = self._fingerprints(prompts)
-        if self.ensemble is not None:
-            self.ensemble.features(prompts, observe=True)
-        if self.num_timesteps < learning_starts:
-            first = np.zeros(n_envs, dtype=np.int64)
-            rows: Any = prompts
-            counts = self._layout.numbers_of_actions(rows.cpu().numpy())
-            n_actions = int(self.action_space.n) if counts is None else counts
-            actions = explore(first, n_actions, 1.0, self._exploration)
-        else:
-            values = self._values_to_explore(prompts)
-            actions = self.exploration.act(values, states, self.exploration_rate, self._exploration)
-        self.exploration.acted(states, actions)
-        return actions, actions
-
-    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
-        super()._update_info_buffer(infos, dones)
-        if dones is not None:
-            self.exploration.ended(dones, self._exploration)
-
-    def _values_to_explore(self, prompts: Any) -> npt.NDArray[Any]:
-        """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
-        with torch.no_grad():
-            values = self.q_net(prompts)[None] if self.ensemble is None else self.ensemble(prompts)
-        array: npt.NDArray[Any] = values.cpu().numpy()
-        return array
-
-    def _fingerprints(self, prompts: Any) -> list[int]:
-        """Return a fingerprint of each prompt, where there is something to be counted."""
-        if self.ensemble is None:
-            return []
-        layout, rows = self._layout, prompts.cpu().numpy()
-        tokens, beside = layout.tokens_of(rows), rows[:, layout.tokens :]
-        words = [row[row >= 0].tobytes() for row in tokens]
-        return [fingerprint(text + more.tobytes()) for text, more in zip(words, beside, strict=True)]
-
-    def _update_ensemble(self, batch: Batch) -> None:
-        """Let the exploration's own value functions learn a batch."""
-        if self.ensemble is None:
-            return
-        states = self._fingerprints(batch.next_observations)
-        bonus = self.exploration.bonus(states, self.exploration_rate)
-        masks = self.exploration.masks(len(states), self._exploration)
-        loss = self.ensemble.update(
-            batch.observations,
-            batch.actions,
-            batch.rewards,
-            batch.next_observations,
-            batch.discounts,
-            None if bonus is None else torch.as_tensor(bonus, dtype=torch.float32, device=self.device),
-            None if masks is None else torch.as_tensor(masks, device=self.device),
-        )
-        self.logger.record("train/ensemble_loss", loss)
-
     def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
         """Return the values of the actions, (B, A)."""
         self.policy.set_training_mode(False)
@@ -534,22 +365,11 @@ class DQN(LanguageAgent, SB3DQN):
         with torch.no_grad():
             return self.q_net(prompts).cpu().numpy()  # type: ignore[no-any-return]
 
-    def _probabilities(self, prompts: Any) -> Tensor:
-        values, states = self._values_to_explore(prompts), self._fingerprints(prompts)
-        return torch.from_numpy(self.exploration.probabilities(values, states, self.exploration_rate))
-
     def _write_own(self, folder: Path) -> dict[str, Any]:
         self.replay_buffer.write(folder)
-        write_json(folder / "exploration.json", self._exploration.bit_generator.state)
         if self._hindsight is not None:
             write_json(folder / "hindsight.json", self._hindsight.get_state())
-        self._write_exploration(folder)
         return super()._write_own(folder)
-
-    def _write_exploration(self, folder: Path) -> None:
-        """Write what the strategy knows, and its value functions."""
-        own = {} if self.ensemble is None else {f"ensemble.{k}": t for k, t in self.ensemble.get_state().items()}
-        write_tensors(folder / "exploration.safetensors", {**self.exploration.get_state(), **own})
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         place = self._own_folder(folder)
@@ -558,29 +378,11 @@ class DQN(LanguageAgent, SB3DQN):
         actions = self.replay_buffer.actions
         if actions.min() < 0 or actions.max() >= self.action_space.n:
             raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        self._exploration.bit_generator.state = read_json(place / "exploration.json")
         if self._hindsight is not None and (place / "hindsight.json").is_file():
             self._hindsight.set_state(read_json(place / "hindsight.json"))
-        self._read_exploration(place, saved)
         super()._read(folder, saved)
 
-    def _read_exploration(self, folder: Path, saved: dict[str, Any]) -> None:
-        """Put back what `_write_exploration` wrote."""
-        # A strategy that takes the place of another begins anew; a checkpoint of an earlier version holds none.
-        same = saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"])
-        if same and (folder / "exploration.safetensors").is_file():
-            tensors = read_tensors(folder / "exploration.safetensors")
-            own = {k.removeprefix("ensemble."): t for k, t in tensors.items() if k.startswith("ensemble.")}
-            self.exploration.set_state({k: t for k, t in tensors.items() if not k.startswith("ensemble.")})
-            if self.ensemble is not None:
-                self.ensemble.set_state(own)
-
-    def _write_shared(self, folder: Path) -> None:
-        super()._write_shared(folder)
-        self._write_exploration(folder)
-
     def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
-        self._read_exploration(folder, saved)
         super()._read_shared(folder, saved)
         # A training that goes on from here learns towards the values that it begins with.
         self.policy.q_net_target.load_state_dict(self.policy.q_net.state_dict())

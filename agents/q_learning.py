@@ -27,7 +27,7 @@ from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from heed.agents.agent import _COUNTERS, LanguageAgent
+from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.lost_steps import EPISODE_LOST
@@ -56,7 +56,7 @@ class QLearning(LanguageAgent):
         ValueError: if its actions are not `Discrete`, or a number cannot be.
     """
 
-    _counters: ClassVar[tuple[str, ...]] = (*_COUNTERS, "exploration_rate")
+    _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "exploration_rate")
     table: QTable
 
     def __init__(

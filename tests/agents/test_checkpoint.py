@@ -181,7 +181,7 @@ def test_a_crash_while_saving_leaves_the_last_good_checkpoint(
     def disk_full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("heed.agents.agent.write_tensors", disk_full)
+    monkeypatch.setattr("heed.agents.saved_policy.write_tensors", disk_full)
     with pytest.raises(OSError, match="No space left"):
         agent.save(folder)
     monkeypatch.undo()
