@@ -7,14 +7,14 @@ from pathlib import Path
 from examples.families import FAMILIES, measure, table
 
 
-def test_agents_of_two_families_learn_and_another_process_loads_them(tmp_path: Path) -> None:
+def test_agents_of_a_family_learn_and_another_process_loads_them(tmp_path: Path) -> None:
     """`python -m examples.families` does the same with all of them, and docs/families.md has its table."""
-    rows = list(measure(["Flan-T5", "RoBERTa"], tmp_path))
+    rows = list(measure(["Flan-T5"], tmp_path))
     for row in rows:
         assert row.difference == 0
         assert row.change > 1e-4
         assert all(0 < share <= 0.05 for share in row.share.values())
-    assert table(rows).count("\n| ") == 2
+    assert table(rows).count("\n| ") == 1
 
 
 def test_the_documented_table_has_every_family() -> None:

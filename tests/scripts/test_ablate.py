@@ -93,7 +93,7 @@ def test_variants_are_trained_compared_and_not_trained_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "plan.yaml"
-    path.write_text(PLAN.replace("[0, 1]", "[0]"))
+    path.write_text(PLAN.replace("[0, 1]", "[0]").replace("steps: 64", "steps: 64\n  max-steps: 8"))
     out = tmp_path / "out"
     table = ablate(AblateConfig(plan=path, out=out, jobs=2, episodes=3))
     told = capsys.readouterr().out

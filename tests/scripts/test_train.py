@@ -44,7 +44,7 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("agent", ["ppo", "dqn"])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
-    steps = {"ppo": "1024", "dqn": "1056"}[agent]
+    steps = {"ppo": "1024", "dqn": "1024"}[agent]
     seeds = {"a": "3", "b": "3"} | ({"c": "4"} if agent == "ppo" else {})
     for name, seed in seeds.items():
         run_train("--agent", agent, "--seed", seed, "--steps", steps, "--run-dir", str(tmp_path / name))
