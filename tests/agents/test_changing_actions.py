@@ -30,7 +30,7 @@ from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 SEEDS = list(range(200))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [(PPO, 4096), (DQN, 2800)], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(("kind", "steps"), [(PPO, 3072), (DQN, 2000)], ids=["ppo", "dqn"])
 def test_an_agent_learns_to_choose_among_what_there_is(kind: Any, steps: int) -> None:
     agent = kind(env=make_doors(16), seed=0, **OPTIONS[kind])
     agent.learn(steps)
