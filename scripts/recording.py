@@ -7,6 +7,7 @@ words in that place, an agent without action probabilities the action that it ta
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import logging
@@ -31,6 +32,10 @@ from heed.scripts.playing import (
 )
 
 logger = logging.getLogger(__name__)
+
+_CANNOT_DRAW: set[str] = set()
+"""Packages whose environments could not draw in this process. They are not asked again: without OpenGL, MuJoCo raises
+an error the first time, and ends the process the second time."""
 
 MAX_BYTES = 300_000
 """A GIF larger than this loses every second frame, until it is not: two of them go into a report."""
@@ -113,15 +118,20 @@ def make_recordable_env(
     env = make(env_id, history=history)
     if "rgb_array" not in (env.metadata.get("render_modes") or ()):
         return env
-    env.close()
+    package = ".".join(type(env.unwrapped).__module__.split(".")[:2])
+    if package in _CANNOT_DRAW:
+        return env
     drawing = make(env_id, history=history, render_mode="rgb_array")
     try:
         drawing.reset(seed=0)
         drawing.render()
     except Exception as error:  # whatever its library raises
         logger.warning("%s cannot draw here, so it is shown in words: %s: %s", env_id, type(error).__name__, error)
-        drawing.close()
-        return make(env_id, history=history)
+        _CANNOT_DRAW.add(package)
+        with contextlib.suppress(Exception):
+            drawing.close()
+        return env
+    env.close()
     return drawing
 
 

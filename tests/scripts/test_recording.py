@@ -14,6 +14,7 @@ from heed.agents.evaluation import run_episodes, sampled
 from heed.envs.demonstrate import action_generator
 from heed.envs.history import History
 from heed.envs.make import make_env
+from heed.scripts import recording
 from heed.scripts.recording import MAX_BYTES, MAX_FRAMES, Recording, make_recordable_env, record_episode
 from tests.buttons import Buttons
 from tests.uniform import Uniform
@@ -87,11 +88,17 @@ def test_actions_without_probabilities_have_no_bars() -> None:
     assert frames_of(recording)
 
 
-def test_an_environment_that_cannot_draw_here_is_shown_in_words(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_environment_that_cannot_draw_here_is_shown_in_words(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "_CANNOT_DRAW", set())
+    asked = []
+
     class Undrawable(Buttons):
         metadata = {"render_modes": ["rgb_array"]}  # noqa: RUF012 - as Gymnasium has it
 
         def render(self) -> Any:
+            asked.append(self.render_mode)
             raise RuntimeError("no OpenGL here")
 
     def make_undrawable(env_id: str, *, history: int, render_mode: str | None = None) -> gymnasium.Env[Any, Any]:
@@ -103,3 +110,6 @@ def test_an_environment_that_cannot_draw_here_is_shown_in_words(caplog: pytest.L
     assert env.render_mode is None
     assert "Screen-v0 cannot draw here, so it is shown in words: RuntimeError: no OpenGL here" in caplog.text
     assert len(frames_of(record(env, 0))) > 1
+    # A second try would end the process, were it MuJoCo.
+    assert make_recordable_env("Screen-v0", make=make_undrawable).render_mode is None
+    assert asked == ["rgb_array"]
