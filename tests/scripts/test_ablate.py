@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,9 @@ def test_what_fails_is_told_and_leaves_the_rest_alone(tmp_path: Path, monkeypatc
     train = subprocess.run
 
     def run(command: list[str], **options: Any) -> Any:
-        """Leave out the training that would succeed."""
-        return train(command if "--model" in command else ["true"], **options)
+        """Stand in for a training that succeeds and for one that says why it does not."""
+        said = "print('There is no folder ./no/such/folder.'); raise SystemExit(2)"
+        return train([sys.executable, "-c", said if "--model" in command else ""], **options)
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setattr(subprocess, "run", run)
