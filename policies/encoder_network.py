@@ -20,12 +20,8 @@ from torch import Tensor, nn
 
 from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.action_texts import ActionTexts
-from heed.policies.activation_checkpointing import checkpoint_layers, require_gradient
-from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
 from heed.policies.encoders import PairEndings, most_tokens, read_texts
-from heed.policies.frozen import freeze
-from heed.policies.hidden_states import compile_layers
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING
 from heed.policies.memory import RowMemory
@@ -106,15 +102,7 @@ class EncoderNetwork(PromptNetwork):
             self.score = nn.Linear(self.features_dim, 1, bias=False)
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
-        if language_model.adapter is None or train_layers == 0:
-            freeze(self.model, train_layers)
-        if activation_checkpointing:
-            require_gradient(compiled, train_layers)
-            checkpoint_layers(self.model)
-        if compiled:
-            compile_layers(self.model)
-        self.is_frozen = train_layers == 0
-        self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
+        self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self.memory = RowMemory(self.model.parameters(), READINGS_BYTES // (4 * self.features_dim))
 
     def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:

@@ -81,21 +81,7 @@ def load_language_model(
             what = "revision" if revision is not None else "weights to be quantized"
             raise LanguageModelError(f"{name} ships with heed and has no {what}.")
         return _load_tiny(name, dtype)
-    folder = _minilm() if name == MINILM else Path(name).expanduser()
-    if _looks_like_path(name) and not folder.is_dir():
-        raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
-    if folder.is_dir() and revision is not None:
-        raise LanguageModelError(
-            f"{name!r} is a folder here, so it has no revision {revision!r}: leave it out, or give a hub id."
-        )
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise LanguageModelError(
-            f"The folder {name!r} holds an adapter, not a whole language model: give the model that it belongs to."
-        )
-    source: dict[str, Any] = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name}
-    source["trust_remote_code"] = False
-    if revision is not None:
-        source["revision"] = revision
+    source = _source_of(name, revision)
     try:
         config = AutoConfig.from_pretrained(**source)
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
@@ -148,14 +134,7 @@ def language_model_without_weights(
         LanguageModelError: if there is no such model, or no network.
     """
     name, revision = _split_revision(name, revision)
-    if name in (TINY, TINY_RANDOM):
-        source: dict[str, Any] = {"pretrained_model_name_or_path": str(tiny.FOLDER)}
-    else:
-        folder = _minilm() if name == MINILM else Path(name).expanduser()
-        if _looks_like_path(name) and not folder.is_dir():
-            raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json.")
-        source = {"pretrained_model_name_or_path": str(folder) if folder.is_dir() else name, "revision": revision}
-    source["trust_remote_code"] = False
+    source = _source_of(str(tiny.FOLDER) if name in (TINY, TINY_RANDOM) else name, revision)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
         if name in (TINY, TINY_RANDOM):
@@ -207,6 +186,28 @@ def _split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
     if revision not in (None, behind):
         raise LanguageModelError(f"{name!r} names another revision than {revision!r}: give one of the two.")
     return before, behind
+
+
+def _source_of(name: str, revision: str | None) -> dict[str, Any]:
+    """Return where a model is, as `from_pretrained` takes it.
+
+    Raises:
+        LanguageModelError: if it is to be a folder here, and there is none that holds a whole model.
+    """
+    folder = _minilm() if name == MINILM else Path(name).expanduser()
+    if _looks_like_path(name) and not folder.is_dir():
+        raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
+    if folder.is_dir() and revision is not None:
+        raise LanguageModelError(
+            f"{name!r} is a folder here, so it has no revision {revision!r}: leave it out, or give a hub id."
+        )
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        raise LanguageModelError(
+            f"The folder {name!r} holds an adapter, not a whole language model: give the model that it belongs to."
+        )
+    place = str(folder) if folder.is_dir() else name
+    where = {"pretrained_model_name_or_path": place, "trust_remote_code": False}
+    return where if revision is None else {**where, "revision": revision}
 
 
 def _template_of(config: PretrainedConfig, name: str) -> PromptTemplate:

@@ -11,11 +11,9 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.action_sets import ActionSets, trial_trie
-from heed.policies.activation_checkpointing import checkpoint_layers, require_gradient
-from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
-from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import attention_window, compile_layers, layers_of, read_hidden_states
+from heed.policies.frozen import FrozenLayers
+from heed.policies.hidden_states import attention_window, layers_of, read_hidden_states
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
@@ -101,16 +99,7 @@ class LanguageNetwork(PromptNetwork):
             self.scorer = make_scorer(self.model, self.tries, normalization)
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
 
-        if language_model.adapter is None or train_layers == 0:
-            freeze(self.model, train_layers)
-        if activation_checkpointing:
-            require_gradient(compiled, train_layers)
-            checkpoint_layers(self.model)
-        if compiled:
-            compile_layers(self.model)
-        self.is_frozen = train_layers == 0
-        self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
-        """Of an AdaLoRA adapter: who updates the network lets it share the ranks."""
+        self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self._reader = reader_of(self.model)
         if self._reader is not None and self.scorer is not None:
             if "packed" not in self.scorer.ways:

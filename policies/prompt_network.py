@@ -17,8 +17,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from heed.policies.action_sets import ActionSets
+from heed.policies.activation_checkpointing import checkpoint_layers, require_gradient
+from heed.policies.adapters import rank_budget_of
 from heed.policies.batching import UniquePrompts
-from heed.policies.frozen import FrozenLayers
+from heed.policies.frozen import FrozenLayers, freeze
+from heed.policies.hidden_states import compile_layers
+from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
 from heed.policies.prefixes import PrefixMemory
@@ -75,6 +79,24 @@ class PromptNetwork(nn.Module):
             do.
         """
         return [(prompt, 0, 0)]
+
+    def prepare_layers(
+        self, language_model: LanguageModel, train_layers: int | None, compiled: bool, activation_checkpointing: bool
+    ) -> None:
+        """Freeze what does not train, and let the model's layers be computed as the arguments ask for.
+
+        Raises:
+            ValueError: if `train_layers` or `activation_checkpointing` cannot be.
+        """
+        if language_model.adapter is None or train_layers == 0:
+            freeze(self.model, train_layers)
+        if activation_checkpointing:
+            require_gradient(compiled, train_layers)
+            checkpoint_layers(self.model)
+        if compiled:
+            compile_layers(self.model)
+        self.is_frozen = train_layers == 0
+        self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
 
     @property
     def stands_still(self) -> bool:
