@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from rich.table import Table
 
+from heed.scripts.benchmark.processes import speeds_by_processes
 from heed.scripts.benchmark.timing import Timing
 from heed.scripts.errors import ConfigurationError
 
@@ -110,13 +111,7 @@ def report(result: dict[str, Any]) -> Iterator[Table | str]:
     """Yield what to print."""
     threads = "1 thread" if result["threads"] == 1 else f"{result['threads']} threads"
     title = f"PPO with heed-tiny on {result['env']}, {result['envs']} environments in all, {threads} each"
-    table = Table(title=title, title_justify="left")
-    for column in ("processes", "steps/s", "times the first"):
-        table.add_column(column, justify="right")
-    for name, speed in result["steps_per_second"].items():
-        told = f"{speed['median']:.0f} ({speed['low']:.0f} to {speed['high']:.0f})"
-        table.add_row(name, told, f"{result['times_one'][name]:.2f}x")
-    yield table
+    yield speeds_by_processes(title, result)
 
 
 if __name__ == "__main__":

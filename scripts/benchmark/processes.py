@@ -114,10 +114,15 @@ def report(result: dict[str, Any]) -> Iterator[Table | str]:
     """Yield what to print."""
     for kind, measured in result.items():
         title = f"{measured['envs']} environments of {measured['milliseconds']:g} ms a step, {kind}"
-        table = Table(title=title, title_justify="left")
-        for column in ("processes", "steps/s", "times the first"):
-            table.add_column(column, justify="right")
-        for name, speed in measured["steps_per_second"].items():
-            told = f"{speed['median']:.0f} ({speed['low']:.0f} to {speed['high']:.0f})"
-            table.add_row(name, told, f"{measured['times_one'][name]:.2f}x")
-        yield table
+        yield speeds_by_processes(title, measured)
+
+
+def speeds_by_processes(title: str, measured: dict[str, Any]) -> Table:
+    """Return a table of `steps_per_second` and of how many times the first that is (`times_one`), by processes."""
+    table = Table(title=title, title_justify="left")
+    for column in ("processes", "steps/s", "times the first"):
+        table.add_column(column, justify="right")
+    for name, speed in measured["steps_per_second"].items():
+        told = f"{speed['median']:.0f} ({speed['low']:.0f} to {speed['high']:.0f})"
+        table.add_row(name, told, f"{measured['times_one'][name]:.2f}x")
+    return table
