@@ -97,7 +97,7 @@ def test_a_training_with_injected_faults_ends_with_the_right_counts(processes: i
         lost = env.lost_episodes
         assert sorted((one.env, one.seed, one.step) for one in lost) == records
         assert 0.0075 * steps < reasons[RAISED] < 0.0125 * steps  # 1 %
-        assert 0 < reasons[HUNG] < 0.002 * steps  # 0.1 %
+        assert 0.0005 * steps < reasons[HUNG] < 0.0015 * steps  # 0.1 %
         assert agent.logger.name_to_value["rollout/lost_episodes"] in (0, len(records))
         if steps == STEPS:  # it has learned what the instruction asks for
             assert agent.ep_success_buffer is not None

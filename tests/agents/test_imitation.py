@@ -132,8 +132,11 @@ def test_an_entropy_bonus_makes_the_clone_less_sure() -> None:
 # -- the training ------------------------------------------------------------------------------------------------
 
 
-def test_a_few_demonstrations_of_the_bot_beat_chance_by_far(bot_episodes: list[Demonstration], tmp_path: Path) -> None:
-    agent = PPO(env=make(LEVEL, n_envs=8, seed=0), seed=0)
+@pytest.mark.parametrize("head", ["score", "linear"])
+def test_a_few_demonstrations_of_the_bot_beat_chance_by_far(
+    head: str, bot_episodes: list[Demonstration], tmp_path: Path
+) -> None:
+    agent = PPO(env=make(LEVEL, n_envs=8, seed=0), seed=0, policy_kwargs={"head": head})
     cloned = clone(agent, bot_episodes, Cloning(epochs=15, batch_size=64))
     assert cloned.best.validation_accuracy is not None
     assert cloned.best.validation_accuracy > 0.8

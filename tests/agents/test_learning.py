@@ -34,6 +34,7 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
         (PPO, 4096, "score", {}),
         (PPO, 8192, "linear", {"ent_coef": 0.1}),
         (DQN, 4096, "score", {}),
+        (DQN, 4096, "linear", {}),
     ],
 )
 def test_an_agent_learns_to_heed_its_instruction(

@@ -98,7 +98,7 @@ def test_a_time_limit_is_bootstrapped_through_and_an_end_is_not() -> None:
     assert 0.0 < values.min() <= 0.5  # at a true end it would be the reward, 0
 
 
-@pytest.mark.parametrize(("task", "steps"), [(LAKE, 6_000), (TAXI, 30_000), (CLIFF, 12_000)])
+@pytest.mark.parametrize(("task", "steps"), [(LAKE, 6_000), (TAXI, 75_000), (CLIFF, 12_000)])
 def test_the_table_is_the_optimum_of_value_iteration(task: tuple[str, dict[str, Any]], steps: int) -> None:
     """Where nothing is random a learning rate of 1 is exact, and optimistic values see to it that all is tried."""
     optimistic = 0.0 if task is not LAKE else 1.0
@@ -108,12 +108,10 @@ def test_the_table_is_the_optimum_of_value_iteration(task: tuple[str, dict[str, 
     words = truth.words_of(range(len(truth.model)))
     greedy = agent.q_values(words).argmax(axis=1)
     # Along the way from a start, the greedy actions are worth as much as the best, and the table knows it. Taxi has 300
-    # starts, of which so few steps leave out some.
+    # starts, of which chance leaves out a few.
     worth, best = truth.value_of(greedy)[truth.start], truth.optimum.max(axis=1)[truth.start]
-    assert np.isclose(worth, best, atol=1e-6).mean() >= (0.85 if task is TAXI else 1.0)
-    assert np.isclose(agent.q_values(words).max(axis=1)[truth.start], best, atol=1e-3).mean() >= (
-        0.75 if task is TAXI else 0.97
-    )
+    assert np.isclose(worth, best, atol=1e-6).mean() >= (0.97 if task is TAXI else 1.0)
+    assert np.isclose(agent.q_values(words).max(axis=1)[truth.start], best, atol=1e-3).mean() >= 0.97
 
 
 def test_on_slippery_ice_a_falling_learning_rate_comes_near_the_optimum() -> None:
