@@ -163,7 +163,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
     fresh = learners.first(lambda: not config.resume or not run.saved.all())
-    env = _make_env(config, learners)
+    env = make_training_env(config, learners)
     demonstrations = read_for(config) if fresh else ()
     estimate = tell_estimate(config, console) if learners.is_first else None
     begin = _begin if fresh else _resume
@@ -226,7 +226,8 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     return stop.status if stop.received is not None else 0
 
 
-def _make_env(config: TrainConfig, learners: Learners) -> VecEnv:
+def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
+    """Return the environments that a configuration trains in: of several learners, this one's share."""
     from heed.envs.make import make
     from heed.scripts.train_wrappers import wrapping
 
