@@ -1,7 +1,8 @@
 """An environment that writes everything down: each prompt tells its level, its episode and its step.
 
-So whoever reads what a training has stored can tell whether it belongs together. There are ids with every combination of
-what an environment may have: `Ledger-A-v0`, `Ledger-B-changing-v0`, `Ledger-A-numbers-v0`, `Ledger-B-changing-image-v0`.
+So whoever reads what a training has stored can tell whether it belongs together. There are ids with every combination
+of what an environment may have: `Ledger-A-v0`, `Ledger-B-changing-v0`, `Ledger-A-numbers-v0`,
+`Ledger-B-changing-image-v0`.
 """
 
 from __future__ import annotations
