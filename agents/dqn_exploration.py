@@ -86,6 +86,7 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         assert isinstance(self.action_space, spaces.Discrete)
+        self._step_is_open = True
         self.policy.set_training_mode(False)
         prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
         states = self._fingerprints(prompts)
@@ -107,6 +108,10 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         super()._update_info_buffer(infos, dones)
         if dones is not None:
             self.exploration.ended(dones, self._exploration)
+
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._exploration)
 
     def _values_to_explore(self, prompts: Any) -> npt.NDArray[Any]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""

@@ -32,7 +32,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -176,17 +176,9 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:
-            self.groups.clear()  # the environments begin anew, and the running episodes never end
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.groups.clear()  # of an episode that was not played to its end nobody knows what it is worth
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
@@ -194,6 +186,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         Returns:
             False if a callback ended the training.
         """
+        with self._playing():
+            return self._collect(env, callback, n_rollout_steps)
+
+    def _collect(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
@@ -215,9 +211,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)
+            if not goes_on:
+                return False
         callback.on_rollout_end()
         return True
 

@@ -63,6 +63,7 @@ class HindsightReplay:
     """
 
     def __init__(self, n_envs: int, encoder: PromptEncoder, *, per_episode: int, seed: int | None = None):
+        self.n_envs = n_envs
         self.encoder = encoder
         self.per_episode = per_episode
         self._episodes = [_RunningEpisode() for _ in range(n_envs)]
@@ -99,6 +100,12 @@ class HindsightReplay:
                 yield from self._relabel(episode)
                 self._episodes[index] = _RunningEpisode()
 
+    def interrupt(self) -> Iterator[RelabelledEpisode]:
+        """End the running episodes, which are not played on, and yield them in hindsight."""
+        running, self._episodes = self._episodes, [_RunningEpisode() for _ in range(self.n_envs)]
+        for episode in running:
+            yield from self._relabel(episode)
+
     def _relabel(self, episode: _RunningEpisode) -> Iterator[RelabelledEpisode]:
         others = [instruction for instruction in episode.fulfilled if instruction != episode.instruction]
         if len(others) > self.per_episode:
@@ -125,10 +132,9 @@ class HindsightReplay:
         return {"episodes": episodes, "random": self._random.bit_generator.state}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of `get_state`; running episodes of another number of environments are left out."""
+        """Go on from a state of `get_state`; running episodes of another number of environments wait for `interrupt`."""
         self._random.bit_generator.state = state["random"]
-        if len(state["episodes"]) == len(self._episodes):
-            self._episodes = [
-                _RunningEpisode(**{**saved, "fulfilled": {words: (when, r) for words, when, r in saved["fulfilled"]}})
-                for saved in state["episodes"]
-            ]
+        self._episodes = [
+            _RunningEpisode(**{**saved, "fulfilled": {words: (when, r) for words, when, r in saved["fulfilled"]}})
+            for saved in state["episodes"]
+        ]

@@ -152,6 +152,11 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """The numbers of the running episodes."""
         return list(self._episodes)
 
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
+
     def log_losses_to(self, log: LossLog) -> None:
         """Have another log take in the losses from now on."""
         self._log = log

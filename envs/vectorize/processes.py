@@ -121,6 +121,11 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     def _losses(self) -> LostEpisodes:
         return self._log
 
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
+
     # -- asking --------------------------------------------------------------------------------------------
 
     def _ask(self, method: str, arguments: Sequence[tuple[Any, ...]] | None = None) -> list[Any]:
