@@ -431,7 +431,9 @@ class ReplayBuffer:
         expected = {"waiting": sum(map(len, waiting)), "newest": begun if "newest" in arrays else 0}
         for name, count in expected.items():
             if name in arrays and arrays[name].shape != (count, *shape):
-                raise CheckpointError(f"{folder / TENSORS} does not fit {folder / NUMBERS}: {name!r} is not of its steps.")
+                raise CheckpointError(
+                    f"{folder / TENSORS} does not fit {folder / NUMBERS}: {name!r} is not of its steps."
+                )
         observations, newest = iter(arrays["waiting"]), iter(arrays.get("newest", ()))
         streams = []
         for steps in waiting:
