@@ -13,8 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import read_json, write_json
-from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
+from heed.agents.hindsight import ENVIRONMENT_REWARD, HindsightReplay, RelabelledEpisode
 from heed.agents.replay import ReplayBuffer
+from heed.agents.scaled_rewards import reward_unit
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 
 HINDSIGHT = "hindsight.json"
@@ -47,7 +48,7 @@ class RelabellingDQN(LanguageAgent, SB3DQN):
         Raises:
             ValueError: if they cannot.
         """
-        if not isinstance(env, PromptVecEnv) or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
+        if not hasattr(env, "words") or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
             raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
         env.unwrapped.tell_fulfilled_instructions()
 
@@ -75,7 +76,9 @@ class RelabellingDQN(LanguageAgent, SB3DQN):
         before: Any = self._last_obs
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self._hindsight is not None:
-            self._add(self._hindsight.step(self._words, before, buffer_action, reward, dones, infos))
+            own = [info.get(ENVIRONMENT_REWARD, seen) for info, seen in zip(infos, reward, strict=True)]
+            unit = reward_unit(cast(VecEnv, self.env))
+            self._add(self._hindsight.step(self._words, before, buffer_action, np.array(own), dones, infos, unit))
             self._words = cast(PromptVecEnv, self.env).words
 
     def _episodes_interrupted(self) -> None:

@@ -36,6 +36,9 @@ TIMEOUT = 60.0
 OBSERVATION_UNKNOWN = "observation_unknown"
 """The key of a lost episode's `info` which says that its last observation could not be brought back either."""
 
+ENVIRONMENT_REWARD = "environment_reward"
+"""The key of an `info` that holds the reward as the environment gave it, whatever wrappers around make of it."""
+
 CLOSE = "close"
 
 CallKey = tuple[int, int, int]
@@ -164,6 +167,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def tell_fulfilled_instructions(self, told: bool = True) -> None:
         """Put into `info["fulfilled_instructions"]`, from the next reset on, what each step fulfilled; or stop that.
 
+        Beside it, `info["environment_reward"]` is the reward, without what wrappers of the vector make of it.
         Unless this is called, no environment is asked, and nothing is computed.
 
         Raises:
@@ -216,6 +220,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 observation, rewards[index], dones[index], info = self._step(index, action)
                 observations.append(observation)
                 infos.append(info)
+                if self._tells_fulfilled:
+                    info[ENVIRONMENT_REWARD] = float(rewards[index])
         self._observations = stack_observations(self._keys, observations)
         return self._observations, rewards, dones, infos
 
