@@ -151,14 +151,23 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
 
+    def _require_groups(self, env: Any) -> None:
+        """Refuse environments whose episodes begin alike in groups of another size."""
+        theirs = getattr(env.unwrapped, "group_size", 1)
+        if theirs != self.group_size:
+            raise ValueError(
+                f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
+                f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
+            )
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Train in other environments from now on, which have groups of the same size; the arguments are SB3's."""
+        self._require_groups(env)
+        super().set_env(env, force_reset)
+
     def _setup_model(self) -> None:
         if self.env is not None:
-            theirs = getattr(self.env.unwrapped, "group_size", 1)
-            if theirs != self.group_size:
-                raise ValueError(
-                    f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
-                    f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
-                )
+            self._require_groups(self.env)
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
         self.groups = EpisodeGroups(
@@ -172,8 +181,6 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             n_envs=self.n_envs,
         )
         self.groups.learners = self.learners
-        first_index = 0 if self.env is None else getattr(self.env.unwrapped, "first_index", 0)
-        self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
 
     def _episodes_interrupted(self) -> None:
@@ -206,7 +213,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
                 taken = np.clip(actions, self.action_space.low, self.action_space.high)
             new_obs, rewards, dones, infos = env.step(taken)
             # Before a callback may end the training: the environments have moved on, and the steps must not be lost.
-            self.groups.add(prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos)
+            running = env.unwrapped.running_groups  # type: ignore[attr-defined]
+            self.groups.add(
+                prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos, running
+            )
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
@@ -248,3 +258,4 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         super()._read(folder, saved)
         if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
             self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
+            self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]

@@ -120,14 +120,14 @@ class SupervisedProcess:
 
     def _stepped(self, actions: list[Any], value: tuple[Any, ...]) -> None:
         """Take in where the environments are after a step."""
-        _, _, dones, _, _, episodes = value
+        _, _, dones, _, _, numbers = value
         histories = self.positions["actions"]
         for index, action in enumerate(actions):
             if dones[index]:
                 histories[index] = []
             else:
                 histories[index].append(action.tolist() if isinstance(action, np.ndarray) else action)
-        self.positions.update(episodes=episodes, untold=[])
+        self.positions.update(numbers)
 
     @property
     def patience(self) -> float:

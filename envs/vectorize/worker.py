@@ -142,13 +142,13 @@ class Answer:
     events: Sequence[LostEpisode | None] = ()
     """Episodes that were lost since the last answer, and for each that came to its end None, in order."""
     positions: dict[str, Any] | None = None
-    """Where the environments are; None after a step, whose answer holds the numbers of the episodes."""
+    """Where the environments are; None after a step, whose answer holds what has changed."""
 
 
 RESET, STEP, CALL, STAY = "_reset", "step", "_call", "_stay"
 """Requests that are no method of `LanguageVecEnv`."""
 
-RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions")
+RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions", "draw_by")
 """Requests that a process is asked again where it died of them. Of others nobody knows what they have done."""
 
 NUMBERS_ONLY = (RESET, "set_positions")
@@ -205,7 +205,7 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
         return None
     if request.method == STEP:
         share.step_async(*request.arguments)
-        return *share.step_wait(), share.reset_infos, share.episodes
+        return *share.step_wait(), share.reset_infos, share.get_numbers()
     if request.method == RESET:
         return share.reset(), share.reset_infos
     if request.method == CALL:
