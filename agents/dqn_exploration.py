@@ -63,7 +63,9 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         if self.exploration.heads:
             seed = int(self._exploration.integers(2**31))
             heads, prior_scale = self.exploration.heads, self.exploration.prior_scale
-            self.ensemble = ValueEnsemble(heads=heads, n_actions=n_actions, prior_scale=prior_scale, seed=seed)
+            self.ensemble = ValueEnsemble(
+                heads=heads, n_actions=n_actions, layout=self._layout, prior_scale=prior_scale, seed=seed
+            )
             self.ensemble.to(self.device)
 
     def predict(
@@ -91,7 +93,7 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
         states = self._fingerprints(prompts)
         if self.ensemble is not None:
-            self.ensemble.features(prompts, observe=True)
+            self.ensemble.observe(prompts)
         if self.num_timesteps < learning_starts:
             first = np.zeros(n_envs, dtype=np.int64)
             rows: Any = prompts
