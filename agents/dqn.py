@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +36,18 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import CheckpointError, read_json, write_json
+from heed.agents.checkpoint import CheckpointError
 from heed.agents.dqn_demonstrations import DemonstratedDQN
 from heed.agents.dqn_exploration import ExploringDQN
+from heed.agents.dqn_hindsight import RelabellingDQN
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.hindsight import HindsightReplay
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
-from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 
 
-class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
+class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
@@ -141,8 +140,6 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         self.margin_coef = margin_coef
         self.margin = margin
         self.demonstration_bonus = demonstration_bonus
-        self._hindsight: HindsightReplay | None = None
-        self._words: dict[str, npt.NDArray[Any]] = {}
         epsilon = ExplorationSchedule(
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
@@ -193,27 +190,7 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
                 seed=self.learners.seed(self.seed),
             )
         super()._setup_model()
-        if self.hindsight and self.env is not None:
-            self._hindsight = self._watch(self.env)
         self._begin_exploring()
-
-    def _watch(self, env: VecEnv) -> HindsightReplay:
-        """Have the environments tell what each step fulfils.
-
-        Raises:
-            ValueError: if they cannot.
-        """
-        if not isinstance(env, PromptVecEnv) or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
-            raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
-        env.unwrapped.tell_fulfilled_instructions()
-        seed = self.learners.seed(self.seed)
-        return HindsightReplay(env.num_envs, env.encoder, per_episode=self.hindsight, seed=seed)
-
-    def _setup_learn(self, *arguments: Any, **named: Any) -> Any:
-        result = super()._setup_learn(*arguments, **named)
-        if self._hindsight is not None:
-            self._words = cast(PromptVecEnv, self.env).words
-        return result
 
     def _store_transition(
         self,
@@ -224,12 +201,12 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        before: Any = self._last_obs
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        if self._hindsight is not None:
-            for episode in self._hindsight.step(self._words, before, buffer_action, reward, dones, infos):
-                self.replay_buffer.add_episode(episode.prompts, episode.actions, episode.rewards, terminated=True)
-            self._words = cast(PromptVecEnv, self.env).words
+        self._step_is_open = False
+
+    def _episodes_interrupted(self) -> None:
+        self.replay_buffer.interrupt_episodes()
+        super()._episodes_interrupted()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
@@ -324,17 +301,28 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         log_interval: int | None = None,
     ) -> RolloutReturn:
         """Act and store transitions; the arguments are SB3's."""
-        if not self.learners.several:
-            return super().collect_rollouts(
-                env, callback, train_freq, replay_buffer, action_noise, learning_starts, log_interval
-            )
-        # SB3 would count, and log by, the episodes of this learner alone.
         before, taken_in = self._episode_num, self.episodes_of_all.count
-        rollout = super().collect_rollouts(env, callback, train_freq, replay_buffer, action_noise, learning_starts)
-        self._episode_num = before + self.episodes_of_all.count - taken_in
-        if log_interval is not None and self._episode_num // log_interval > before // log_interval:
-            self.dump_logs()
+        # SB3 would log by the episodes of this learner alone.
+        interval = None if self.learners.several else log_interval
+        with self._playing():
+            rollout = super().collect_rollouts(
+                env, callback, train_freq, replay_buffer, action_noise, learning_starts, interval
+            )
+            if not rollout.continue_training:
+                self._take_in_last_step(replay_buffer, callback.locals)
+        if self.learners.several:
+            self._episode_num = before + self.episodes_of_all.count - taken_in
+            if log_interval is not None and self._episode_num // log_interval > before // log_interval:
+                self.dump_logs()
         return rollout
+
+    def _take_in_last_step(self, replay_buffer: Any, step: dict[str, Any]) -> None:
+        """Store the step after which a callback ended the training: SB3 returns before it does."""
+        self._update_info_buffer(step["infos"], step["dones"])
+        self._store_transition(
+            replay_buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
+        )
+        self._episode_num += int(step["dones"].sum())
 
     def _on_step(self) -> None:
         """Let the target network follow when it is time; SB3's own would move what both networks share."""
@@ -367,8 +355,6 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         self.replay_buffer.write(folder)
-        if self._hindsight is not None:
-            write_json(folder / "hindsight.json", self._hindsight.get_state())
         return super()._write_own(folder)
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
@@ -378,8 +364,6 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         actions = self.replay_buffer.actions
         if actions.min() < 0 or actions.max() >= self.action_space.n:
             raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        if self._hindsight is not None and (place / "hindsight.json").is_file():
-            self._hindsight.set_state(read_json(place / "hindsight.json"))
         super()._read(folder, saved)
 
     def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:

@@ -63,7 +63,9 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         if self.exploration.heads:
             seed = int(self._exploration.integers(2**31))
             heads, prior_scale = self.exploration.heads, self.exploration.prior_scale
-            self.ensemble = ValueEnsemble(heads=heads, n_actions=n_actions, prior_scale=prior_scale, seed=seed)
+            self.ensemble = ValueEnsemble(
+                heads=heads, n_actions=n_actions, layout=self._layout, prior_scale=prior_scale, seed=seed
+            )
             self.ensemble.to(self.device)
 
     def predict(
@@ -86,11 +88,12 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         assert isinstance(self.action_space, spaces.Discrete)
+        self._step_is_open = True
         self.policy.set_training_mode(False)
         prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
         states = self._fingerprints(prompts)
         if self.ensemble is not None:
-            self.ensemble.features(prompts, observe=True)
+            self.ensemble.observe(prompts)
         if self.num_timesteps < learning_starts:
             first = np.zeros(n_envs, dtype=np.int64)
             rows: Any = prompts
@@ -107,6 +110,10 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         super()._update_info_buffer(infos, dones)
         if dones is not None:
             self.exploration.ended(dones, self._exploration)
+
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._exploration)
 
     def _values_to_explore(self, prompts: Any) -> npt.NDArray[Any]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""

@@ -32,7 +32,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -151,14 +151,23 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
 
+    def _require_groups(self, env: Any) -> None:
+        """Refuse environments whose episodes begin alike in groups of another size."""
+        theirs = getattr(env.unwrapped, "group_size", 1)
+        if theirs != self.group_size:
+            raise ValueError(
+                f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
+                f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
+            )
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Train in other environments from now on, which have groups of the same size; the arguments are SB3's."""
+        self._require_groups(env)
+        super().set_env(env, force_reset)
+
     def _setup_model(self) -> None:
         if self.env is not None:
-            theirs = getattr(self.env.unwrapped, "group_size", 1)
-            if theirs != self.group_size:
-                raise ValueError(
-                    f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
-                    f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
-                )
+            self._require_groups(self.env)
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
         self.groups = EpisodeGroups(
@@ -172,21 +181,11 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             n_envs=self.n_envs,
         )
         self.groups.learners = self.learners
-        first_index = 0 if self.env is None else getattr(self.env.unwrapped, "first_index", 0)
-        self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:
-            self.groups.clear()  # the environments begin anew, and the running episodes never end
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.groups.clear()  # of an episode that was not played to its end nobody knows what it is worth
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
@@ -194,6 +193,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         Returns:
             False if a callback ended the training.
         """
+        with self._playing():
+            return self._collect(env, callback, n_rollout_steps)
+
+    def _collect(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
@@ -210,14 +213,18 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
                 taken = np.clip(actions, self.action_space.low, self.action_space.high)
             new_obs, rewards, dones, infos = env.step(taken)
             # Before a callback may end the training: the environments have moved on, and the steps must not be lost.
-            self.groups.add(prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos)
+            running = env.unwrapped.running_groups  # type: ignore[attr-defined]
+            self.groups.add(
+                prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos, running
+            )
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)
+            if not goes_on:
+                return False
         callback.on_rollout_end()
         return True
 
@@ -251,3 +258,4 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         super()._read(folder, saved)
         if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
             self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
+            self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]

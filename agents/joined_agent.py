@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy.typing as npt
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
@@ -20,10 +19,11 @@ from torch import Tensor
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.learners import ALONE, Learners, current
+from heed.agents.running_episodes import RunningEpisodes
 from heed.agents.together import EpisodesOfAll, counting_together
 
 
-class JoinedAgent(BaseAlgorithm):
+class JoinedAgent(RunningEpisodes):
     """Mixin before an SB3 algorithm: knows the processes that train it; one alone has nobody to wait for."""
 
     learners: Learners = ALONE

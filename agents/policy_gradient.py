@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
 
@@ -134,6 +136,20 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         ends = [info["terminal_observation"] for info in infos if info.get("TimeLimit.truncated", False)]
         if ends and isinstance(self.env, PromptVecEnv) and isinstance(self.policy, LanguageActorCriticPolicy):
             self.policy.read_ahead(np.concatenate([self.env.prompts, ends]))
+
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """Act for a rollout; the arguments are SB3's.
+
+        Where a callback ends the training, the rollout is given up, but not the step that was just taken: SB3 returns
+        before it has looked at what the environments show now.
+        """
+        with self._playing():
+            is_whole = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+            if not is_whole:
+                step = callback.locals
+                self._update_info_buffer(step["infos"], step["dones"])
+                self._last_obs, self._last_episode_starts = step["new_obs"], step["dones"]
+        return is_whole
 
     def train(self) -> None:
         """Update the policy on the rollout, `n_epochs` times over."""

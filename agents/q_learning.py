@@ -136,7 +136,9 @@ class QLearning(LanguageAgent):
         logged = self._episode_num
         while self.num_timesteps < total_timesteps:
             callbacks.on_rollout_start()
-            if not self._step(callbacks):
+            with self._playing():
+                goes_on = self._step(callbacks)
+            if not goes_on:
                 break
             callbacks.on_rollout_end()
             if log_interval and self._episode_num // log_interval > logged // log_interval:
@@ -177,6 +179,13 @@ class QLearning(LanguageAgent):
         self.exploration_rate = self.exploration.schedule(self._current_progress_remaining)
         callback.update_locals(locals())
         return callback.on_step()
+
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
+
+    def _shown(self) -> Any:
+        return getattr(self.env, "observations", None)
 
     def _update(self, row: int, action: int, reward: float, following: State | None, alpha: float, heads: Any) -> None:
         """Move one entry of the table, and of the strategy's `heads`, towards its target; None ends the episode."""

@@ -16,7 +16,7 @@ of relabelled episodes (`heed.agents.hindsight`) and of demonstrations stand bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,6 +80,8 @@ class NStepReturns:
         self.gamma = gamma
         self.waiting: list[tuple[npt.NDArray[Any], int, float]] = []
         """Observation, action and reward of the steps whose transition is not complete, fewer than `n_steps`."""
+        self.newest: npt.NDArray[Any] | None = None
+        """The observation behind the last of these steps."""
 
     def step(
         self,
@@ -93,6 +95,7 @@ class NStepReturns:
     ) -> Iterator[Transition]:
         """Take a step, and yield the transitions that it completes: at most one, and at an episode's end all."""
         self.waiting.append((observation, action, reward))
+        self.newest = next_observation
         while self.waiting and (terminated or truncated or len(self.waiting) == self.n_steps):
             discount, total = 1.0, 0.0
             for *_, later in self.waiting:
@@ -116,6 +119,15 @@ class NStepReturns:
             return []
         self.waiting, (before, action, reward) = waiting[:-1], waiting[-1]
         return list(self.step(before, action, reward, observation, terminated=False, truncated=True))
+
+    def interrupt(self) -> list[Transition]:
+        """End an episode that is not played on, as a time limit would; return the transitions that it completes."""
+        if not self.waiting:
+            return []
+        before, action, reward = self.waiting.pop()
+        if self.newest is None:  # a checkpoint of an earlier version does not tell what the last step came to
+            return self.cut(before, known=True)
+        return list(self.step(before, action, reward, self.newest, terminated=False, truncated=True))
 
 
 class ReplayBuffer:
@@ -215,6 +227,10 @@ class ReplayBuffer:
                 truncated=truncated,
             )
         self._insert(complete)
+
+    def interrupt_episodes(self) -> None:
+        """Complete the transitions of episodes that are not played on: they bootstrap from what was seen last."""
+        self._insert([transition for stream in self._streams for transition in stream.interrupt()])
 
     def add_episode(
         self,
@@ -349,6 +365,9 @@ class ReplayBuffer:
         shape = self.observations.shape[1:]
         steps = [observation for steps in waiting for observation, *_ in steps]
         arrays["waiting"] = np.array(steps, dtype=self.observations.dtype).reshape(-1, *shape)
+        newest = [stream.newest for stream in self._streams if stream.waiting]
+        if not any(observation is None for observation in newest):  # after a checkpoint of an earlier version
+            arrays["newest"] = np.array(newest, dtype=self.observations.dtype).reshape(-1, *shape)
         write_tensors(folder / TENSORS, {name: torch.from_numpy(array) for name, array in arrays.items()})
         state = {
             "position": self.position,
@@ -362,7 +381,8 @@ class ReplayBuffer:
     def read(self, folder: Path) -> None:
         """Bring the buffer back from a checkpoint's folder.
 
-        Steps whose transition was not complete come back if there are as many environments as there were.
+        Steps whose transition was not complete come back if there are as many environments as there were; of another
+        number nothing is played on, and their transitions are completed as those of a time limit.
 
         Raises:
             CheckpointError: if a file is missing or damaged, or the tensors do not go together.
@@ -392,8 +412,33 @@ class ReplayBuffer:
         if self.priorities is not None:
             # What was saved without priorities begins as new transitions do.
             self.priorities[np.arange(size)] = arrays.get("priorities", self.highest_priority)
-        if len(state["waiting"]) == len(self._streams):
-            observations = iter(arrays["waiting"])
-            for stream, steps in zip(self._streams, state["waiting"], strict=True):
-                stream.waiting = [(next(observations), int(action), float(reward)) for action, reward in steps]
+        streams = self._read_streams(folder, arrays, state["waiting"])
+        if len(streams) == len(self._streams):
+            self._streams = streams
+        else:
+            self._insert([transition for stream in streams for transition in stream.interrupt()])
         self._random.bit_generator.state = state["random"]
+
+    def _read_streams(
+        self, folder: Path, arrays: Mapping[str, npt.NDArray[Any]], waiting: Sequence[Sequence[Any]]
+    ) -> list[NStepReturns]:
+        """Return the steps whose transition was not complete, of each environment.
+
+        Raises:
+            CheckpointError: if the tensors are not of these steps.
+        """
+        shape, begun = self.observations.shape[1:], sum(bool(steps) for steps in waiting)
+        expected = {"waiting": sum(map(len, waiting)), "newest": begun if "newest" in arrays else 0}
+        for name, count in expected.items():
+            if name in arrays and arrays[name].shape != (count, *shape):
+                raise CheckpointError(
+                    f"{folder / TENSORS} does not fit {folder / NUMBERS}: {name!r} is not of its steps."
+                )
+        observations, newest = iter(arrays["waiting"]), iter(arrays.get("newest", ()))
+        streams = []
+        for steps in waiting:
+            stream = NStepReturns(self.n_steps, self.gamma)
+            stream.waiting = [(next(observations), int(action), float(reward)) for action, reward in steps]
+            stream.newest = next(newest, None) if steps else None
+            streams.append(stream)
+        return streams

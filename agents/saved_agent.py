@@ -202,9 +202,15 @@ class SavedAgent(JoinedAgent):
         write_json(folder / "agent.json", described)
 
     def get_env_state(self) -> dict[str, Any] | None:
-        """Return the state of the training environments, where they can tell it and a training has begun."""
+        """Return the state of the training environments, where they can tell it and a training has begun.
+
+        In the middle of a step of an agent that goes on from one step to the next there is none: an agent that is
+        loaded from there begins new episodes.
+        """
         if self.env is None or self._last_obs is None or not hasattr(self.env.unwrapped, "get_state"):
             return None
+        if self._step_is_open:
+            return None  # they are ahead of what is saved beside them
         state: dict[str, Any] = self.env.unwrapped.get_state()
         return state
 
@@ -232,7 +238,8 @@ class SavedAgent(JoinedAgent):
         """Load an agent from a checkpoint folder, or from one that `heed.agents.export` wrote.
 
         With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
-        continues exactly where the checkpoint was made. One that several learners made is continued by as many. An
+        continues exactly where the checkpoint was made; where environments cannot be brought back, the episodes that
+        ran there end as truncated, and new ones begin. One that several learners made is continued by as many. An
         agent that was shared has no optimizer and no replay buffer, and can be trained on from its weights only.
 
         Args:
@@ -310,6 +317,8 @@ class SavedAgent(JoinedAgent):
                 agent._read_shared(folder, saved)
             else:
                 agent._read(folder, saved)
+                if agent._last_obs is None:
+                    agent._interrupt_episodes()  # the environments could not be brought back
         return agent
 
     @classmethod
@@ -333,9 +342,10 @@ class SavedAgent(JoinedAgent):
         infos, successes = saved["episodes"]
         self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
         self.ep_success_buffer = deque(successes, maxlen=self._stats_window_size)
+        if own["episode_starts"] is not None:
+            self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         if self.env is not None and own["envs"] is not None and saved["n_envs"] == self.n_envs:
             self._last_obs = self._restore_envs(own["envs"])
-            self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, own["random"], read_tensors(place / "random.safetensors"))
 

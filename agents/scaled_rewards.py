@@ -79,3 +79,13 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         self._statistics.count = count
         if len(tensors["returns"]) == self.num_envs:
             self._returns = tensors["returns"].numpy().copy()
+
+
+def reward_unit(env: VecEnv) -> float:
+    """Return by what the wrappers around environments divide their rewards now; 1 where none does."""
+    unit = 1.0
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, ScaledRewardsVecEnv):
+            unit *= env.scale
+        env = env.venv
+    return unit

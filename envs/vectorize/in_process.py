@@ -24,7 +24,7 @@ from heed.envs.contract import (
 )
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.vectorize.inspector import Inspector
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
 
@@ -36,7 +36,13 @@ TIMEOUT = 60.0
 OBSERVATION_UNKNOWN = "observation_unknown"
 """The key of a lost episode's `info` which says that its last observation could not be brought back either."""
 
+ENVIRONMENT_REWARD = "environment_reward"
+"""The key of an `info` that holds the reward as the environment gave it, whatever wrappers around make of it."""
+
 CLOSE = "close"
+
+Weights = tuple[float, ...]
+"""How often each of several levels or tasks is drawn, against the others."""
 
 CallKey = tuple[int, int, int]
 """A call of an environment: its index, the number of its episode, and the number of the step, 0 for the reset."""
@@ -124,6 +130,10 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         self.first_index = first_index
         self.group_size = group_size
         self._episodes = [-1] * len(self.envs)
+        self._weights: Weights | None = None
+        """By which what begins is drawn, if somebody has said so."""
+        self._drawn_by: list[Weights | None] = [None] * len(self.envs)
+        """By which the running episodes were drawn."""
         self._history: list[list[Any]] = [[] for _ in self.envs]
         self._actions: npt.NDArray[Any] = np.empty(0)
         self._observations: Observations = {}
@@ -152,6 +162,23 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """The numbers of the running episodes."""
         return list(self._episodes)
 
+    @property
+    def running_groups(self) -> list[tuple[int, int]]:
+        """The group of each running episode; no other group that has begun is still to have an episode."""
+        return [self._group_of_episode(index) for index in range(self.num_envs)]
+
+    def draw_by(self, weights: Sequence[float]) -> None:
+        """Have the environments draw what coming episodes are about by these weights (`set_weights`).
+
+        All episodes of a seed are drawn alike: where one has begun, by the weights that it was drawn by.
+        """
+        self._weights = tuple(weights)
+
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
+
     def log_losses_to(self, log: LossLog) -> None:
         """Have another log take in the losses from now on."""
         self._log = log
@@ -159,6 +186,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def tell_fulfilled_instructions(self, told: bool = True) -> None:
         """Put into `info["fulfilled_instructions"]`, from the next reset on, what each step fulfilled; or stop that.
 
+        Beside it, `info["environment_reward"]` is the reward, without what wrappers of the vector make of it.
         Unless this is called, no environment is asked, and nothing is computed.
 
         Raises:
@@ -211,6 +239,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 observation, rewards[index], dones[index], info = self._step(index, action)
                 observations.append(observation)
                 infos.append(info)
+                if self._tells_fulfilled:
+                    info[ENVIRONMENT_REWARD] = float(rewards[index])
         self._observations = stack_observations(self._keys, observations)
         return self._observations, rewards, dones, infos
 
@@ -247,14 +277,25 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         if self.group_size > 1:
             info["episode_group"] = self._group_of_episode(index)
 
+    def _row(self, index: int) -> range:
+        """Return the environments that share a row of seeds with one."""
+        first = index - index % self.group_size
+        return range(first, first + self.group_size)
+
     def _following(self, index: int) -> int:
         """Return the number of the next episode in a group's row; the last one that was begun still runs."""
-        first = index - index % self.group_size
-        return max(self._episodes[first : first + self.group_size]) + 1
+        return max(self._episodes[other] for other in self._row(index)) + 1
+
+    def _weights_of(self, index: int, episode: int) -> Weights | None:
+        """Return by which weights an episode is drawn: as the others of its seed, of which the newest still runs."""
+        for other in self._row(index):
+            if self._episodes[other] // self.group_size == episode // self.group_size:
+                return self._drawn_by[other]
+        return self._weights
 
     def _group_of_episode(self, index: int) -> tuple[int, int]:
         """Return what the running episode has in common with those of the same seed, and with no others."""
-        return (self.first_index + index) // self.group_size, self._episodes[index] // self.group_size
+        return group_of(self.first_index + index, self._episodes[index], self.group_size)
 
     def _seed_of_episode(self, index: int) -> int:
         return episode_seed(self._seed, *self._group_of_episode(index))
@@ -274,10 +315,13 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         Raises:
             Exception: whatever the environment raises, or `FaultError` for what it should not have returned.
         """
+        weights = self._drawn_by[index] = self._weights_of(index, episode)
         self._episodes[index] = episode
         self._history[index] = []
         if index in self._broken:
             self._make_anew(index)
+        if weights is not None:  # each time: one that was made anew knows nothing of them
+            self.envs[index].get_wrapper_attr("set_weights")(weights)
         seed = self._seed_of_episode(index)
         result = self._call(index, "reset", self._reset_timeout, self.envs[index].reset, seed=seed)
         observation, self.reset_infos[index] = self._inspectors[index].check_reset(result)
@@ -352,12 +396,18 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def get_positions(self) -> dict[str, Any]:
         """Return the same without the counts of lost episodes."""
-        return {
-            "seed": self._seed,
+        return {**self.get_numbers(), "seed": self._seed, "actions": [list(history) for history in self._history]}
+
+    def get_numbers(self) -> dict[str, Any]:
+        """Return only what follows from no seed and no action: the episodes' numbers, and what they are drawn by."""
+        numbers: dict[str, Any] = {
             "episodes": list(self._episodes),
-            "actions": [list(history) for history in self._history],
             "untold": [[index, reason] for index, reason in sorted(self._untold.items())],
         }
+        if self._weights is not None:
+            running = [None if weights is None else list(weights) for weights in self._drawn_by]
+            numbers["weights"] = {"next": list(self._weights), "running": running}
+        return numbers
 
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`, by playing the running episodes again.
@@ -402,6 +452,9 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         self._seed = state["seed"]
         self._episodes = list(state["episodes"])
         self._untold = dict(state.get("untold", ()))
+        weights = state.get("weights", {"next": None, "running": [None] * self.num_envs})
+        self._weights = None if weights["next"] is None else tuple(weights["next"])
+        self._drawn_by = [None if drawn is None else tuple(drawn) for drawn in weights["running"]]
 
     def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
         observation = self._reset(index, episode)

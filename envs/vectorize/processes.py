@@ -30,7 +30,7 @@ from heed.envs.vectorize.in_process import (
     check_timeouts,
     require_action,
 )
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
 from heed.envs.vectorize.worker import CALL, RESET, STEP, Answer, Request, ShareArguments
@@ -120,6 +120,21 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     @property
     def _losses(self) -> LostEpisodes:
         return self._log
+
+    @property
+    def running_groups(self) -> list[tuple[int, int]]:
+        """The group of each running episode; see `LanguageVecEnv.running_groups`."""
+        episodes = [episode for worker in self._workers for episode in worker.positions["episodes"]]
+        return [group_of(self.first_index + index, episode, self.group_size) for index, episode in enumerate(episodes)]
+
+    def draw_by(self, weights: Sequence[float]) -> None:
+        """Have the environments draw what coming episodes are about by these weights; see `LanguageVecEnv.draw_by`."""
+        self._ask("draw_by", [(tuple(weights),)] * len(self._workers))
+
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -252,8 +267,16 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
             "episodes": [episode for part in positions for episode in part["episodes"]],
             "actions": [list(actions) for part in positions for actions in part["actions"]],
             "untold": self._untold_reasons(),
+            **self._weights_state(),
             "lost": self._log.get_state(),
         }
+
+    def _weights_state(self) -> dict[str, Any]:
+        parts = [worker.positions.get("weights") for worker in self._workers]
+        if parts[0] is None:
+            return {}
+        running = [drawn for part in parts for drawn in part["running"]]
+        return {"weights": {"next": parts[0]["next"], "running": running}}
 
     def _untold_reasons(self) -> list[list[Any]]:
         return [[w.indices[index], reason] for w in self._workers for index, reason in w.positions["untold"]]
@@ -270,7 +293,11 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 for index, reason in state.get("untold", ())
                 if index in worker.indices
             ]
-            parts.append(({"seed": state["seed"], "episodes": episodes, "actions": actions, "untold": untold},))
+            part = {"seed": state["seed"], "episodes": episodes, "actions": actions, "untold": untold}
+            if "weights" in state:
+                running = [state["weights"]["running"][index] for index in worker.indices]
+                part["weights"] = {**state["weights"], "running": running}
+            parts.append((part,))
         return self._join(self._ask("set_positions", parts))
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ it is when an answer does not come.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -114,6 +115,8 @@ class Request:
 
     method: str
     arguments: tuple[Any, ...] = ()
+    number: int = 0
+    """Its answer has the same: whoever was interrupted while waiting finds that of an earlier request first."""
     positions: dict[str, Any] | None = None
     """Where to bring the environments first; None to leave them where they are."""
     numbers_only: bool = False
@@ -131,19 +134,21 @@ class Answer:
     """What came of it."""
 
     value: Any = None
+    number: int = 0
+    """Of the request; 0 of the first answer, which nobody has asked for."""
     error: Exception | None = None
     told: str = ""
     """The error's traceback."""
     events: Sequence[LostEpisode | None] = ()
     """Episodes that were lost since the last answer, and for each that came to its end None, in order."""
     positions: dict[str, Any] | None = None
-    """Where the environments are; None after a step, whose answer holds the numbers of the episodes."""
+    """Where the environments are; None after a step, whose answer holds what has changed."""
 
 
 RESET, STEP, CALL, STAY = "_reset", "step", "_call", "_stay"
 """Requests that are no method of `LanguageVecEnv`."""
 
-RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions")
+RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions", "draw_by")
 """Requests that a process is asked again where it died of them. Of others nobody knows what they have done."""
 
 NUMBERS_ONLY = (RESET, "set_positions")
@@ -182,7 +187,7 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
                 answer = Answer(value=value, events=events.taken(), positions=positions)
             except Exception as error:
                 answer = _failed(error, events=events.taken(), positions=share.get_positions())
-            _send(pipe, answer)
+            _send(pipe, dataclasses.replace(answer, number=request.number))
             if request.method == "close":
                 return
 
@@ -200,7 +205,7 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
         return None
     if request.method == STEP:
         share.step_async(*request.arguments)
-        return *share.step_wait(), share.reset_infos, share.episodes
+        return *share.step_wait(), share.reset_infos, share.get_numbers()
     if request.method == RESET:
         return share.reset(), share.reset_infos
     if request.method == CALL:
@@ -229,6 +234,4 @@ def _send(pipe: Connection, answer: Answer) -> None:
     except Exception as error:  # the answer, or its error, cannot be sent
         unsent = answer.error or error
         told = RuntimeError(f"{type(unsent).__name__}: {unsent}")
-        pipe.send(
-            Answer(error=told, told=answer.told or format_exc(), events=answer.events, positions=answer.positions)
-        )
+        pipe.send(dataclasses.replace(answer, value=None, error=told, told=answer.told or format_exc()))
