@@ -29,7 +29,6 @@ from heed.policies.encoders import (
 from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze, freeze_embeddings
 from heed.policies.layout import NOTHING, Beside
-from heed.policies.memory import WeightsWatch
 from heed.policies.minilm import HUB_ID, MINILM
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
@@ -37,6 +36,7 @@ from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
 from heed.policies.template import PromptTemplate, Template
 from heed.policies.trie import ActionTrie, close_prefixes
+from heed.policies.weights_watch import WeightsWatch
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -278,10 +278,11 @@ class LanguageModel:
         """
         if self._hashed is not None and not self._hashed[0].changed():
             return self._hashed[1]
-        watch = WeightsWatch(self.own_weights().values())
+        own = self.own_weights()
+        watch = WeightsWatch(self.model, skip={name for name, _ in self.model.named_parameters()} - own.keys())
         watch.changed()  # from now on
         digest = hashlib.sha256()
-        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in self.own_weights().items()):
+        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in own.items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         self._hashed = (watch, digest.hexdigest())
