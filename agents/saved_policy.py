@@ -139,5 +139,5 @@ def read_language_model(
         segments=bool(saved.get("segments", False)),
     )
     encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
-    policy_kwargs["model"] = language_model
+    policy_kwargs["model"] = language_model.give_away()
     return policy_kwargs, encoder
