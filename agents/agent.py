@@ -77,7 +77,7 @@ class LanguageAgent(SavedAgent):
             language_model = model
         else:
             dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
-            language_model = load_language_model(model, dtype=dtype, quantize=quantize)
+            language_model = load_language_model(model, dtype=dtype, quantize=quantize).give_away()
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):
             return env, policy_kwargs
@@ -92,6 +92,12 @@ class LanguageAgent(SavedAgent):
         segments = reads_segments(language_model, policy_kwargs, segments)
         encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside, segments=segments)
         return PromptVecEnv(env, encoder), policy_kwargs
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy):
+            # A model that the policy has copied is not kept beside it.
+            self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
 
     @property
     def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:

@@ -99,7 +99,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
-            language_model = self.language_policy.language_model.copy()
+            language_model = self.language_policy.language_model.copy().give_away()
             kwargs = {**self.policy_kwargs, "model": language_model, "train_layers": 0, "adapter": None}
             kwargs["activation_checkpointing"] = False  # it has no gradient
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)

@@ -40,7 +40,13 @@ from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.joined_agent import JoinedAgent
 from heed.agents.learners import current
 from heed.agents.random_state import get_random_state, set_random_state
-from heed.agents.saved_policy import describe_policy, read_language_model, read_policy, write_policy
+from heed.agents.saved_policy import (
+    describe_policy,
+    read_language_model,
+    read_policy,
+    require_savable,
+    write_policy,
+)
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.untrusted import as_checkpoint_error, check_agent, limited_parameters
@@ -73,7 +79,12 @@ class SavedAgent(JoinedAgent):
     """Attributes that say how far a training is; an algorithm may have more."""
 
     def _remember_arguments(self, arguments: dict[str, Any]) -> None:
-        """Keep the constructor's arguments, for checkpoints; constructors begin with it."""
+        """Keep the constructor's arguments, for checkpoints; constructors begin with it.
+
+        Raises:
+            TypeError, ValueError: if the policy's optimizer cannot train it, or not be saved.
+        """
+        require_savable(arguments.get("policy_kwargs") or {}, arguments["device"])
         self._join()
         self._not_yet_logged = {}
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}

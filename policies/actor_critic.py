@@ -41,7 +41,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
         action_space: any that SB3's PPO takes; `TextActions` or `ChangingActions` for `head="score"`.
         lr_schedule: gives the optimizer's first learning rate.
-        model: a name for `load_language_model`, or a language model, which is copied.
+        model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
         head: how actions come out of the language model.
         normalization: of the scores over an action's tokens.
         temperature: divides the scores.

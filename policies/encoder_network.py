@@ -103,7 +103,7 @@ class EncoderNetwork(PromptNetwork):
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
-        self.memory = RowMemory(self.model.parameters(), READINGS_BYTES // (4 * self.features_dim))
+        self.memory = RowMemory(self.model, READINGS_BYTES // (4 * self.features_dim))
 
     def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
         """Return the vector of each prompt, (U, D), and with `head="score"` the scores of its actions, (U, A)."""

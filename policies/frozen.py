@@ -73,7 +73,8 @@ class FrozenLayers:
     def __init__(self, model: PreTrainedModel, layers: int, max_bytes: int):
         width = int(model.config.get_text_config().hidden_size) * model.dtype.itemsize
         self.layers = layers
-        self.memory = RowMemory((p for p in model.parameters() if not p.requires_grad), max_bytes // width)
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        self.memory = RowMemory(model, max_bytes // width, skip=trained)
 
     def reader(self, prompts: Tensor, keys: Sequence[bytes]) -> Callable[..., Tensor]:
         """Return `read_hidden_states` for different prompts, (B, L), with these keys, and the nodes of a trie."""

@@ -29,7 +29,6 @@ from heed.policies.encoders import (
 from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze, freeze_embeddings
 from heed.policies.layout import NOTHING, Beside
-from heed.policies.memory import WeightsWatch
 from heed.policies.minilm import HUB_ID, MINILM
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
@@ -37,6 +36,7 @@ from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
 from heed.policies.template import PromptTemplate, Template
 from heed.policies.trie import ActionTrie, close_prefixes
+from heed.policies.weights_watch import WeightsWatch
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -81,6 +81,8 @@ class LanguageModel:
     """Of an encoder; other models have none."""
     _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
     """The fingerprint, and what tells whether it still holds."""
+    _given_away: bool = dataclasses.field(default=False, init=False, repr=False)
+    """Whether a policy may train it as it is."""
 
     @property
     def vocabulary(self) -> int:
@@ -211,19 +213,34 @@ class LanguageModel:
         shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
         return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
 
+    def give_away(self) -> LanguageModel:
+        """Let the first policy that this is given to train it as it is, where others train a copy; return it.
+
+        Who loads a model for one policy gives it away, so that there is one in memory and not two. Who gives it away
+        must not use it for anything else.
+        """
+        self._given_away = True
+        return self
+
     def stored_in(self, dtype: torch.dtype) -> LanguageModel:
-        """Return the same language model with its own weights stored in another type; an adapter's stay as they are."""
-        copied = dataclasses.replace(self, model=copy.deepcopy(self.model))
-        for weight in copied.own_weights().values():
+        """Return the same language model with its own weights stored in another type; an adapter's stay as they are.
+
+        It is a copy, which is given away, unless this one was.
+        """
+        stored = self
+        if not self._given_away:
+            stored = dataclasses.replace(self, model=copy.deepcopy(self.model)).give_away()
+        for weight in stored.own_weights().values():
             weight.data = weight.data.to(dtype)
-        return copied
+        return stored
 
     def for_training(
         self, train_layers: int | None = None, adapter: Adapter | None = None, *, embeddings: bool = True
     ) -> LanguageModel:
         """Return the same language model, of which only a part trains. That part is its own, the rest is shared.
 
-        This one is left as it is, and must be: were its weights changed, the other's would be, too.
+        This one is left as it is, and must be: were its weights changed, the other's would be, too. One that was given
+        away is returned itself.
 
         Args:
             train_layers: how many of the top layers train; None for the whole model, or all of the adapter.
@@ -244,28 +261,31 @@ class LanguageModel:
             raise AdapterError(
                 f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter."
             )
-        if self.adapter is not None or (train_layers is None and adapter is None and embeddings):
-            return self.copy()
-        if self.quantized is not None:
-            model = quantization.copy_of(self.model)
-            if adapter is not None:
-                add_adapter(model, adapter)
-            return dataclasses.replace(self, model=model, adapter=adapter)
+        is_whole = self.adapter is not None or (train_layers is None and adapter is None and embeddings)
+        own = self
+        if not self._given_away:
+            own = self.copy() if is_whole or self.quantized is not None else self._sharing_all()
+        own._given_away, own._hashed = False, None
+        if adapter is not None:
+            add_adapter(own.model, adapter)
+            own.adapter = adapter
+        elif not is_whole:
+            freeze(own.model, train_layers)
+            if not embeddings:
+                freeze_embeddings(own.model)
+            if own is not self:
+                for weight in own.model.parameters():
+                    if weight.requires_grad:
+                        weight.data = weight.data.clone()
+        return own
+
+    def _sharing_all(self) -> LanguageModel:
+        """Return the same language model with parameters of its own, which have the same memory."""
         shared: dict[int, Any] = {
             id(weight): torch.nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
             for weight in self.model.parameters()
         }
-        model = copy.deepcopy(self.model, shared)
-        if adapter is None:
-            freeze(model, train_layers)
-            if not embeddings:
-                freeze_embeddings(model)
-            for weight in model.parameters():
-                if weight.requires_grad:
-                    weight.data = weight.data.clone()
-        else:
-            add_adapter(model, adapter)
-        return dataclasses.replace(self, model=model, adapter=adapter)
+        return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
 
     def own_weights(self) -> dict[str, torch.nn.Parameter]:
         """Return the weights that are the model's and not its adapter's, by their names in it."""
@@ -278,10 +298,11 @@ class LanguageModel:
         """
         if self._hashed is not None and not self._hashed[0].changed():
             return self._hashed[1]
-        watch = WeightsWatch(self.own_weights().values())
+        own = self.own_weights()
+        watch = WeightsWatch(self.model, skip={name for name, _ in self.model.named_parameters()} - own.keys())
         watch.changed()  # from now on
         digest = hashlib.sha256()
-        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in self.own_weights().items()):
+        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in own.items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         self._hashed = (watch, digest.hexdigest())

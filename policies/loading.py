@@ -165,14 +165,13 @@ def as_trained(
 ) -> LanguageModel:
     """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`).
 
-    One that is given keeps its weights as they are, unless they are to be bfloat16 and are not.
+    One that is given keeps its weights as they are, unless they are to be bfloat16 and are not; what was given away is
+    not copied.
     """
     dtype = weights_dtype(weights)
-    language_model = load_language_model(model, dtype=dtype) if isinstance(model, str) else model
+    language_model = load_language_model(model, dtype=dtype).give_away() if isinstance(model, str) else model
     if weights == "bfloat16" and language_model.model.dtype != dtype:
         language_model = language_model.stored_in(dtype)
-    if isinstance(model, str) and train_layers is None and adapter is None and embeddings:
-        return language_model  # nobody else has it
     return language_model.for_training(train_layers, adapter, embeddings=embeddings)
 
 

@@ -107,7 +107,7 @@ class LanguageNetwork(PromptNetwork):
             self.scorer.ways = ("packed",)
         self.frozen = self._frozen_layers(train_layers) if train_layers and language_model.adapter is None else None
         width = (self.features_dim + self.n_scores) * 8
-        self.memory: RowMemory | None = RowMemory(self.model.parameters(), READINGS_BYTES // width)
+        self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
         """Used where weights stand still, as in rollouts; None to compute every reading anew."""
         self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if self._knows_prefixes() else None
 

@@ -18,9 +18,9 @@ from transformers import DynamicCache, PreTrainedModel
 from heed.policies.batching import UniquePrompts, chunks_of_like_length
 from heed.policies.hidden_states import read_hidden_states
 from heed.policies.layout import PADDING
-from heed.policies.memory import WeightsWatch
 from heed.policies.scoring import pack
 from heed.policies.trie import Tries
+from heed.policies.weights_watch import WeightsWatch
 
 ENOUGH = 0.4
 """From this share of tokens in common with the prompts before, keys and values are worth keeping. Where many histories
@@ -43,7 +43,7 @@ class PrefixMemory:
         self.model = model
         self.tries = tries
         self.max_bytes = max_bytes
-        self._watch = WeightsWatch(model.parameters())
+        self._watch = WeightsWatch(model)
         self._calls = 0
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads

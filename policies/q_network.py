@@ -107,8 +107,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
         action_space: `TextActions` or `ChangingActions` for `head="score"`, any Discrete space for `head="linear"`.
         lr_schedule: gives the optimizer's first learning rate.
-        model: a name for `load_language_model`, or a language model, which is copied (twice: DQN's online and
-            target network must not be the same object).
+        model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
         head: how Q-values come out of the language model.
         normalization: of the scores over an action's tokens.
         dueling: let a value of the state and the actions' advantages make up the Q-values.
@@ -184,12 +183,16 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
-        """Make one network with a language model of its own; SB3 calls this for online and target network."""
+        """Make one network with a language model of its own; SB3 calls this for online and target network.
+
+        The first one has the policy's language model itself.
+        """
         assert isinstance(self.action_space, spaces.Discrete)
+        is_target = hasattr(self, "q_net")
         network = LanguageQNetwork(
             self.observation_space,
             self.action_space,
-            language_model=self.language_model.copy(),
+            language_model=self.language_model.copy() if is_target else self.language_model,
             head=self.head,
             normalization=self.normalization,
             dueling=self.dueling,

@@ -75,7 +75,7 @@ class SegmentNetwork(PromptNetwork):
         self.features_dim = self.reader.width
         beside = self.layout.beside
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
-        self.memory = RowMemory(self.model.parameters(), READINGS_BYTES // (4 * width))
+        self.memory = RowMemory(self.model, READINGS_BYTES // (4 * width))
         self._encoder = encoder
         self._around = special_tokens(encoder.tokenizer)
         self._segments: dict[bytes, list[bytes]] = {}
