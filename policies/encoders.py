@@ -27,10 +27,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from heed.policies.adapter_beside import UNMERGED, merge_adapter_beside
 from heed.policies.batching import chunks_of_like_length
+from heed.policies.model_folder import require_whole
+from heed.policies.pretrained import quietly, require_finite, supported_attention
 from heed.policies.prompt import tokens_around
 
 Pooling = Literal["mean", "cls"]
@@ -64,34 +66,38 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
         dtype: of the weights.
 
     Raises:
-        EncoderError: if the checkpoint lacks weights.
+        ModelFilesError: if the checkpoint lacks weights of the encoder, has more, or some that are not finite.
     """
-    # transformers tells at length of weights that are there and not wanted, such as those of the filler of gaps.
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
+    with quietly():
         model, found = AutoModel.from_pretrained(
             **source,
             **_without_pooler(config),
             config=config,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=supported_attention(MODEL_MAPPING[type(config)]),
             use_safetensors=True,
             output_loading_info=True,
+            **UNMERGED,
         )
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise EncoderError(f"its weights are not whole: {missing[0]!r} is missing")
-    encoder: PreTrainedModel = model
+    # What stands on the encoder, such as the filler of gaps, is there and not wanted; a layer too many is not.
+    parts = {name for name, _ in model.named_children()}
+    own = [
+        name
+        for name in found["unexpected_keys"]
+        if name.removeprefix(f"{model.base_model_prefix}.").partition(".")[0] in parts
+    ]
+    lacking = found["missing_keys"] or found["mismatched_keys"]  # then every other name may tell why
+    require_whole({**found, "unexpected_keys": found["unexpected_keys"] if lacking else own})
+    encoder = merge_adapter_beside(model, source)
+    require_finite(encoder)
     return encoder
 
 
 def new_encoder(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build such an encoder with weights of that type still to be loaded."""
+    attention = supported_attention(MODEL_MAPPING[type(config)])
     model: PreTrainedModel = AutoModel.from_config(
-        config, **_without_pooler(config), dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        config, **_without_pooler(config), dtype=dtype, attn_implementation=attention, trust_remote_code=False
     )
     return model
 
