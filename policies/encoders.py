@@ -34,6 +34,7 @@ from heed.policies.batching import chunks_of_like_length
 from heed.policies.model_folder import require_whole
 from heed.policies.pretrained import quietly, require_finite, supported_attention
 from heed.policies.prompt import tokens_around
+from heed.policies.text_tokens import TextTokens
 
 Pooling = Literal["mean", "cls"]
 """How a text's vector comes of its tokens' states: their mean, those of special tokens included, or the first one's."""
@@ -223,9 +224,14 @@ def pool(states: Tensor, real: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _padding(model: PreTrainedModel) -> int:
-    """Return the id to pad with: the model's own, behind which RoBERTa counts no positions."""
+    """Return the id to pad with: the model's own, behind which RoBERTa counts no positions.
+
+    Some name one that they have no embedding for. Attention leaves padding out, so any other will do.
+    """
     padding = getattr(model.config, "pad_token_id", None)
-    return 0 if padding is None else int(padding)
+    embedding = model.get_input_embeddings()
+    known = embedding.num_embeddings if isinstance(embedding, nn.Embedding) else 0
+    return int(padding) if padding is not None and 0 <= padding < known else 0
 
 
 class PairEndings:
@@ -239,25 +245,30 @@ class PairEndings:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
-        self._alone = tokenizer.encode("a")
-        pair = tokenizer("a", "b")
+        self._texts = TextTokens(tokenizer)
+        alone, pair, second = tokenizer.encode("a"), tokenizer("a", "b"), self._texts.of("b")
         self.has_types = "token_type_ids" in pair
         """Whether the model is told which tokens are of the second text."""
-        if pair["input_ids"][: len(self._alone)] != self._alone:
+        ids = list(pair["input_ids"])
+        if ids[: len(alone)] != alone:
             raise EncoderError("its tokenizer does not write a pair as its first text with something behind it")
         if self.has_types:
-            types = [0] * len(self._alone) + [1] * (len(pair["input_ids"]) - len(self._alone))
+            types = [0] * len(alone) + [1] * (len(ids) - len(alone))
             if not any(pair["token_type_ids"]):
                 self.has_types = False
             elif pair["token_type_ids"] != types:
                 raise EncoderError("its tokenizer gives the texts of a pair other types than 0 and 1")
+        starts = (at for at in range(len(alone), len(ids)) if ids[at : at + len(second)] == second)
+        start = next(starts, None)
+        if start is None:
+            raise EncoderError("its tokenizer reads the second text of a pair otherwise than it does alone")
+        self._between, self._behind = ids[len(alone) : start], ids[start + len(second) :]
         self._endings: dict[str, npt.NDArray[np.int64]] = {}
 
     def of(self, text: str) -> npt.NDArray[np.int64]:
         """Return the token ids behind any first text that make a pair with `text`."""
         found = self._endings.get(text)
         if found is None:
-            ids = self._tokenizer("a", text)["input_ids"][len(self._alone) :]
+            ids = [*self._between, *self._texts.of(text), *self._behind]
             found = self._endings[text] = np.array(ids, dtype=np.int64)
         return found

@@ -35,7 +35,8 @@ from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
 from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
-from heed.policies.template import PromptTemplate, Template
+from heed.policies.template import FilledTemplate, PromptTemplate, Template
+from heed.policies.text_tokens import TextTokens
 from heed.policies.trie import ActionTrie, close_prefixes
 
 TINY = "heed-tiny"
@@ -81,6 +82,8 @@ class LanguageModel:
     """Of an encoder; other models have none."""
     _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
     """The fingerprint, and what tells whether it still holds."""
+    _text_tokens: dict[PromptTemplate, TextTokens] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    """What turns the texts of actions into tokens, behind prompts of a template."""
 
     @property
     def vocabulary(self) -> int:
@@ -113,10 +116,16 @@ class LanguageModel:
         one (`heed.policies.segments`).
 
         Raises:
+            LanguageModelError: if a prompt may hold tokens that the model has no embeddings for.
             TemplateError: if the template cannot be used.
             ValueError: if the model cannot take prompts of that length, or another model than an encoder is to read
                 segments.
         """
+        encoder = self._encoder(template, max_tokens, beside, segments)
+        self._require_embedded(encoder.largest_id)
+        return encoder
+
+    def _encoder(self, template: Template | None, max_tokens: int, beside: Beside, segments: bool) -> PromptEncoder:
         if segments:
             if self.pooling is None:
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
@@ -151,17 +160,21 @@ class LanguageModel:
             template: of the prompts; the model's own unless given.
         """
         template = template or self.template
+        known = self._text_tokens.get(template)
+        if known is None:
+            known = self._text_tokens[template] = TextTokens(self.tokenizer, template)
         if self.model.config.is_encoder_decoder:
-            return [self._bare_tokens(text) for text in texts]
+            return [known.of(text) for text in texts]
         end = template.format(instruction="a", observation="a")
+        others = [FilledTemplate(other) for other in _OTHER_ENDS]
         found, torn = [], []
         for text in texts:
-            words = f"{template.before_action}{text}"
-            tokens = self._tokens_behind(end, words)
+            tokens = _tokens_behind(known, end, template.before_action, text)
             if tokens is None:
                 torn.append(text)
-                known = (self._tokens_behind(other, words) for other in _OTHER_ENDS)
-                tokens = next((one for one in known if one is not None), self._bare_tokens(words))
+                behind = (_tokens_behind(known, other, template.before_action, text) for other in others)
+                alone = FilledTemplate().followed_by(template.before_action, text)
+                tokens = next((one for one in behind if one is not None), known.of(alone))
             found.append(tokens)
         if torn:
             warnings.warn(
@@ -171,14 +184,6 @@ class LanguageModel:
                 stacklevel=2,
             )
         return found
-
-    def _bare_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def _tokens_behind(self, before: str, text: str) -> list[int] | None:
-        """Return the tokens that `text` adds to those of `before`; None if it changes these."""
-        known, whole = self._bare_tokens(before), self._bare_tokens(before + text)
-        return whole[len(known) :] if whole[: len(known)] == known else None
 
     def action_trie(
         self,
@@ -197,12 +202,26 @@ class LanguageModel:
             distinct: refuse texts that become the same tokens.
 
         Raises:
+            LanguageModelError: if an action has tokens that the model has no embeddings for.
             ValueError: if two texts that are to be `distinct` cannot be told apart by their tokens.
         """
         actions = self.action_tokens(texts, template)
         if normalization == "siblings":
             actions = close_prefixes(actions, self.tokenizer.eos_token_id)
+        self._require_embedded(max((token for action in actions for token in action), default=0))
         return ActionTrie.build(actions, distinct=distinct)
+
+    def _require_embedded(self, largest: int) -> None:
+        """Refuse token ids up to `largest` if the model has no embeddings for them; ids that nothing uses may be so."""
+        if largest < self.vocabulary:
+            return
+        more = len(self.tokenizer) - self.vocabulary
+        raise LanguageModelError(
+            f"{self.name} cannot read what its tokenizer writes: that has {more} token{'s' if more != 1 else ''} more "
+            f"than the model's embedding, which has {self.vocabulary}, and prompts or actions may hold one of them, "
+            f"{self.tokenizer.convert_ids_to_tokens(largest)!r} ({largest}). Take the tokenizer that the model was "
+            "trained with, or call `resize_token_embeddings` and train the new embeddings first."
+        )
 
     def copy(self) -> LanguageModel:
         """Return the same language model with weights of its own, but for those that do not train: they are shared."""
@@ -317,3 +336,9 @@ class LanguageModel:
         config = json.loads(path.read_text(encoding="utf-8"))
         config[TEMPLATE_KEY] = self.template.as_json()
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _tokens_behind(texts: TextTokens, before: FilledTemplate, own: str, text: str) -> list[int] | None:
+    """Return the tokens that `own` and then `text` add to those of `before`; None if they change these."""
+    known, whole = texts.of(before), texts.of(before.followed_by(own, text))
+    return whole[len(known) :] if whole[: len(known)] == known else None

@@ -20,18 +20,15 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.action_texts import ActionTexts
 from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
-from heed.policies.template import Chat, PromptTemplate, Template, shortened
+from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template, shortened
+from heed.policies.text_tokens import TextTokens
 
 TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
 """The prompt for a pretrained language model; the action's words follow after a space."""
-
-LONG_TEXTS = 10_000
-"""Characters from which texts are tokenised in several threads."""
 
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
@@ -64,19 +61,23 @@ class PromptEncoder:
     ):
         self.tokenizer = tokenizer
         self.template = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
-        self._fast = _fast_tokenizer(tokenizer)
+        self.texts = TextTokens(tokenizer, self.template)
+        """Turns texts into tokens, of which none is special but those that the template writes."""
         self._begin, self._end = tokens_around(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
         self.layout = PromptLayout(max_tokens, beside)
         self.action_texts = ActionTexts()
         """Those of prompts whose actions change, by number."""
-        if len(self.tokens(self._fill_in(("", "")))) >= max_tokens:
+        written = self.tokens(self._fill_in(("", "")))
+        self.largest_id = max(self.texts.largest_id(), *written, *self._begin, *(self._end if closed else ()), 0)
+        """The largest token id that a prompt may hold."""
+        if len(written) >= max_tokens:
             raise ValueError(
                 f"The prompt template {shortened(self.template.text)} alone fills {max_tokens} tokens: raise "
                 "max_prompt_tokens."
             )
-        fits = len(tokenizer) <= np.iinfo(np.int16).max and not beside.width
+        fits = max(len(tokenizer), self.largest_id) <= np.iinfo(np.int16).max and not beside.width
         self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
         self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
         self._remembered_tokens = 0
@@ -164,7 +165,7 @@ class PromptEncoder:
         """Return both, each as long as it was, as they stand in the template."""
         return instruction, observation
 
-    def _fill_in(self, pair: tuple[str, str]) -> str:
+    def _fill_in(self, pair: tuple[str, str]) -> FilledTemplate:
         instruction, observation = self.as_written(*pair)
         return self.template.format(instruction=instruction, observation=observation)
 
@@ -205,32 +206,19 @@ class PromptEncoder:
 
         Tokens that stand for none, such as one that begins every text, have start = end.
         """
-        if self._fast is None:
+        offsets = self.texts.offsets(text)
+        if offsets is None:
             return None
-        encoding = self._fast.encode(text, add_special_tokens=False)
-        begin, end = self._missing_around(encoding.ids)
-        return [(0, 0)] * len(begin) + [(start, stop) for start, stop in encoding.offsets] + [(0, 0)] * len(end)
+        begin, end = self._missing_around(self.texts.of(text))
+        return [(0, 0)] * len(begin) + offsets + [(0, 0)] * len(end)
 
     def tokens(self, text: str) -> list[int]:
-        """Return the token ids of a filled template, however many they are."""
+        """Return the token ids of a filled template, however many they are; of any other text none is special."""
         return self._tokens_of([text])[0]
 
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        bare: list[list[int]]
-        if self._fast is None:
-            bare = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        else:
-            # A batch is spread over threads, which for short texts takes longer than the texts.
-            batches = [texts] if sum(map(len, texts)) > LONG_TEXTS else [[text] for text in texts]
-            bare = [
-                encoding.ids
-                for batch in batches
-                for encoding in self._fast.encode_batch_fast(batch, add_special_tokens=False)
-            ]
         tokens = []
-        for ids in bare:
+        for ids in self.texts.of_all(texts):
             begin, end = self._missing_around(ids)
             tokens.append([*begin, *ids, *end])
         return tokens
@@ -262,18 +250,6 @@ def tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[i
     raise ValueError(f"{type(tokenizer).__name__} reads a text otherwise where it puts tokens of its own around it.")
 
 
-def _fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:
-    """Return a copy of what does the work inside a tokenizer, if that is in Rust; what is around it takes longer."""
-    inside = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(inside, Tokenizer):
-        return None
-    copy = Tokenizer.from_str(inside.to_str())  # others may set padding and truncation of theirs
-    copy.no_padding()
-    copy.no_truncation()
-    copy.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
-    return copy
-
-
 class PromptSpace(spaces.Box):
     """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,).
 
@@ -281,7 +257,7 @@ class PromptSpace(spaces.Box):
     """
 
     def __init__(self, encoder: PromptEncoder):
-        low, high = PADDING, len(encoder.tokenizer) - 1
+        low, high = PADDING, max(len(encoder.tokenizer) - 1, encoder.largest_id)
         if encoder.layout.beside.width:
             low, high = int(np.iinfo(encoder.integer).min), int(np.iinfo(encoder.integer).max)
         super().__init__(low, high, shape=(encoder.layout.width,), dtype=encoder.integer)
