@@ -157,18 +157,6 @@ def write_pooling(folder: Path, pooling: Pooling, width: int) -> None:
     path.write_text(json.dumps({"word_embedding_dimension": width, **modes}, indent=2) + "\n", encoding="utf-8")
 
 
-def most_tokens(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a text may have that an encoder reads, special ones included; None for any number."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is None:
-        return None
-    for name, module in model.named_modules():
-        # RoBERTa begins to count behind the id of its padding.
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return int(limit) - module.padding_idx - 1
-    return int(limit)
-
-
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the tokens that a tokenizer puts before every text, and those behind it."""
     try:

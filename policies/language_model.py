@@ -21,8 +21,8 @@ from transformers import (
 from heed.policies import quantization
 from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
 from heed.policies.encoders import (
+    PairEndings,
     Pooling,
-    most_tokens,
     special_tokens,
     write_pooling,
 )
@@ -31,11 +31,12 @@ from heed.policies.frozen import freeze, freeze_embeddings
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.memory import WeightsWatch
 from heed.policies.minilm import HUB_ID, MINILM
+from heed.policies.positions import ActionRoom, most_tokens
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
 from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
-from heed.policies.template import FilledTemplate, PromptTemplate, Template
+from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template
 from heed.policies.text_tokens import TextTokens
 from heed.policies.trie import ActionTrie, close_prefixes
 
@@ -116,10 +117,10 @@ class LanguageModel:
         one (`heed.policies.segments`).
 
         Raises:
-            LanguageModelError: if a prompt may hold tokens that the model has no embeddings for.
+            LanguageModelError: if a prompt may hold tokens that the model has no embeddings for, or more of them than
+                it reads.
             TemplateError: if the template cannot be used.
-            ValueError: if the model cannot take prompts of that length, or another model than an encoder is to read
-                segments.
+            ValueError: if another model than an encoder is to read segments.
         """
         encoder = self._encoder(template, max_tokens, beside, segments)
         self._require_embedded(encoder.largest_id)
@@ -136,7 +137,7 @@ class LanguageModel:
             )
         limit = most_tokens(self.model)
         if limit is not None and max_tokens > limit:
-            raise ValueError(
+            raise LanguageModelError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
         return PromptEncoder(
@@ -146,7 +147,25 @@ class LanguageModel:
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
             closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
             beside=beside,
+            action_room=self.action_room(template) if beside.actions else None,
         )
+
+    def action_room(self, template: Template | None = None) -> ActionRoom | None:
+        """Return what tells how long a prompt may be for its actions to have room; None where there is room for any.
+
+        Args:
+            template: of the prompts; the model's own unless given.
+        """
+        positions = most_tokens(self.model)
+        if positions is None or self.model.config.is_encoder_decoder:  # whose actions stand in the decoder
+            return None
+        if self.pooling is not None:
+            endings = PairEndings(self.tokenizer)
+            return ActionRoom(positions, lambda text: len(endings.of(text)))
+        of_tokenizer = template.template(self.tokenizer) if isinstance(template, Chat) else template
+        written = self.template if of_tokenizer is None else PromptTemplate.of(of_tokenizer)
+        # The last token is never read, but an end token may close an action that is the beginning of another.
+        return ActionRoom(positions, lambda text: len(self.action_tokens([text], written)[0]))
 
     def action_tokens(self, texts: Sequence[str], template: PromptTemplate | None = None) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt.

@@ -24,6 +24,7 @@ from transformers import PreTrainedTokenizerBase
 
 from heed.policies.action_texts import ActionTexts
 from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
+from heed.policies.positions import ActionRoom
 from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template, shortened
 from heed.policies.text_tokens import TextTokens
 
@@ -44,6 +45,8 @@ class PromptEncoder:
         closed: keep the end token that the tokenizer closes a text with. The token that it begins a text with stands
             once, also where the template writes it.
         beside: what stands beside the words.
+        action_room: of a model with so many positions and no more, where actions change: tells how long a prompt may
+            be for its actions to have room behind it.
 
     Raises:
         TemplateError: if the template cannot be used.
@@ -58,8 +61,10 @@ class PromptEncoder:
         max_tokens: int = 256,
         closed: bool = False,
         beside: Beside = NOTHING,
+        action_room: ActionRoom | None = None,
     ):
         self.tokenizer = tokenizer
+        self.action_room = action_room
         self.template = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
         self.texts = TextTokens(tokenizer, self.template)
         """Turns texts into tokens, of which none is special but those that the template writes."""
@@ -79,7 +84,7 @@ class PromptEncoder:
             )
         fits = max(len(tokenizer), self.largest_id) <= np.iinfo(np.int16).max and not beside.width
         self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
-        self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
+        self._remembered: dict[tuple[str, str] | tuple[str, str, int], npt.NDArray[np.integer[Any]]] = {}
         self._remembered_tokens = 0
         self._warned = False
 
@@ -104,10 +109,24 @@ class PromptEncoder:
             Rows of the encoder's `layout`, (B, width): token ids, padded with -1 on the right, and the rest.
 
         Raises:
-            ValueError: if a key is missing, or what it holds is not what the layout has room for.
+            ValueError: if a key is missing, what it holds is not what the layout has room for, or an action or an
+                instruction is longer than the model reads.
         """
-        prompts = self.encode_words(observations)
+        prompts = self.encode_words(observations, self.room_before(observations.get("actions", ())))
         return self._put_beside(prompts, observations) if self.layout.beside.width else prompts
+
+    def room_before(self, actions: Sequence[Sequence[str]]) -> list[int] | None:
+        """Return how many tokens prompts may have that lists of actions stand behind; None where there is room for any.
+
+        Raises:
+            ValueError: if an action is so long that there is none.
+        """
+        return None if self.action_room is None else [self.action_room.of(texts) for texts in actions] or None
+
+    def room_beside(self, beside: Sequence[Sequence[int]]) -> list[int] | None:
+        """Return the same for what stands beside the words in rows of the layout, where actions have numbers."""
+        texts, count = self.action_texts.texts, self.layout.beside.actions
+        return self.room_before([[texts[number] for number in row[:count] if number >= 0] for row in beside])
 
     def _put_beside(
         self, prompts: npt.NDArray[np.integer[Any]], observations: Mapping[str, Any]
@@ -142,8 +161,15 @@ class PromptEncoder:
             columns.append(pixels.view(np.int32))
         return np.concatenate(columns, axis=1)
 
-    def encode_words(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
-        """Encode the words of a batch of language observations alone: token ids, (B, max_tokens)."""
+    def encode_words(
+        self, observations: Mapping[str, Any], room: Sequence[int] | None = None
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Encode the words of a batch of language observations alone: token ids, (B, max_tokens).
+
+        Args:
+            observations: of the keys `instruction` and `observation` B strings each.
+            room: how many tokens each prompt may have for its actions to have room behind it; None for all.
+        """
         pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
         known = self._remembered
         new = list({pair: None for pair in pairs if pair not in known})
@@ -151,15 +177,25 @@ class PromptEncoder:
             self._remembered, self._remembered_tokens = {pair: known[pair] for pair in pairs if pair in known}, 0
         # All at once: a tokenizer takes as long to be called as to read a short text.
         for pair, tokens in zip(new, self._tokens_of([self._fill_in(pair) for pair in new]), strict=True):
-            if len(tokens) > self.max_tokens:
-                tokens = self._shortened(*pair, len(tokens))
-            self._remembered[pair] = np.array(tokens, dtype=self.integer)
-            self._remembered_tokens += len(tokens)
+            self._remember(pair, tokens if len(tokens) <= self.max_tokens else self._shortened(pair, len(tokens)))
         prompts = np.full((len(pairs), self.max_tokens), PADDING, dtype=self.integer)
-        for row, pair in zip(prompts, pairs, strict=True):
+        for index, (row, pair) in enumerate(zip(prompts, pairs, strict=True)):
             tokens_of_pair = self._remembered[pair]
+            if room is not None and len(tokens_of_pair) > room[index]:
+                tokens_of_pair = self._cut(pair, room[index])
             row[: len(tokens_of_pair)] = tokens_of_pair
         return prompts
+
+    def _remember(self, key: tuple[str, str] | tuple[str, str, int], tokens: list[int]) -> None:
+        self._remembered[key] = np.array(tokens, dtype=self.integer)
+        self._remembered_tokens += len(tokens)
+
+    def _cut(self, pair: tuple[str, str], room: int) -> npt.NDArray[np.integer[Any]]:
+        """Return a prompt that leaves room for its actions."""
+        key = (*pair, room)
+        if key not in self._remembered:
+            self._remember(key, self._shortened(pair, len(self._remembered[pair]), room))
+        return self._remembered[key]
 
     def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
         """Return both, each as long as it was, as they stand in the template."""
@@ -169,29 +205,43 @@ class PromptEncoder:
         instruction, observation = self.as_written(*pair)
         return self.template.format(instruction=instruction, observation=observation)
 
-    def _shortened(self, instruction: str, observation: str, length: int) -> list[int]:
+    def _shortened(self, pair: tuple[str, str], length: int, room: int | None = None) -> list[int]:
         """Tokenise again with as much of the observation's beginning as fits."""
+        most = self.max_tokens if room is None else min(room, self.max_tokens)
+        told = "Raise max_prompt_tokens to keep it whole."
+        if most < self.max_tokens:
+            told = (
+                f"The model reads {self.action_room and self.action_room.positions} tokens, and actions stand behind."
+            )
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"A prompt of {length} tokens is longer than {self.max_tokens}: the end of its observation is cut "
-                "(this is said once). Raise max_prompt_tokens to keep it whole.",
+                f"A prompt of {length} tokens is longer than {most}: the end of its observation is cut (this is said "
+                f"once). {told}",
                 stacklevel=4,
             )
-        seen = self.seen_of(instruction, observation)
+        instruction, observation = pair
+        seen = self.seen_of(instruction, observation, room)
         tokens = self.tokens(self._fill_in((instruction, seen)))
-        if len(tokens) > self.max_tokens:
+        if len(tokens) > most:
             raise ValueError(
-                f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
-                f"raise max_prompt_tokens. The instruction is {instruction!r}."
+                f"The instruction alone needs {len(tokens)} tokens, more than the {most} of a prompt: raise "
+                f"max_prompt_tokens. The instruction is {instruction!r}."
             )
         return tokens
 
-    def seen_of(self, instruction: str, observation: str) -> str:
-        """Return the beginning of an observation that its prompt has room for: mostly all of it."""
+    def seen_of(self, instruction: str, observation: str, room: int | None = None) -> str:
+        """Return the beginning of an observation that its prompt has room for: mostly all of it.
+
+        Args:
+            instruction: in words.
+            observation: in words.
+            room: how many tokens the prompt may have, if fewer than it has room for.
+        """
+        most = self.max_tokens if room is None else min(room, self.max_tokens)
 
         def fits(length: int) -> bool:
-            return len(self.tokens(self._fill_in((instruction, observation[:length])))) <= self.max_tokens
+            return len(self.tokens(self._fill_in((instruction, observation[:length])))) <= most
 
         low, high = 0, len(observation)
         if fits(high):
