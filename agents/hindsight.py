@@ -121,7 +121,8 @@ class HindsightReplay:
         for instruction in others:
             steps, reward = episode.fulfilled[instruction]
             observations = episode.observations[:steps]
-            read = self.encoder.encode_words({"instruction": [instruction] * steps, "observation": observations})
+            words = {"instruction": [instruction] * steps, "observation": observations}
+            read = self.encoder.encode_words(words, self.encoder.room_beside(episode.beside[:steps]))
             beside = np.array(episode.beside[:steps], dtype=read.dtype).reshape(steps, -1)
             prompts = np.concatenate([read, beside], axis=1)
             yield RelabelledEpisode(

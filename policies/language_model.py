@@ -21,8 +21,8 @@ from transformers import (
 from heed.policies import quantization
 from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
 from heed.policies.encoders import (
+    PairEndings,
     Pooling,
-    most_tokens,
     special_tokens,
     write_pooling,
 )
@@ -30,11 +30,13 @@ from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze, freeze_embeddings
 from heed.policies.layout import NOTHING, Beside
 from heed.policies.minilm import HUB_ID, MINILM
+from heed.policies.positions import ActionRoom, most_tokens
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
 from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
-from heed.policies.template import PromptTemplate, Template
+from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template
+from heed.policies.text_tokens import TextTokens
 from heed.policies.trie import ActionTrie, close_prefixes
 from heed.policies.weights_watch import WeightsWatch
 
@@ -83,6 +85,8 @@ class LanguageModel:
     """The fingerprint, and what tells whether it still holds."""
     _given_away: bool = dataclasses.field(default=False, init=False, repr=False)
     """Whether a policy may train it as it is."""
+    _text_tokens: dict[PromptTemplate, TextTokens] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    """What turns the texts of actions into tokens, behind prompts of a template."""
 
     @property
     def vocabulary(self) -> int:
@@ -115,10 +119,16 @@ class LanguageModel:
         one (`heed.policies.segments`).
 
         Raises:
+            LanguageModelError: if a prompt may hold tokens that the model has no embeddings for, or more of them than
+                it reads.
             TemplateError: if the template cannot be used.
-            ValueError: if the model cannot take prompts of that length, or another model than an encoder is to read
-                segments.
+            ValueError: if another model than an encoder is to read segments.
         """
+        encoder = self._encoder(template, max_tokens, beside, segments)
+        self._require_embedded(encoder.largest_id)
+        return encoder
+
+    def _encoder(self, template: Template | None, max_tokens: int, beside: Beside, segments: bool) -> PromptEncoder:
         if segments:
             if self.pooling is None:
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
@@ -129,7 +139,7 @@ class LanguageModel:
             )
         limit = most_tokens(self.model)
         if limit is not None and max_tokens > limit:
-            raise ValueError(
+            raise LanguageModelError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
         return PromptEncoder(
@@ -139,7 +149,25 @@ class LanguageModel:
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
             closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
             beside=beside,
+            action_room=self.action_room(template) if beside.actions else None,
         )
+
+    def action_room(self, template: Template | None = None) -> ActionRoom | None:
+        """Return what tells how long a prompt may be for its actions to have room; None where there is room for any.
+
+        Args:
+            template: of the prompts; the model's own unless given.
+        """
+        positions = most_tokens(self.model)
+        if positions is None or self.model.config.is_encoder_decoder:  # whose actions stand in the decoder
+            return None
+        if self.pooling is not None:
+            endings = PairEndings(self.tokenizer)
+            return ActionRoom(positions, lambda text: len(endings.of(text)))
+        of_tokenizer = template.template(self.tokenizer) if isinstance(template, Chat) else template
+        written = self.template if of_tokenizer is None else PromptTemplate.of(of_tokenizer)
+        # The last token is never read, but an end token may close an action that is the beginning of another.
+        return ActionRoom(positions, lambda text: len(self.action_tokens([text], written)[0]))
 
     def action_tokens(self, texts: Sequence[str], template: PromptTemplate | None = None) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt.
@@ -153,17 +181,21 @@ class LanguageModel:
             template: of the prompts; the model's own unless given.
         """
         template = template or self.template
+        known = self._text_tokens.get(template)
+        if known is None:
+            known = self._text_tokens[template] = TextTokens(self.tokenizer, template)
         if self.model.config.is_encoder_decoder:
-            return [self._bare_tokens(text) for text in texts]
+            return [known.of(text) for text in texts]
         end = template.format(instruction="a", observation="a")
+        others = [FilledTemplate(other) for other in _OTHER_ENDS]
         found, torn = [], []
         for text in texts:
-            words = f"{template.before_action}{text}"
-            tokens = self._tokens_behind(end, words)
+            tokens = _tokens_behind(known, end, template.before_action, text)
             if tokens is None:
                 torn.append(text)
-                known = (self._tokens_behind(other, words) for other in _OTHER_ENDS)
-                tokens = next((one for one in known if one is not None), self._bare_tokens(words))
+                behind = (_tokens_behind(known, other, template.before_action, text) for other in others)
+                alone = FilledTemplate().followed_by(template.before_action, text)
+                tokens = next((one for one in behind if one is not None), known.of(alone))
             found.append(tokens)
         if torn:
             warnings.warn(
@@ -173,14 +205,6 @@ class LanguageModel:
                 stacklevel=2,
             )
         return found
-
-    def _bare_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def _tokens_behind(self, before: str, text: str) -> list[int] | None:
-        """Return the tokens that `text` adds to those of `before`; None if it changes these."""
-        known, whole = self._bare_tokens(before), self._bare_tokens(before + text)
-        return whole[len(known) :] if whole[: len(known)] == known else None
 
     def action_trie(
         self,
@@ -199,12 +223,26 @@ class LanguageModel:
             distinct: refuse texts that become the same tokens.
 
         Raises:
+            LanguageModelError: if an action has tokens that the model has no embeddings for.
             ValueError: if two texts that are to be `distinct` cannot be told apart by their tokens.
         """
         actions = self.action_tokens(texts, template)
         if normalization == "siblings":
             actions = close_prefixes(actions, self.tokenizer.eos_token_id)
+        self._require_embedded(max((token for action in actions for token in action), default=0))
         return ActionTrie.build(actions, distinct=distinct)
+
+    def _require_embedded(self, largest: int) -> None:
+        """Refuse token ids up to `largest` if the model has no embeddings for them; ids that nothing uses may be so."""
+        if largest < self.vocabulary:
+            return
+        more = len(self.tokenizer) - self.vocabulary
+        raise LanguageModelError(
+            f"{self.name} cannot read what its tokenizer writes: that has {more} token{'s' if more != 1 else ''} more "
+            f"than the model's embedding, which has {self.vocabulary}, and prompts or actions may hold one of them, "
+            f"{self.tokenizer.convert_ids_to_tokens(largest)!r} ({largest}). Take the tokenizer that the model was "
+            "trained with, or call `resize_token_embeddings` and train the new embeddings first."
+        )
 
     def copy(self) -> LanguageModel:
         """Return the same language model with weights of its own, but for those that do not train: they are shared."""
@@ -338,3 +376,9 @@ class LanguageModel:
         config = json.loads(path.read_text(encoding="utf-8"))
         config[TEMPLATE_KEY] = self.template.as_json()
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _tokens_behind(texts: TextTokens, before: FilledTemplate, own: str, text: str) -> list[int] | None:
+    """Return the tokens that `own` and then `text` add to those of `before`; None if they change these."""
+    known, whole = texts.of(before), texts.of(before.followed_by(own, text))
+    return whole[len(known) :] if whole[: len(known)] == known else None

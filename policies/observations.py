@@ -66,7 +66,7 @@ def require_prompt_space(observation_space: spaces.Space[Any], vocabulary: int) 
             f"A language policy reads prompts, but the observation space is {observation_space}. Wrap the environment: "
             "PromptVecEnv(heed.envs.make(...), load_language_model(...).encoder())."
         )
-    last = len(observation_space.encoder.tokenizer) - 1
+    last = observation_space.encoder.largest_id
     if last >= vocabulary:
         raise ValueError(
             f"The prompts hold token ids up to {last}, but the language model knows "

@@ -13,6 +13,7 @@ from torch import Tensor
 from heed.policies.batching import UniquePrompts
 from heed.policies.encoders import read_texts, special_tokens
 from heed.policies.frozen import freeze
+from heed.policies.hidden_states import output_width
 from heed.policies.language_model import LanguageModel
 from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
@@ -70,7 +71,7 @@ class SegmentNetwork(PromptNetwork):
         self.n_scores = 0
         freeze(self.model, 0)
         self.is_frozen = True
-        width = int(self.model.config.hidden_size)
+        width = output_width(self.model)
         self.reader = SegmentReader(width)
         self.features_dim = self.reader.width
         beside = self.layout.beside

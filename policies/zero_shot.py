@@ -44,15 +44,18 @@ def score_action_texts(
         raise ValueError(
             f"{language_model.name} is an encoder: it gives texts no likelihood, so it has no opinion untrained."
         )
-    prompts = torch.as_tensor(language_model.encoder(max_tokens=max_prompt_tokens)(observations))
-    if len(prompts) != len(action_texts):
-        raise ValueError(f"There are {len(prompts)} observations, but {len(action_texts)} lists of action texts.")
+    room = language_model.action_room()
+    rooms = None if room is None else [room.of(texts) for texts in action_texts]
+    count = len(observations["instruction"])
+    if count != len(action_texts):
+        raise ValueError(f"There are {count} observations, but {len(action_texts)} lists of action texts.")
+    prompts = torch.as_tensor(language_model.encoder(max_tokens=max_prompt_tokens).encode_words(observations, rooms))
     if not len(prompts):
         return []
     model = language_model.model
     tries = Tries([language_model.action_trie(tuple(texts), normalization) for texts in action_texts]).to(model.device)
-    scorer = make_scorer(model, tries, normalization)
     lengths = (prompts != PADDING).sum(dim=1).numpy()
+    scorer = make_scorer(model, tries, normalization, longest=int(lengths.max()))
     order = np.argsort(lengths, kind="stable")
     scores: list[npt.NDArray[np.floating[Any]]] = [np.empty(0)] * len(prompts)
     with torch.no_grad():

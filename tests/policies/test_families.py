@@ -241,5 +241,5 @@ def test_a_revision_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LanguageModelError, match="ships with heed"):
         load_language_model("heed-tiny@main")
     (tmp_path / "a@b").mkdir()
-    with pytest.raises(LanguageModelError, match="holds no language model"):  # a folder's name may have an @
+    with pytest.raises(LanguageModelError, match="holds no whole language model"):  # a folder's name may have an @
         load_language_model(str(tmp_path / "a@b"))
