@@ -16,9 +16,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
-import numpy as np
 
 from heed.envs.contract import fulfilled_instructions_of
+from heed.envs.seeds import seed_drawn_anew
 
 HOLD_OUT = 0x401D
 """Sets the seeds that an episode is drawn anew from apart from whatever else its seed is used for."""
@@ -82,7 +82,9 @@ class _DrawnAnew(gymnasium.Wrapper[Any, Any, Any, Any]):
         for draw in range(MOST_DRAWS):
             if names_one_of(self.phrases, observation["instruction"]) == self._named:
                 return observation, info
-            observation, info = self.env.reset(seed=None if seed is None else _drawn_anew(seed, draw), options=options)
+            observation, info = self.env.reset(
+                seed=None if seed is None else seed_drawn_anew(seed, HOLD_OUT, draw), options=options
+            )
         raise HoldOutError(
             f"{self._what()}: none of {MOST_DRAWS} instructions did, the last of them {observation['instruction']!r}."
         )
@@ -121,7 +123,3 @@ class OnlyWithPhrases(_DrawnAnew):
 
     def __init__(self, env: gymnasium.Env[Any, Any], phrases: Sequence[str]):
         super().__init__(env, phrases, named=True)
-
-
-def _drawn_anew(seed: int, draw: int) -> int:
-    return int(np.random.SeedSequence(seed, spawn_key=(HOLD_OUT, draw)).generate_state(1)[0])
