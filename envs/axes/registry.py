@@ -32,6 +32,7 @@ from heed.envs.contract import (
     possible_instructions_of,
 )
 from heed.envs.history import History
+from heed.envs.hold_out import WithoutPhrases
 from heed.envs.make import POOL_EPISODES, UnknownEnvironmentError, instruction_pool, make_env
 from heed.envs.mixture import Mixture, levels_of
 
@@ -156,6 +157,8 @@ class Axis(ABC):
             for level in levels
         ]
         env = envs[0] if len(envs) == 1 else Mixture(envs, levels)
+        if arguments.get("hold_out"):  # an axis may say in other words what the level may not say
+            env = WithoutPhrases(env, arguments["hold_out"])
         # Outermost, so that it remembers what the agent saw.
         return History(env, length=history) if history else env
 
