@@ -191,7 +191,7 @@ def test_tasks_of_which_none_can_be_said_are_told() -> None:
     def red(env: Any) -> Instructions:
         return Instructions(env, [Task("find red", success=lambda moment: True), Task("see red", success=bool)])
 
-    with pytest.raises(HoldOutError, match="all that are possible .* name red, which is held out"):
+    with pytest.raises(HoldOutError, match=r"all that are possible .* name red, which is held out"):
         make_env(GO, hold_out=["red"], wrappers=[red]).reset(seed=0)
 
 
