@@ -112,9 +112,9 @@ def checked_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
     if isinstance(phrases, str):
         raise HoldOutError(f"The phrases to hold out are a list such as ['purple key'], not the text {phrases!r}.")
     for phrase in phrases:
-        if not str(phrase).strip():
+        if not isinstance(phrase, str) or not phrase.strip():
             raise HoldOutError(f"A phrase to hold out is some words such as 'purple key', not {phrase!r}.")
-    return tuple(map(str, phrases))
+    return tuple(phrases)
 
 
 NOTHING = HoldOut()
