@@ -93,6 +93,7 @@ def dagger(
     if rounds < 0 or episodes < 1 or not 0 <= beta <= 1:
         raise ValueError(f"There must be rounds >= 0, episodes >= 1 and 0 <= beta <= 1, not {rounds, episodes, beta}.")
     settings = settings or Cloning()
+    all_seeds = demonstration_seeds(settings.seed, (rounds + 1) * episodes, part=1)
     training: list[Demonstration] = []
     held_out: list[Demonstration] = []
     finished: list[Round] = []
@@ -101,7 +102,7 @@ def dagger(
         if number == 0 and demonstrations:
             outcomes = [Outcome(number=0, demonstration=episode, given_up=None) for episode in demonstrations]
         else:
-            seeds = demonstration_seeds(settings.seed, episodes, part=number)
+            seeds = all_seeds[number * episodes : (number + 1) * episodes]
             choose = sampled(agent) if number else None
             options = {"expert_share": share if number else None, "history": history, "n_envs": n_envs}
             learners = agent.learners

@@ -31,6 +31,7 @@ from heed.envs.contract import (
     require_language_env,
 )
 from heed.envs.environment_file import parts_of, weight_of
+from heed.envs.hold_out import hold_out_of
 from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
 
 LEVEL = 0x1E7E1
@@ -118,6 +119,7 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
         self._draw = WeightedDraw([level.env_id for level in levels], [level.weight for level in levels])
         self._generator = np.random.default_rng()
         self._index = 0
+        self.hold_out = hold_out_of(*envs)
         for name in OPTIONAL_METHODS:
             methods = [method_of(env, name) for env in envs]
             if None not in methods:

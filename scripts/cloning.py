@@ -30,7 +30,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     """
     from heed.envs.contract import action_texts_of, expert_of
     from heed.envs.demonstrations import DemonstrationError, read_demonstrations
-    from heed.envs.hold_out import names_one_of
+    from heed.envs.hold_out import HoldOut
     from heed.envs.make import make_env
 
     if config.demonstrations is None and not config.dagger_rounds:
@@ -46,7 +46,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if config.demonstrations is None:
         return ()
     episodes = read_demonstrations(config.demonstrations, action_texts=texts).episodes
-    kept = [episode for episode in episodes if not names_one_of(config.hold_out, episode.instruction)]
+    kept = HoldOut(config.hold_out).demonstrations(episodes)
     if not kept:
         held_out = ", ".join(config.hold_out)
         raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")

@@ -36,6 +36,9 @@ class DemosConfig:
     """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped."""
     seed: int = 0
     """Seed of the episodes; they are others than those of any training or evaluation."""
+    hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Record no episode whose instruction names this phrase, such as "purple key"; may be given several times. A
+    training with --hold-out leaves such episodes out in any case."""
     greedy: bool = False
     """Let a trained agent take its most probable action instead of drawing one."""
     keep_failures: bool = False
@@ -125,7 +128,7 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     from heed.envs.demonstrations import demonstration_seeds
     from heed.envs.make import make_env
 
-    factory = functools.partial(make_env, config.env)
+    factory = functools.partial(make_env, config.env, hold_out=config.hold_out)
     seeds = demonstration_seeds(config.seed, config.episodes)
     if config.expert == PERSON:
         return demonstrate(factory, seeds, Person(texts, console).choose, n_envs=1)

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from heed.envs.seeds import EVALUATIONS, sequence_of_seeds
 
-HELD_OUT = 0x4E7A1
-"""Sets evaluation seeds apart from training seeds, which are drawn without it."""
 ARTICLES = ("the", "a", "an")
 
 
@@ -81,8 +79,12 @@ class Missing:
 
 
 def held_out_seeds(seed: int, episodes: int) -> list[int]:
-    """Return the seeds of `episodes` evaluation episodes; training never draws from this sequence."""
-    return [int(n) for n in np.random.SeedSequence(seed, spawn_key=(HELD_OUT,)).generate_state(episodes)]
+    """Return the seeds of `episodes` evaluation episodes: all different, and none that a training draws.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    return sequence_of_seeds(EVALUATIONS, (seed,), 0, episodes)
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:

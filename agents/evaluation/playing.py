@@ -2,7 +2,10 @@
 
 Every episode has a seed of its own, which also seeds the draws of its actions, so it does not matter how many run side
 by side. What an environment or somebody else's agent raises costs the episode, and after a number of those the rest
-of its kind, but never the evaluation. An environment that hangs is interrupted, and has lost its episode too.
+of its kind, but never the evaluation. An environment that hangs, or returns what it must not, has lost its episode too.
+
+No more environments are open than episodes run side by side: one whose episode is over plays the next of its kind, and
+is closed where there is none.
 """
 
 from __future__ import annotations
@@ -23,10 +26,14 @@ from heed.agents.evaluation.players import Player
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
 from heed.envs.demonstrate import Choose, MakeEnv, action_generator
 from heed.envs.history import History
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 
 TIMEOUT = 60.0
 """Seconds that a step or a reset may take, before the episode is lost."""
+
+MAKING_FACTOR = 10
+"""So many times as long may the making of an environment take, in which an axis looks at a level's first episodes."""
 
 MOST_LOST = 10
 """Episodes of a cell that an environment may lose before the cell is given up."""
@@ -159,7 +166,10 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
                 raise
             chosen = np.array([error] * len(games), dtype=object)
         for index, game, action in zip(indices, games, chosen, strict=True):
-            advice = game.advice() if player.asks_expert else None
+            try:
+                advice = game.advice() if player.asks_expert else None
+            except Exception as error:  # whatever somebody's expert raises
+                advice = error
             actions[index] = action if advice is None else advice
     return actions
 
@@ -182,19 +192,22 @@ class _Stage:
         self._strict, self._on_episode = strict, on_episode
         self._episodes: dict[tuple[int, int], Episode] = {}
         self._lost: dict[int, Counter[str]] = defaultdict(Counter)
-        self._idle: dict[tuple[str, str], list[_Watched]] = defaultdict(list)
+        self._kind: tuple[str, str] | None = None
+        """Environment and axis of the episodes that are begun now."""
+        self._idle: list[_Watched] = []
+        """Environments of this kind that wait for the next episode."""
 
     def jobs(self) -> Iterator[tuple[int, int]]:
         """Yield (cell, seed) by their numbers, leaving out what is given up in the meantime."""
-        previous: tuple[str, str] | None = None
         for number, cell in enumerate(self._cells):
-            key = (cell.env, cell.axis.label)
-            if previous is not None and key != previous:
-                self._close_idle(previous)
-            previous = key
+            if _kind_of(cell) != self._kind:
+                self._close_idle()
+                self._kind = _kind_of(cell)
             for place in range(len(self._seeds)):
                 if self._lost[number].total() < MOST_LOST:
                     yield number, place
+        self._close_idle()
+        self._kind = None
 
     def begin_next(self, waiting: Iterator[tuple[int, int]]) -> _Game | None:
         """Begin the next episode that can be begun, if there is one."""
@@ -202,13 +215,22 @@ class _Stage:
             cell, seed = self._cells[number], self._seeds[place]
             env: _Watched | None = None
             try:
-                idle = self._idle[cell.env, cell.axis.label]
-                env = idle.pop() if idle else _Watched(cell.axis.make_env(cell.env), self._history)
+                env = self._idle.pop() if self._idle else self._make(cell)
                 with self._watchdog:
                     return self._watchdog.call("reset", self._timeout, _Game.begin, env, cell, number, place, seed)
             except Exception as error:  # whatever somebody's environment raises
                 self._lose(number, env, error)
         return None
+
+    def _make(self, cell: Cell) -> _Watched:
+        limit = None if self._timeout is None else MAKING_FACTOR * self._timeout
+        with self._watchdog:
+            made = self._watchdog.call("making an environment", limit, cell.axis.make_env, cell.env)
+        try:
+            return _Watched(made, self._history)
+        except Exception:
+            self._close(made)
+            raise
 
     def step(self, game: _Game, action: Any) -> bool:
         """Act in a game; return whether it is over."""
@@ -223,7 +245,10 @@ class _Stage:
         if episode is None:
             return False
         self._episodes[game.number, game.place] = episode
-        self._idle[game.cell.env, game.cell.axis.label].append(game.env)
+        if _kind_of(game.cell) == self._kind:
+            self._idle.append(game.env)
+        else:
+            self._close(game.env)
         self._on_episode(game.cell)
         return True
 
@@ -232,19 +257,22 @@ class _Stage:
             raise error
         self._lost[number][f"{type(error).__name__}: {error}"] += 1
         if env is not None:
-            _close(env)  # it may be broken: the next episode gets another
+            self._close(env)  # it may be broken: the next episode gets another
         self._on_episode(self._cells[number])
 
-    def _close_idle(self, key: tuple[str, str]) -> None:
-        for env in self._idle.pop(key, ()):
-            _close(env)
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._close(self._idle.pop())
+
+    def _close(self, env: gymnasium.Env[Any, Any]) -> None:
+        with contextlib.suppress(Exception), self._watchdog:  # what it raises matters to no episode
+            self._watchdog.call("close", self._timeout, env.close)
 
     def close(self, running: Sequence[_Game]) -> None:
         """Close every environment."""
         for game in running:
-            _close(game.env)
-        for key in list(self._idle):
-            self._close_idle(key)
+            self._close(game.env)
+        self._close_idle()
 
     def played(self, run: str) -> Played:
         """Return what came of it."""
@@ -274,9 +302,8 @@ def _reason(lost: Counter[str]) -> str:
     return f"Its episodes raised {'; '.join(told)}.{given_up}"
 
 
-def _close(env: gymnasium.Env[Any, Any]) -> None:
-    with contextlib.suppress(Exception):  # of an environment that is given up anyway
-        env.close()
+def _kind_of(cell: Cell) -> tuple[str, str]:
+    return cell.env, cell.axis.label
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
@@ -298,13 +325,18 @@ class _Seen(gymnasium.Wrapper[Any, Any, Any, Any]):
     changes = 0
     _newest = ""
 
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self._inspector = Inspector(env)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self._inspector.check_reset(self.env.reset(seed=seed, options=options))
         self.changes, self._newest = 0, observation["observation"]
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result = self._inspector.check_step(self.env.step(action))
+        observation, reward, terminated, truncated, info = result
         self.changes += observation["observation"] != self._newest
         self._newest = observation["observation"]
         return observation, reward, terminated, truncated, info

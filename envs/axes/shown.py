@@ -16,6 +16,7 @@ import numpy as np
 
 from heed.envs.axes.registry import can_be_told
 from heed.envs.contract import ExpertError, expert_of, fulfilled_instructions_of, impossible_instructions_of
+from heed.envs.hold_out import hold_out_of
 
 Observation = dict[str, Any]
 Reword = Callable[[str, np.random.Generator], str]
@@ -130,14 +131,16 @@ class OtherInstruction(ShownInstruction):
         """The other instruction, or None where this world has none and the pool neither."""
         self.fulfilled: bool | None = None
         """Whether it was fulfilled in this episode up to now; None where that cannot be told."""
-        self._pool = sorted(set(pool))
+        self._hold_out = hold_out_of(env)
+        self._pool = sorted(set(self._hold_out.allowed(pool)))
         self._possible = can_be_told(env)
         self._ask: Callable[[], Mapping[str, float]] | None = fulfilled_instructions_of(env) if self._possible else None
 
     def choose(self, true: str) -> str:
         """Draw the other instruction, and show it."""
         # What is a part of the true one ("..., then ...") would be right to do.
-        possible = [words for words in self._possible() if words not in true] if self._possible else []
+        listed = self._hold_out.allowed(self._possible()) if self._possible else ()
+        possible = [words for words in listed if words not in true]
         others = possible or [words for words in self._pool if words != true]
         self.other = others[int(self.generator.integers(len(others)))] if others else None
         self.fulfilled = False if possible else None
@@ -240,7 +243,8 @@ class ImpossibleInstruction(ShownInstruction):
 
     def __init__(self, env: gymnasium.Env[Any, Any], pool: Sequence[str], *, purpose: str):
         super().__init__(env, purpose=purpose)
-        self._pool = sorted(set(pool))
+        self._hold_out = hold_out_of(env)
+        self._pool = sorted(set(self._hold_out.allowed(pool)))
         self._impossible = impossible_instructions_of(env)
         self._possible = can_be_told(env)
         self._is_known = False
@@ -248,7 +252,7 @@ class ImpossibleInstruction(ShownInstruction):
     def choose(self, true: str) -> str:
         """Draw an impossible instruction, or show the true one where everything is possible."""
         if self._impossible is not None:
-            impossible = list(self._impossible())
+            impossible = list(self._hold_out.allowed(self._impossible()))
         else:
             possible = {true, *(self._possible() if self._possible else self._pool)}
             impossible = [words for words in self._pool if words not in possible]

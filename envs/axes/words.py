@@ -78,6 +78,8 @@ class RenamedWords(Axis):
 
     def __post_init__(self) -> None:
         """Refuse names that would make two things one."""
+        if not all(isinstance(part, str) and part.strip() for pair in self.words for part in pair):
+            raise ValueError(f"words are such as {{ball: wug}}, words with their names, but not {self.words!r}.")
         names = dict(self.words)
         if len(names) < len(self.words) or len(set(names.values())) < len(self.words):
             raise ValueError("every word needs a name, and a name is of one word only.")

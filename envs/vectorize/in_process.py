@@ -23,8 +23,9 @@ from heed.envs.contract import (
     success_of,
 )
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
+from heed.envs.seeds import episode_seed
 from heed.envs.vectorize.inspector import Inspector
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed, group_of
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
 

@@ -122,8 +122,13 @@ def evaluate_run(config: EvaluateConfig) -> Path:
         raise ConfigurationError(f"Nothing could be played. {' '.join(reasons)}")
     # Steps are the agent's, not the configuration's: a training may have stopped early.
     numbers = numbers_of(evaluation, command=command_of(config), trained_steps=agent.num_timesteps)
-    with console.status("recording episodes"):
-        recordings, traces = _recorded(agent, evaluation, history=history, max_steps=max_steps, viewed=config.viewed)
+    recordings: list[Any] = []
+    traces: list[Any] = []
+    try:
+        with console.status("recording episodes"):
+            _record(agent, evaluation, recordings, traces, history=history, max_steps=max_steps, viewed=config.viewed)
+    except Exception as error:  # whatever an environment raises: what was played before is not lost with it
+        console.print(f"Not all episodes could be recorded: {type(error).__name__}: {error}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "evaluation.json", numbers)
     write_episodes(out / "episodes.csv", evaluation.episodes)
@@ -215,10 +220,21 @@ def _imported(path: str) -> Any:
         ) from None
 
 
-def _recorded(
-    agent: LanguageAgent, evaluation: Evaluation, *, history: int, max_steps: int | None, viewed: int
-) -> tuple[list[Any], list[Any]]:
-    """Return moving pictures of the first episodes, and episodes step by step: failures first, if there are any."""
+def _record(
+    agent: LanguageAgent,
+    evaluation: Evaluation,
+    recordings: list[Any],
+    traces: list[Any],
+    *,
+    history: int,
+    max_steps: int | None,
+    viewed: int,
+) -> None:
+    """Add moving pictures of the first episodes, and episodes step by step: failures first, if there are any.
+
+    Raises:
+        Exception: whatever an environment raises; what was recorded until then is there.
+    """
     from heed.envs.demonstrate import action_generator
     from heed.envs.make import make_env
     from heed.scripts.recording import make_recordable_env, record_episode
@@ -226,21 +242,19 @@ def _recorded(
 
     sampled = [one for one in evaluation.episodes if (one.axis, one.player) == ("true", "sampled")]
     if not sampled:
-        return [], []
+        return
     first = [one for one in sampled if one.env == sampled[0].env]
     make = functools.partial(make_env, max_steps=max_steps)
     env = make_recordable_env(first[0].env, history=history, make=make)
-    recordings = [
-        record_episode(agent, env, seed=one.seed, generator=action_generator(one.seed))
-        for one in first[:RECORDED_EPISODES]
-    ]
+    for one in first[:RECORDED_EPISODES]:
+        recordings.append(record_episode(agent, env, seed=one.seed, generator=action_generator(one.seed)))
     failures = [one for one in first if not one.success]
     successes = [one for one in first if one.success]
     # As many of each as there are; what went wrong teaches more.
     chosen = [*failures[: max(viewed // 2, viewed - len(successes))], *successes][:viewed]
-    traces = [trace_episode(agent, env, seed=one.seed, generator=action_generator(one.seed)) for one in chosen]
+    for one in chosen:
+        traces.append(trace_episode(agent, env, seed=one.seed, generator=action_generator(one.seed)))
     env.close()
-    return recordings, traces
 
 
 def command_of(config: EvaluateConfig) -> str:
