@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -169,11 +170,9 @@ def test_what_an_agent_cannot_read_is_refused_in_a_sentence(kind: Any) -> None:
     ]
     for options, episode, sentence in cases:
         agent = new(kind, **options)
+        learn = agent.add_demonstrations if kind is DQN else partial(clone, agent, settings=Cloning(validation=0))
         with pytest.raises(DemonstrationError, match=sentence):
-            if kind is DQN:
-                agent.add_demonstrations([episode])
-            else:
-                clone(agent, [episode], Cloning(validation=0))
+            learn([episode])
     blind = new(kind, policy={"words_only": True})
     if kind is DQN:
         blind.add_demonstrations([without(both, numbers=None, image=None)])

@@ -18,8 +18,8 @@ from heed.envs.vectorize.supervised import SupervisedProcess
 from heed.envs.vectorize.worker import ShareArguments
 from heed.scripts import demos
 from heed.scripts import train as train_module
-from heed.scripts.evaluate import command as evaluating
 from heed.scripts.errors import ConfigurationError
+from heed.scripts.evaluate import command as evaluating
 from heed.scripts.threads import WAITING, wait_asleep
 from tests.buttons import Buttons
 
