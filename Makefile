@@ -1,5 +1,9 @@
 # make train   train the default agent, evaluate it, write its report
 # make test    everything that must pass before a commit
+# make test-all     the same with the tests that are marked `exhaustive`, and the worlds' own
+# make test-worlds  the tests of the worlds that need libraries of their own, which it installs
+# make test-gpu     what only a CUDA card can show, and how fast it is there (docs/performance.md)
+# make gpu-wheels   what `make test-gpu` needs on a machine without a network, as wheels in wheels/
 # make dev     the virtual environment with all development tools
 # make docs    build the documentation into site/
 # make format  let ruff format and mend what it can
@@ -11,9 +15,13 @@ PYTHON ?= python3
 PIP_INSTALL = .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
+INSTALLED_WORLDS = .venv/.installed-worlds
 REQUIREMENTS = setup.cfg pyproject.toml constraints.txt
+PYTEST = .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+# Libraries of the worlds; docs/worlds/ says what they are, and what they need of the system.
+WORLDS = atari,box2d,crafter,miniwob,miniworld,robotics,textworld
 
-.PHONY: train test dev docs format clean
+.PHONY: train test test-all test-worlds dev docs format clean
 
 train: $(INSTALLED)
 	.venv/bin/heed train --env BabyAI-GoToLocal-v0 --run-dir runs/go-to-local
@@ -22,7 +30,15 @@ test: $(INSTALLED_DEV)
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	.venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(PYTEST)
+
+test-all: $(INSTALLED_WORLDS)
+	.venv/bin/python -m tests.envs.worlds.system
+	$(PYTEST) -m "exhaustive or not exhaustive"
+
+test-worlds: $(INSTALLED_WORLDS)
+	.venv/bin/python -m tests.envs.worlds.system
+	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/envs/test_axes_worlds.py
 
 dev: $(INSTALLED_DEV)
 
@@ -51,3 +67,7 @@ $(INSTALLED_DEV): .venv/bin/python $(REQUIREMENTS)
 	mkdir -p .venv/links/heed
 	for folder in agents envs policies scripts; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
 	@touch $(INSTALLED) $@
+
+$(INSTALLED_WORLDS): $(INSTALLED_DEV)
+	$(PIP_INSTALL) --editable '.[dev,docs,$(WORLDS)]'
+	@touch $@

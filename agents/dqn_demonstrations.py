@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
+from heed.agents.demonstrated import require_readable
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.demonstrations import Demonstration
 
@@ -41,6 +42,7 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
         Raises:
             ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
                 instead of an expert's actions, or they do not fit into the buffer beside others.
+            DemonstrationError: if they lack what the agent reads.
         """
         assert isinstance(self.action_space, spaces.Discrete)
         if not demonstrations:
@@ -55,9 +57,11 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
                 raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
             if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
+        encoder = self.language_policy.encoder
+        require_readable(demonstrations, encoder.layout.beside)
         for demonstration in self.learners.part(demonstrations):
             self.replay_buffer.keep_episode(
-                self.language_policy.encoder(demonstration.read(history, texts)),
+                encoder(demonstration.read(history, texts, auxiliary=encoder.keys)),
                 demonstration.actions,
                 demonstration.rewards,
                 terminated=demonstration.terminated,

@@ -22,6 +22,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from heed.agents.demonstrated import require_readable
 from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
@@ -267,19 +268,22 @@ class Examples:
         """Put the steps of demonstrations into prompts.
 
         Raises:
-            DemonstrationError: if their actions are not the agent's, or weights are not one for each step.
+            DemonstrationError: if their actions are not the agent's, they lack what it reads, or weights are not one
+                for each step.
             TypeError: if the agent's actions are not `Discrete`.
         """
         if not isinstance(agent.action_space, spaces.Discrete):
             raise TypeError(f"Demonstrations are of Discrete actions, but the agent acts in {agent.action_space}.")
         texts = getattr(agent.action_space, "texts", ())
+        encoder = policy_of(agent).encoder
+        require_readable(demonstrations, encoder.layout.beside)
         words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []
         returns: list[float] = []
         weights: list[float] = []
         known: list[float] = []
         for episode in demonstrations:
-            for key, values in episode.read(history, texts).items():
+            for key, values in episode.read(history, texts, auxiliary=encoder.keys).items():
                 words.setdefault(key, []).extend(values[:-1])
             actions += episode.targets
             returns += episode.returns(agent.gamma)
@@ -293,7 +297,7 @@ class Examples:
                 f"A demonstrated action is {max(actions)}, but the agent has only {agent.action_space.n}."
             )
         return cls(
-            prompts=torch.from_numpy(policy_of(agent).encoder(words)).to(agent.device),
+            prompts=torch.from_numpy(encoder(words)).to(agent.device),
             actions=torch.tensor(actions, device=agent.device),
             returns=torch.tensor(returns, dtype=torch.float32, device=agent.device),
             weights=torch.tensor(weights, dtype=torch.float32, device=agent.device),

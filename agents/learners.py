@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from heed.agents.threads import available_cores
+
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
@@ -363,8 +365,7 @@ def _set_threads() -> None:
     """Let each process of a machine have its share of the cores."""
     if int(os.environ.get("OMP_NUM_THREADS") or "1") > 1:
         return
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    share = max(1, there // int(os.environ.get("LOCAL_WORLD_SIZE", started())))
+    share = max(1, available_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", started())))
     os.environ["OMP_NUM_THREADS"] = str(share)  # of processes that this one starts
     torch.set_num_threads(share)
 

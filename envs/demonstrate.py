@@ -15,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from heed.envs.beside import as_numbers
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.envs.history import Transcript
+from heed.envs.packed_array import PackedArray
 from heed.envs.watchdog import Watchdog
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
@@ -132,6 +134,7 @@ class _Game:
             raise DemonstrationError(f"{name} has no action texts: only actions that have names can be recorded.")
         self._name, self._texts = name, texts
         self._transcript = Transcript(history) if history else None
+        self._auxiliary = _auxiliary_of(env.observation_space)
 
     def begin(self, waiting: Iterator[tuple[int, int]]) -> bool:
         """Begin the next episode that waits; return whether there is one."""
@@ -150,6 +153,8 @@ class _Game:
         self._actions: list[int] = []
         self._labels: list[int] = []
         self._rewards: list[float] = []
+        self._arrays: dict[str, list[npt.NDArray[Any]]] = {key: [] for key in self._auxiliary}
+        self._note_auxiliary()
         self._terminated = self._success = False
         self.text = self._transcript.begin(self._observations[0]) if self._transcript else self._observations[0]
         return True
@@ -192,6 +197,7 @@ class _Game:
         words = observation["observation"]
         self._observation = observation
         self._observations.append(words)
+        self._note_auxiliary()
         texts = self._admissible[-1] if self._admissible else self._texts
         self.text = self._transcript.add(texts[action], words) if self._transcript else words
         if self._admissible:
@@ -200,6 +206,11 @@ class _Game:
             return False
         self._terminated, self._success = bool(terminated), success_of(self.env, info)
         return True
+
+    def _note_auxiliary(self) -> None:
+        """Keep copies of the present state's auxiliary observations: the environment may write into its arrays."""
+        for key, copied in self._auxiliary.items():
+            self._arrays[key].append(copied(self._observation[key]))
 
     def outcome(self, given_up: str | None) -> Outcome:
         """Return the episode as it was played."""
@@ -214,5 +225,25 @@ class _Game:
             success=self._success,
             admissible=tuple(self._admissible) or None,
             labels=None if by_expert else tuple(self._labels),
+            **{key: PackedArray.of(np.stack(arrays)) for key, arrays in self._arrays.items()},
         )
         return Outcome(number=self._number, demonstration=demonstration, given_up=given_up)
+
+
+def _auxiliary_of(space: spaces.Space[Any]) -> dict[str, Callable[[Any], npt.NDArray[Any]]]:
+    """Return the keys of the auxiliary observations that a policy can read, and what copies one of each.
+
+    Others, such as a picture that is not of bytes, are read by `words_only` policies alone, which leave all out.
+    """
+    assert isinstance(space, spaces.Dict)
+    numbers, image = space.spaces.get("numbers"), space.spaces.get("image")
+    copies: dict[str, Callable[[Any], npt.NDArray[Any]]] = {}
+    if isinstance(numbers, spaces.Box):
+        copies["numbers"] = as_numbers
+    if isinstance(image, spaces.Box) and image.dtype == np.uint8 and len(image.shape) == 3:
+        copies["image"] = _as_bytes
+    return copies
+
+
+def _as_bytes(image: Any) -> npt.NDArray[np.uint8]:
+    return np.array(image, dtype=np.uint8)

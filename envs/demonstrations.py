@@ -2,7 +2,7 @@
 
 The file has JSON in lines, gzipped where its name ends in `.gz`. The first line is the header:
 
-    {"format": "heed-demonstrations", "version": 1, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
+    {"format": "heed-demonstrations", "version": 2, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
      "action_texts": ["turn left", ...]}
 
 and each further line an episode, with the names of `Demonstration`:
@@ -13,27 +13,37 @@ and each further line an episode, with the names of `Demonstration`:
 Where actions change from state to state, the header's `action_texts` are empty, and each episode has `admissible`: for
 each of its states the texts of the actions that there were to choose from.
 
+Auxiliary observations, numbers and a picture, stand in an episode's `numbers` and `image` where the environment gives
+them: arrays over its states, compressed (`heed.envs.packed_array`). Files of version 1 have none, and are read as well.
+
 The observations are plain, without what came before them: what an agent with a history reads in each state is written
 by the same `Transcript` that writes it when the agent acts.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import itertools
 import json
 import math
 import os
 import uuid
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from heed.envs.history import Transcript
+from heed.envs.packed_array import PackedArray
 from heed.envs.seeds import DEMONSTRATIONS, LONGEST, sequence_of_seeds
 
-FORMAT, VERSION = "heed-demonstrations", 1
+FORMAT, VERSION = "heed-demonstrations", 2
+READ_VERSIONS = (1, VERSION)
+
+AUXILIARY = {"numbers": ("float32", 2), "image": ("uint8", 4)}
+"""The keys of auxiliary observations, and the kind and the dimensions of their arrays over an episode's states."""
 
 PARTS = 16
 """Into so many parts the demonstrations of a seed are parted, none of which holds an episode of another."""
@@ -67,6 +77,10 @@ class Demonstration:
     """T + 1: the texts of the actions in each state, where they change; None where they are always the same."""
     labels: tuple[int, ...] | None = None
     """T: what the expert would have done, where somebody else acted; None where the expert acted."""
+    numbers: PackedArray | None = None
+    """(T + 1, N), float32: the auxiliary numbers of each state, where the environment gives any."""
+    image: PackedArray | None = None
+    """(T + 1, H, W, C), uint8: the picture of each state, where the environment gives one."""
 
     def __post_init__(self) -> None:
         """Refuse what is no episode."""
@@ -76,9 +90,18 @@ class Demonstration:
             lengths["labels"] = len(self.labels)
         if self.admissible is not None:
             lengths["admissible"] = len(self.admissible) - 1
+        for name, (dtype, dimensions) in AUXILIARY.items():
+            array: PackedArray | None = getattr(self, name)
+            if array is not None:
+                if (array.dtype, len(array.shape)) != (dtype, dimensions):
+                    raise DemonstrationError(
+                        f"The {name} are an array of {dtype} with {dimensions} dimensions, not of {array.dtype} with "
+                        f"the shape {array.shape}."
+                    )
+                lengths[name] = array.shape[0] - 1
         for name, length in lengths.items():
             if length != steps:
-                after = " and the state after the last" if name in ("observations", "admissible") else ""
+                after = " and the state after the last" if name not in ("rewards", "labels") else ""
                 raise DemonstrationError(f"There are {steps} actions, but the {name} are not of so many steps{after}.")
 
     def __len__(self) -> int:
@@ -89,12 +112,15 @@ class Demonstration:
         """What a clone is to do in each state but the last, (T,)."""
         return self.actions if self.labels is None else self.labels
 
-    def read(self, history: int, action_texts: Sequence[str]) -> dict[str, list[Any]]:
+    def read(
+        self, history: int, action_texts: Sequence[str], *, auxiliary: Collection[str] = tuple(AUXILIARY)
+    ) -> dict[str, list[Any]]:
         """Return the language observations that an agent reads in each state, (T + 1,) under each key.
 
         Args:
             history: of the agent; with one, its observations are the transcripts of `History`.
             action_texts: the actions' texts where they are always the same.
+            auxiliary: the keys of the auxiliary observations that are read, if they are there.
         """
         words: dict[str, list[Any]] = {
             "instruction": [self.instruction] * len(self.observations),
@@ -102,6 +128,10 @@ class Demonstration:
         }
         if self.admissible is not None:
             words["actions"] = list(self.admissible)
+        for name in AUXILIARY:
+            array: PackedArray | None = getattr(self, name)
+            if array is not None and name in auxiliary:
+                words[name] = list(array.unpack())
         if history:
             transcript = Transcript(history)
             lists = self.admissible or (action_texts,) * len(self)
@@ -158,7 +188,7 @@ def demonstration_seeds(seed: int, episodes: int, *, part: int = 0) -> list[int]
 def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> None:
     """Write a file of demonstrations: whole, or not at all. A file of that name is replaced."""
     path = Path(path)
-    header = {"format": FORMAT, "version": VERSION, **asdict(demonstrations)}
+    header = {"format": FORMAT, "version": VERSION, **_fields_of(demonstrations)}
     del header["episodes"]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
@@ -179,11 +209,18 @@ def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> No
 
 
 def _write_lines(file: Any, header: dict[str, Any], episodes: Sequence[Demonstration]) -> None:
-    for line in (header, *map(asdict, episodes)):
-        for name in ("labels", "admissible"):
-            if line.get(name, ()) is None:
-                del line[name]
+    for line in itertools.chain([header], map(_fields_of, episodes)):
         file.write(json.dumps(line, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+
+def _fields_of(written: Demonstration | Demonstrations) -> dict[str, Any]:
+    """Return the fields that are there, by name, as JSON has them."""
+    values = {field.name: getattr(written, field.name) for field in dataclasses.fields(written)}
+    return {
+        name: value.as_json() if isinstance(value, PackedArray) else value
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 def read_demonstrations(path: Path | str, *, action_texts: Sequence[str] | None = None) -> Demonstrations:
@@ -202,9 +239,11 @@ def read_demonstrations(path: Path | str, *, action_texts: Sequence[str] | None 
     header = next(lines, None)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise DemonstrationError(f"{path} is no file of demonstrations: its first line is not their header.")
-    if header.get("version") != VERSION:
-        version = header.get("version")
-        raise DemonstrationError(f"{path} is of version {version} of the format, but this is read: {VERSION}.")
+    if header.get("version") not in READ_VERSIONS:
+        raise DemonstrationError(
+            f"{path} is of version {header.get('version')} of the format, but these are read: "
+            f"{', '.join(map(str, READ_VERSIONS))}."
+        )
     try:
         texts = tuple(_checked(header["action_texts"], list, str))
         env, expert, seed = str(header["env"]), str(header["expert"]), int(header["seed"])
@@ -280,6 +319,7 @@ def _episode(line: Any, n_actions: int) -> Demonstration:
         success=flags[1],
         admissible=admissible,
         labels=tuple(choices["labels"]) if "labels" in choices else None,
+        **{name: PackedArray.from_json(fields[name]) for name in AUXILIARY if name in fields},
     )
 
 

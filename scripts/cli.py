@@ -6,6 +6,8 @@ import importlib
 import os
 import sys
 
+from heed.scripts.threads import wait_asleep
+
 COMMANDS = {
     "train": ("heed.scripts.train", "train a language-model agent, evaluate it, write its report"),
     "memory": ("heed.scripts.memory.command", "estimate what memory a training needs, before it begins"),
@@ -38,6 +40,7 @@ def main() -> None:
     # A module of the user's beside the command (`--env my_module:MyEnv-v0`) is found as `python -m` would find it,
     # but after all that is installed: a folder here may have the name of a package.
     sys.path.append(os.getcwd())
+    wait_asleep()
     # Imported only when asked for: the training stack takes seconds to import.
     importlib.import_module(COMMANDS[command][0]).main(rest)
 

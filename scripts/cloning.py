@@ -6,6 +6,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from gymnasium import spaces
+
 from heed.scripts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -28,15 +30,19 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
         DemonstrationError: if the file cannot be used, or nothing of it is left.
         ConfigurationError: if the environment has no expert for DAgger.
     """
+    from heed.agents.demonstrated import require_readable
     from heed.envs.contract import action_texts_of, expert_of
     from heed.envs.demonstrations import DemonstrationError, read_demonstrations
     from heed.envs.hold_out import HoldOut
     from heed.envs.make import make_env
+    from heed.policies.layout import Beside
 
     if config.demonstrations is None and not config.dagger_rounds:
         return ()
     env = make_env(config.env)
     texts, expert = action_texts_of(env) or (), expert_of(env)
+    assert isinstance(env.observation_space, spaces.Dict)  # a language environment's
+    beside = Beside.of(env.observation_space, env.action_space, words_only=config.words_only)
     env.close()
     if config.dagger_rounds and expert is None:
         raise ConfigurationError(
@@ -50,6 +56,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if not kept:
         held_out = ", ".join(config.hold_out)
         raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")
+    require_readable(kept, beside)
     return kept
 
 

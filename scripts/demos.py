@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
+from heed.scripts.threads import set_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,10 +46,14 @@ class DemosConfig:
     """Keep the episodes that failed as well."""
     n_envs: int = 32
     """Episodes side by side, where a trained agent plays."""
+    threads: int | None = None
+    """Threads that the processor computes with, where a trained agent plays (default: by the model's size)."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         require_at_least(self, {"episodes": 1, "n_envs": 1, "seed": 0})
+        if self.threads is not None:
+            require_at_least(self, {"threads": 1})
         if self.greedy and self.expert in (BOT, PERSON):
             raise ConfigurationError(f"--greedy is for trained agents, not for --expert {self.expert}.")
 
@@ -150,6 +155,7 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         raise ConfigurationError(f"--expert is bot, person, or a run folder, but {config.expert} holds no run.")
     history = run.read_config().get("history", 0)
     agent = load(run.told_checkpoint())
+    set_threads(config.threads, agent)
     env = factory()
     require_same_actions(agent, env)
     env.close()

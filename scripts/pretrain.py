@@ -73,6 +73,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     import torch
     from rich.progress import track
 
+    from heed.agents.threads import threads_for
     from heed.policies.tiny import new_model
     from heed.scripts.corpus import MOST_PAST, UNSEEN_PAIRS, collect_scenes, documents
 
@@ -88,6 +89,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     tokenizer = train_tokenizer(islice(stream, 20_000))
     batches = _batches(tokenizer, stream, config.batch_size)
     model = new_model(len(tokenizer), seed=config.seed, tied=True)
+    torch.set_num_threads(threads_for(model, "cpu"))
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
     trained_tokens = 0

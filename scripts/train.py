@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, known_errors
+from heed.scripts.threads import set_threads, told_threads
 from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def train(config: TrainConfig) -> None:
         raise SystemExit(stopped)
     if config.eval_episodes and learners.is_first:
         with run.telling_of_the_disk():
-            evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes))
+            evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes, threads=config.threads))
 
 
 def _require_folder(config: TrainConfig, run: RunFolder) -> None:
@@ -180,7 +181,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     together = f" in {learners.count} processes" if learners.several else ""
     console.print(
         f"{config.agent} with {_described(config, agent)} on {config.env}, "
-        f"{config.n_envs} environments{together}, {agent.device}. Run folder: {run.path}"
+        f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}"
     )
     began, began_at = time.monotonic(), agent.num_timesteps
     checkpointing = Checkpointing(
@@ -296,7 +297,8 @@ def _begin(
         if isinstance(error, ValueError) and type(error) is not ValueError:
             raise
         raise ConfigurationError(str(error)) from error
-    resolved = {**config.as_json(), "hyperparameters": agent.hyperparameters}
+    threads = set_threads(config.threads, agent)
+    resolved = {**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters}
     if config.resume:
         console.print(f"{run.path} has no checkpoint yet: the run begins again.")
         learners.first(run.begin_again)
@@ -316,6 +318,7 @@ def _resume(
     for sentence in found.passed_over:
         console.print(sentence, markup=False)
     agent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
+    threads = set_threads(config.threads, agent)
 
     def go_on() -> None:
         for sentence in run.saved.set_aside(found.damaged):
@@ -323,7 +326,7 @@ def _resume(
         run.remove_left_behind()
         run.cut_curve(agent.num_timesteps)
         run.cut_lost_episodes(agent.num_timesteps)
-        run.rewrite_config({**config.as_json(), "hyperparameters": agent.hyperparameters})
+        run.rewrite_config({**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters})
 
     learners.first(go_on)
     return agent

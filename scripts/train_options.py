@@ -50,6 +50,7 @@ CHANGES_ON_RESUME = {
     "keep_checkpoints",
     "eval_episodes",
     "device",
+    "threads",
     "run_dir",
     "resume",
     "processes",
@@ -76,6 +77,7 @@ class RunOptions:
         "history": 0,
         "intrinsic_coef": 0,
         "processes": 1,
+        "threads": 1,
         "max_lost": 0,
         "save_every": 1,
         "keep_checkpoints": 1,
@@ -126,6 +128,9 @@ class RunOptions:
     environment, and at least 100)."""
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
+    threads: int | None = None
+    """Threads that the processor computes with (default: by the model's size, one for heed-tiny; with --resume as many
+    as before). Another number ends a little elsewhere, since it adds up in another order."""
     stop_at_success: float | None = None
     """Stop early when this share of the last 500 episodes succeeded (default: 1, all of them; dqn goes to the end)."""
     save_every: int = 10_000

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,24 @@ STARTING = 300.0
 
 LONGEST_WAIT = 1.0
 """Seconds after which a process is looked at again."""
+
+
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let a process that is started now have one thread for its arrays: each has its environments, and no core more."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class SupervisedProcess:
@@ -75,7 +94,8 @@ class SupervisedProcess:
         self.pipe, theirs = self._context.Pipe()
         arguments = (theirs, self.arguments, self.positions["seed"], self._numbers)
         self.process = self._context.Process(target=serve, args=arguments, daemon=True)
-        self.process.start()
+        with _one_thread():
+            self.process.start()
         theirs.close()
         self._started = False
         making = self.arguments.reset_timeout

@@ -91,8 +91,10 @@ def _train(training: Training, jobs: int) -> Failed | None:
     training.folder.parent.mkdir(parents=True, exist_ok=True)
     log = training.folder.parent / f"{training.folder.name}.log"
     environment = {**os.environ}
-    if jobs > 1:  # else each would take all cores, and wait for the others
-        environment["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    if jobs > 1:  # else each might take all cores, and wait for the others
+        from heed.agents.threads import available_cores
+
+        environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // jobs))
     with log.open("a", encoding="utf-8") as file:
         ended = subprocess.run(
             [sys.executable, "-m", "heed.scripts.cli", *command_line(training, resume=run.holds_run)],

@@ -37,7 +37,7 @@ class BenchmarkConfig:
     device: str = "auto"
     """Where the language models run: cpu, cuda, or auto."""
     threads: int = 0
-    """Threads that torch may use (0: as many as it likes)."""
+    """Threads that torch may use (0: all cores that this process may use; what is measured is to run alone)."""
     seed: int = 0
     """Seed of everything random."""
     repeats: int = 5
@@ -144,10 +144,10 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     import torch
     from rich.console import Console
 
+    from heed.agents.threads import available_cores
     from heed.scripts.benchmark.drawing import draw
 
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or available_cores())
     if config.device == "auto":
         config = dataclasses.replace(config, device="cuda" if torch.cuda.is_available() else "cpu")
     console = Console(highlight=False)

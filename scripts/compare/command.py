@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,13 +34,16 @@ class CompareConfig:
     episodes: int | None = None
     """Evaluate the runs that are not evaluated on so many episodes yet, as `heed evaluate` does (default: take the
     evaluations as they are)."""
+    threads: int | None = None
+    """Threads of those evaluations, as of `heed evaluate`."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be."""
         if not self.runs:
             raise ConfigurationError("Give the folders of runs: heed compare RUN [RUN ...] --out FOLDER.")
-        if self.episodes is not None and self.episodes < 1:
-            raise ConfigurationError(f"--episodes is {self.episodes}, but must be at least 1.")
+        for name in ("episodes", "threads"):
+            if getattr(self, name) is not None:
+                require_at_least(self, {name: 1})
 
 
 def compare(config: CompareConfig, names: Mapping[Path, str] | None = None) -> Path:
@@ -118,7 +121,9 @@ def _read_runs(config: CompareConfig, console: Console) -> tuple[list[Run], list
     for folder, reason in reasons.items():
         try:
             if reason is not None:
-                evaluate_run(EvaluateConfig(run_dir=folder, episodes=config.episodes, suite=config.suite))
+                evaluate_run(
+                    EvaluateConfig(run_dir=folder, episodes=config.episodes, suite=config.suite, threads=config.threads)
+                )
             runs.append(Run.read(folder))
         except broken as error:
             errors[folder] = error

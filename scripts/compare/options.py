@@ -16,6 +16,7 @@ NOT_OF_THE_TRAINING = (
     "resume",
     "save_every",
     "keep_checkpoints",
+    "threads",
     "eval_episodes",
     "csv",
     "wandb",

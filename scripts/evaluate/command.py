@@ -16,6 +16,7 @@ import tyro
 
 from heed.scripts.command_line import env_for_any_folder, option_words
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
+from heed.scripts.threads import set_threads
 
 if TYPE_CHECKING:
     from heed.agents.agent import LanguageAgent
@@ -53,6 +54,8 @@ class EvaluateConfig:
     """Folder for the results (default: the run folder)."""
     n_envs: int = 64
     """Episodes side by side; the figures do not depend on it."""
+    threads: int | None = None
+    """Threads that the processor computes with (default: by the model's size, one for heed-tiny)."""
     references: bool = True
     """Let the random policy and the environment's expert play too."""
     baseline: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -66,7 +69,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         require_at_least(self, {"n_envs": 1, "viewed": 0})
-        for name, least in (("episodes", 1), ("seed", 0)):
+        for name, least in (("episodes", 1), ("seed", 0), ("threads", 1)):
             if getattr(self, name) is not None:
                 require_at_least(self, {name: least})
 
@@ -103,6 +106,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
         raise ConfigurationError(f"--out {out} is a file, but must be a folder: give another.")
     suite = suite_of(config, trained)
     agent = load(run.told_checkpoint(config.checkpoint))
+    set_threads(config.threads, agent)
     history = trained.get("history", 0)  # a run of an earlier version has none
     max_steps = trained.get("max_steps")
     with _EpisodeBar(console) as bar:

@@ -19,6 +19,7 @@ from minigrid.minigrid_env import MiniGridEnv
 from heed.envs.babyai import ACTION_TEXTS, MiniGridVerbalizer
 from heed.envs.make import make_env
 from heed.envs.verbalize import VerbalizedEnv
+from tests.sampling import sampled
 
 LEFT, RIGHT, FORWARD, PICK_UP, DROP, TOGGLE, DONE = range(7)
 
@@ -162,7 +163,7 @@ def picture(env: MiniGridEnv) -> npt.NDArray[np.uint8]:
     return image
 
 
-@pytest.mark.parametrize("env_id", BABYAI_IDS + MINIGRID_IDS)
+@pytest.mark.parametrize("env_id", [*sampled(BABYAI_IDS, 12), *sampled(MINIGRID_IDS, 12)])
 @pytest.mark.filterwarnings("ignore:.*is out of date")
 def test_words_hold_the_picture(env_id: str) -> None:
     for env, words in wander(env_id, episodes=2, steps=15):

@@ -1,0 +1,48 @@
+"""What processes tell each other goes through NCCL on GPUs, through gloo else: here with a single process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import nn
+
+from heed.agents.learners import Learners
+from tests.gpu.device import DEVICE, ON_GPU
+
+
+@pytest.fixture
+def learners(monkeypatch: pytest.MonkeyPatch) -> Iterator[Learners]:
+    """One that sends everything all the same."""
+    store = dist.HashStore()
+    dist.init_process_group("nccl" if ON_GPU else "gloo", store=store, rank=0, world_size=1)
+    monkeypatch.setattr(Learners, "several", True)
+    yield Learners(0, 1, device=DEVICE, store=store)
+    dist.destroy_process_group()
+
+
+def test_everything_that_is_told_arrives(learners: Learners) -> None:
+    assert dist.get_backend() == ("nccl" if ON_GPU else "gloo")
+    assert learners.sums([1.5, -2.0]) == [1.5, -2.0]
+    assert (learners.total(3), learners.most(7), learners.least(0.25)) == (3, 7, 0.25)
+    mean, deviation = learners.moments(torch.tensor([1.0, 2.0, 6.0], device=DEVICE))
+    assert (float(mean), float(deviation)) == (3.0, pytest.approx(7**0.5))
+    assert learners.gather({"episodes": [1, "a"]}) == [{"episodes": [1, "a"]}]
+    assert learners.to_first("told") == ["told"]
+    assert learners.first(lambda: 5) == 5
+    assert learners.first_to_tell()
+    assert not learners.first_to_tell()
+
+
+def test_gradients_and_weights(learners: Learners) -> None:
+    layer = nn.Linear(3, 2).to(DEVICE)
+    layer(torch.ones(1, 3, device=DEVICE)).sum().backward()
+    assert layer.weight.grad is not None
+    before = layer.weight.grad.clone()
+    assert learners.sum_gradients(layer.parameters(), {"loss": 0.5}) == {"loss": 0.5}
+    assert torch.equal(layer.weight.grad, before)
+    halves = [torch.ones(3, dtype=dtype, device=DEVICE) for dtype in (torch.bfloat16, torch.int64, torch.bool)]
+    learners.require_alike([*layer.parameters(), *halves])
+    learners.make_alike([*layer.parameters(), *halves])
