@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from heed.agents.exploration.features import TextFeatures, adam_state, set_adam_state
+from heed.policies.finite import require_finite_loss
 
 
 class ValueEnsemble(nn.Module):
@@ -86,6 +87,9 @@ class ValueEnsemble(nn.Module):
 
         Returns:
             The mean squared error.
+
+        Raises:
+            NonFiniteError: if it is not finite.
         """
         with torch.no_grad():
             next_values = self._values(self.target, self.features(next_prompts))
@@ -95,13 +99,15 @@ class ValueEnsemble(nn.Module):
         errors = (values - targets).pow(2)
         # Each head's own mean: what one learns is not to depend on how many there are.
         loss = errors.mean(dim=1).sum() if masks is None else (errors * masks).mean(dim=1).sum()
+        measured = float(errors.detach().mean())
+        require_finite_loss({"exploration's value loss": measured}, self)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             for mine, theirs in zip(self.target.parameters(), self.heads.parameters(), strict=True):
                 mine.lerp_(theirs, self.target_rate)
-        return float(errors.detach().mean())
+        return measured
 
     def get_state(self) -> dict[str, Tensor]:
         """Return weights, statistics and the optimizer's state."""
