@@ -56,6 +56,8 @@ class Case:
     """As the environment gives it, with a history where there is one."""
     action_values: tuple[float, ...]
     """Q*(s, a) of each action that there is."""
+    comes_of_best_actions: bool
+    """Whether the best actions lead here. Who learns from what it does itself hardly sees the other states."""
 
     @property
     def value(self) -> float:
@@ -96,20 +98,23 @@ class Probe:
         env = self.make()
         found: list[Case] = []
         for number, start in enumerate(self.starts):
-            for actions, state in _reachable(start):
+            for actions, state, of_best in _reachable(start):
                 observation, _ = env.reset(options={"start": number})
                 for action in actions:
                     observation, *_ = env.step(action)
-                found.append(Case(observation, state.action_values(gamma)))
+                found.append(Case(observation, state.action_values(gamma), of_best))
         return found
 
 
-def _reachable(state: State, actions: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], State]]:
-    """Yield `state` and all that can follow it, with the actions that lead there."""
-    yield actions, state
+def _reachable(
+    state: State, actions: tuple[int, ...] = (), of_best: bool = True
+) -> Iterator[tuple[tuple[int, ...], State, bool]]:
+    """Yield `state` and all that can follow it, with the actions that lead there and whether these are the best."""
+    yield actions, state, of_best
+    worth = state.action_values(1.0)
     for action, outcome in enumerate(state.outcomes):
         if isinstance(outcome, State):
-            yield from _reachable(outcome, (*actions, action))
+            yield from _reachable(outcome, (*actions, action), of_best and worth[action] == max(worth))
 
 
 class ProbeEnv(gymnasium.Env[Any, Any]):
@@ -158,14 +163,14 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
 
 def _actions(*texts: str) -> State:
     """Return a state with these actions, of which taking the coin is right."""
-    return State("a coin", tuple(float(text == "take the coin") for text in texts), more={"actions": texts})
+    return State("a coin", tuple(float(text == "take coin") for text in texts), more={"actions": texts})
 
 
 def _picture(brightness: int) -> Any:
     return np.full(IMAGE_SHAPE, brightness, dtype=np.uint8)
 
 
-_BUTTONS = ("press the red button", "press the blue button")
+_BUTTONS = ("press red", "press blue")
 _RED, _BLUE = (1.0, 0.0), (0.0, 1.0)
 """The rewards of the two buttons where one of them is right."""
 
@@ -182,7 +187,7 @@ _ALL = (
         name="observation",
         tests="a value that depends on the observation",
         broken="The observation does not come into the values: the prompt, its template or how it is read.",
-        starts=(State("a gold coin", (1.0, 1.0)), State("a hungry wolf", (-1.0, -1.0))),
+        starts=(State("a gold coin", (1.0, 1.0)), State("a wolf", (-1.0, -1.0))),
         action_texts=_BUTTONS,
         needs="values",
     ),
@@ -198,7 +203,7 @@ _ALL = (
         name="choice",
         tests="an action that depends on the observation",
         broken="The observation does not come into the choice of actions: scores, or the head of the policy.",
-        starts=(State("a red lamp is on", _RED), State("a blue lamp is on", _BLUE)),
+        starts=(State("a red lamp", _RED), State("a blue lamp", _BLUE)),
         action_texts=_BUTTONS,
     ),
     Probe(
@@ -206,7 +211,7 @@ _ALL = (
         tests="a reward that comes a step later",
         broken="A later reward is not credited as it should be: the discount, the bootstrapped value, n-step returns "
         "or advantages over time, or where episodes end.",
-        starts=(State("a red door and a blue door", (State("an empty room", (0.0, 0.0)), State("a coin", (1.0, 1.0)))),),
+        starts=(State("two doors", (State("an empty room", (0.0, 0.0)), State("a coin", (1.0, 1.0)))),),
         action_texts=_BUTTONS,
     ),
     Probe(
@@ -214,18 +219,18 @@ _ALL = (
         tests="an action that depends on the instruction",
         broken="The instruction is not read: the prompt, its template, or what is cut from it.",
         starts=(
-            State("two buttons", _RED, instruction="press the red button"),
-            State("two buttons", _BLUE, instruction="press the blue button"),
+            State("two buttons", _RED, instruction="press red"),
+            State("two buttons", _BLUE, instruction="press blue"),
         ),
         action_texts=_BUTTONS,
     ),
     Probe(
         name="actions",
         tests="actions that change from state to state",
-        broken="Actions that change are mixed up: their texts are not read, or their numbers are not those of the list.",
+        broken="Actions that change are mixed up: their texts are not read, or their numbers are not of their list.",
         starts=(
-            *(_actions(*texts) for texts in permutations(("take the coin", "wait"))),
-            *(_actions(*texts) for texts in permutations(("take the coin", "wait", "go away"))),
+            *(_actions(*texts) for texts in permutations(("take coin", "wait"))),
+            *(_actions(*texts) for texts in permutations(("take coin", "wait", "go away"))),
         ),
         needs="actions",
     ),
@@ -254,10 +259,10 @@ _ALL = (
     Probe(
         name="memory",
         tests="an action that depends on what was seen before",
-        broken="What was seen before is not known any more: the history, or the end of the prompt is cut, or only a part "
-        "of it is read.",
+        broken="What was seen before is not known any more: the history is missing, the prompt is cut, or only its end is "
+        "read.",
         starts=tuple(
-            State(f"a {color} lamp is on", (State("two buttons", rewards),) * 2)
+            State(f"a {color} lamp", (State("two buttons", rewards),) * 2)
             for color, rewards in (("red", _RED), ("blue", _BLUE))
         ),
         action_texts=_BUTTONS,
