@@ -259,8 +259,8 @@ _ALL = (
     Probe(
         name="memory",
         tests="an action that depends on what was seen before",
-        broken="What was seen before is not known any more: the history is missing, the prompt is cut, or only its end is "
-        "read.",
+        broken="What was seen before is not known any more: the history is missing, the prompt is cut, or only a part "
+        "of it is read.",
         starts=tuple(
             State(f"a {color} lamp", (State("two buttons", rewards),) * 2)
             for color, rewards in (("red", _RED), ("blue", _BLUE))
