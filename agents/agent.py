@@ -6,6 +6,7 @@ its own: `heed.agents.saved_agent` saves and loads it, `heed.agents.joined_agent
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import abstractmethod
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 from heed.agents.saved_agent import OWN, SavedAgent
 from heed.agents.saved_policy import WEIGHTS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import telling_when
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.layout import Beside, PromptLayout
 from heed.policies.loading import load_language_model
@@ -121,6 +123,21 @@ class LanguageAgent(SavedAgent):
         """What stands where in what the policy reads; of what are no prompts, all that they hold."""
         space = self.observation_space
         return space.encoder.layout if isinstance(space, PromptSpace) else PromptLayout(math.prod(space.shape or ()))
+
+    def learn(self, *arguments: Any, **named: Any) -> Any:
+        """Train; the arguments are those of SB3's algorithm.
+
+        Raises:
+            NonFiniteError: where a loss, gradient, score, value or reward is NaN or infinite, saying when.
+        """
+        with self._telling_when():
+            return super().learn(*arguments, **named)  # type: ignore[safe-super]  # the algorithm's, behind this mixin
+
+    def _telling_when(self) -> contextlib.AbstractContextManager[None]:
+        """Return what says how far the training was when a number came up that is not finite."""
+        return telling_when(
+            lambda: f"The training ends here, after {self.num_timesteps} steps and {self._n_updates} updates."
+        )
 
     def _policies(self) -> list[torch.nn.Module]:
         """Return the policy, and what other policies the agent keeps."""

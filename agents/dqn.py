@@ -44,6 +44,7 @@ from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
+from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
 from heed.policies.q_network import LanguageQPolicy
 
 
@@ -220,9 +221,10 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
             batch = self._sample(batch_size // self.learners.count)
             measures, errors = self._gather_gradient(batch)
             measures = self.learners.sum_gradients(self.policy.q_net.parameters(), measures)
+            require_finite_loss(measures, self.policy.q_net)
             losses.append(measures["loss"])
             values.append(measures["q_value"])
-            torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
+            clip_gradient(self.policy.q_net, self.max_grad_norm)
             self.policy.optimizer.step()
             self._share_ranks()
             self.replay_buffer.update_priorities(batch.indices, errors)
@@ -351,7 +353,9 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         self.policy.set_training_mode(False)
         prompts, _ = self.policy.obs_to_tensor(observations)
         with torch.no_grad():
-            return self.q_net(prompts).cpu().numpy()  # type: ignore[no-any-return]
+            values: npt.NDArray[np.floating[Any]] = self.q_net(prompts).cpu().numpy()
+        require_finite_values(values)
+        return values
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         self.replay_buffer.write(folder)

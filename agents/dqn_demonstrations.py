@@ -82,9 +82,10 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
         train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
         steps = self._steps_of_target
         interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
-        for done in range(0, updates, interval):
-            self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
-            self._update_target()
+        with self._telling_when():
+            for done in range(0, updates, interval):
+                self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
+                self._update_target()
 
     @property
     @abstractmethod

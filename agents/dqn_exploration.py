@@ -25,6 +25,7 @@ from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.replay import Batch
 from heed.envs.contract import ChangingActions
+from heed.policies.finite import require_finite_values
 
 
 class ExploringDQN(LanguageAgent, SB3DQN):
@@ -120,6 +121,7 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         with torch.no_grad():
             values = self.q_net(prompts)[None] if self.ensemble is None else self.ensemble(prompts)
         array: npt.NDArray[Any] = values.cpu().numpy()
+        require_finite_values(array)
         return array
 
     def _fingerprints(self, prompts: Any) -> list[int]:

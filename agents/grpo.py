@@ -42,6 +42,7 @@ from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.groups import EpisodeGroups
 from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
 
 PENDING = "episodes.safetensors"
 """The file of a checkpoint that holds the steps which wait for their group."""
@@ -237,6 +238,13 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.logger.record("train/groups", int(count))
         self.logger.record("train/groups_that_differ", differ / count)
         self.groups.reset()
+
+    def _require_finite_rollout(self) -> None:
+        samples = self.groups.samples()
+        names = {"log-probability": samples.old_log_prob, "return": samples.returns, "advantage": samples.advantages}
+        wrong = first_not_finite(names.items())
+        if wrong is not None:
+            raise NonFiniteError(f"The {wrong[0]} of a step is {kind_of(wrong[1])}. {REMEDY}")
 
     def _returns(self, group: Any) -> Any:
         return np.array([episode.discounted_return(self.gamma) for episode in group])

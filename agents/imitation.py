@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import clip_gradient, require_finite_loss, telling_when
 
 EVALUATION_BATCH = 2048
 """Examples that are read at once where no gradient is wanted."""
@@ -195,8 +197,9 @@ def clone_split(
         for batch in examples.shuffled(settings.batch_size, rng):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total)
-            measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
-            torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+            with telling_when(partial("The cloning ends here, in epoch {} at update {}.".format, number, steps + 1)):
+                measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
+                clip_gradient(policy, settings.max_grad_norm)
             optimizer.step()
             sums += np.array(measures) * len(batch)
             steps += 1
@@ -362,6 +365,7 @@ def _gather_gradient(
         cross_entropy, value_loss = 0.0, 0.0
     measures = {"cross_entropy": cross_entropy, "value_loss": value_loss}
     measures = learners.sum_gradients(policy.parameters(), measures)
+    require_finite_loss(measures, policy)
     return measures["cross_entropy"], measures["value_loss"]
 
 

@@ -36,6 +36,7 @@ from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
 from heed.policies.layout import PADDING
 from heed.policies.prompt import PromptVecEnv
 
@@ -153,6 +154,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
 
     def train(self) -> None:
         """Update the policy on the rollout, `n_epochs` times over."""
+        self._require_finite_rollout()
         warms_up = self.warms_up
         # Where the language model stands still it may remember what it read.
         self.policy.set_training_mode(not warms_up)
@@ -165,11 +167,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             for minibatch in self._minibatches():
                 measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
                 measures = self.learners.sum_gradients(self.policy.parameters(), measures)
+                require_finite_loss(measures, self.policy)
                 measured.append(measures)
                 moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
                 if moved_too_far:
                     break
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                clip_gradient(self.policy, self.max_grad_norm)
                 self.policy.optimizer.step()
                 if not warms_up:
                     self._share_ranks()
@@ -193,6 +196,24 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if hasattr(self.policy, "log_std"):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _require_finite_rollout(self) -> None:
+        """Refuse a rollout that an update would turn all weights into NaN with.
+
+        Raises:
+            NonFiniteError: naming the first quantity that is not finite, and its step.
+        """
+        buffer = self.rollout_buffer
+        require_finite_rollout(
+            {
+                "value": buffer.values,
+                "log-probability": buffer.log_probs,
+                # PromptVecEnv has checked the environments' own.
+                "reward, with the value behind a time limit,": buffer.rewards,
+                "advantage": buffer.advantages,
+                "return": buffer.returns,
+            }
+        )
 
     def _entropy_weight(self) -> float:
         """Return the weight of the entropy bonus at this time of the training."""

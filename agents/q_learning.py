@@ -33,6 +33,14 @@ from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.q_table import QTable, State, states_of
 from heed.envs.contract import ChangingActions, language_space
+from heed.policies.finite import (
+    REMEDY,
+    REWARD_REMEDY,
+    NonFiniteError,
+    kind_of,
+    require_finite_array,
+    require_finite_values,
+)
 
 
 class QLearning(LanguageAgent):
@@ -129,6 +137,19 @@ class QLearning(LanguageAgent):
         progress_bar: bool = False,
     ) -> QLearning:
         """Train; the arguments are SB3's, `log_interval` counts episodes."""
+        with self._telling_when():
+            self._learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        return self
+
+    def _learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback,
+        log_interval: int,
+        tb_log_name: str,
+        reset_num_timesteps: bool,
+        progress_bar: bool,
+    ) -> None:
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -145,7 +166,6 @@ class QLearning(LanguageAgent):
                 logged = self._episode_num
                 self._log()
         callbacks.on_training_end()
-        return self
 
     def _step(self, callback: BaseCallback) -> bool:
         """Act once in every environment and learn from it; return whether to go on."""
@@ -155,6 +175,7 @@ class QLearning(LanguageAgent):
         values = self._values_to_explore(*self.table.look_up(rows))
         actions = self.exploration.act(values, rows, self.exploration_rate, self._generator)
         following, rewards, dones, infos = self.env.step(actions)
+        require_finite_array(rewards, "reward", REWARD_REMEDY)
         self.num_timesteps += self.n_envs
         self.exploration.acted(rows, actions)
         self._update_info_buffer(infos, dones)
@@ -261,12 +282,24 @@ class QLearning(LanguageAgent):
         self, values: npt.NDArray[np.float64], heads: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
-        return heads if self.exploration.heads else values[None]
+        shown = heads if self.exploration.heads else values[None]
+        require_finite_values(shown)
+        return shown
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def _policies(self) -> list[torch.nn.Module]:
         return []
+
+    def require_finite(self) -> None:
+        """Refuse to be saved with a value that is not finite.
+
+        Raises:
+            NonFiniteError: saying what it is.
+        """
+        for name, values in (("value", self.table.values), ("exploration's value", self.table.heads)):
+            if not np.isfinite(values).all():
+                raise NonFiniteError(f"The table holds a {name} that is {kind_of(values)}. {REMEDY}")
 
     def _write_policy(self, folder: Path) -> dict[str, Any]:
         """Write the table: its states as JSON, its values as tensors."""

@@ -51,6 +51,7 @@ from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.untrusted import as_checkpoint_error, check_agent, limited_parameters
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import require_finite_weights
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
@@ -109,6 +110,10 @@ class SavedAgent(JoinedAgent):
         """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
 
     @abstractmethod
+    def _policies(self) -> list[torch.nn.Module]:
+        """Return the policy, and what other policies the agent keeps."""
+
+    @abstractmethod
     def forget_readings(self) -> None:
         """Forget what the language model has read."""
 
@@ -126,12 +131,14 @@ class SavedAgent(JoinedAgent):
             FileExistsError: if something else stands at `path`.
             TypeError: if an argument of the agent cannot be written as JSON.
             LearnersError: if the learners have not the same weights any more.
+            NonFiniteError: if a weight is not finite; what was saved before stays.
         """
         if exclude is not None or include is not None:
             raise TypeError("save() takes no `exclude` or `include`: a checkpoint holds what resuming needs.")
         if isinstance(path, io.BufferedIOBase):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         self.learners.require_alike(self._weights())
+        self.require_finite()
         own_files = self.learners.to_first({} if self.learners.is_first else self._own_files())
 
         def fill(folder: Path) -> None:
@@ -145,6 +152,15 @@ class SavedAgent(JoinedAgent):
         self.learners.first(lambda: write_checkpoint(Path(path), fill))
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
         self.forget_readings()
+
+    def require_finite(self) -> None:
+        """Refuse to be saved or shared with a weight that is not finite.
+
+        Raises:
+            NonFiniteError: naming the first.
+        """
+        for policy in self._policies():
+            require_finite_weights(policy)
 
     def save_replay_buffer(self, path: Any) -> None:
         """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""

@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
 from heed.agents.learners import current
+from heed.policies.finite import REWARD_REMEDY, require_finite_array
 
 EPSILON = 1e-8
 """Added to the variance: rewards may all be zero for long."""
@@ -64,7 +65,9 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         self._returns = self.gamma * self._returns + rewards
         self._statistics.update(np.concatenate(self._learners.gather(self._returns)))
         self._returns[dones] = 0
-        return observations, (rewards / self.scale).astype(np.float32), dones, infos
+        scaled = (rewards / self.scale).astype(np.float32)
+        require_finite_array(scaled, "scaled reward", REWARD_REMEDY)
+        return observations, scaled, dones, infos
 
     def get_tensors(self) -> dict[str, Tensor]:
         """Return what the scale follows from."""

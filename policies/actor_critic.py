@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from heed.policies.adapters import Adapter
+from heed.policies.finite import require_finite_scores
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.loading import as_trained
 from heed.policies.networks import make_network
@@ -142,12 +143,19 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def _distribution(self, features: Tensor, scores: Tensor | None) -> Distribution:
         if scores is None:
-            return self._get_action_dist_from_latent(features)
+            outputs = self.action_net(features)
+            require_finite_scores(outputs, self)
+            if isinstance(self.action_dist, DiagGaussianDistribution):
+                require_finite_scores(self.log_std, self, name="standard deviation")
+                return self.action_dist.proba_distribution(outputs, self.log_std)
+            return self.action_dist.proba_distribution(action_logits=outputs)  # type: ignore[call-arg]
         assert isinstance(self.action_dist, CategoricalDistribution)
-        # Actions that are not there have the score -inf, from which entropy and KL would make what is not a number.
+        # Actions that are not there have the score -inf, from which entropy and KL would make NaN.
         logits = (scores / self.temperature).clamp(min=NO_ACTION)
-        # Checking the scores takes three times as long as all else that is done with them; what is not a number
-        # still raises where actions are drawn.
+        # Where actions are drawn; in an update the loss tells as much, and is one number.
+        if not torch.is_grad_enabled():
+            require_finite_scores(scores if self.network.action_sets is None else logits, self)
+        # Torch's own check takes three times as long as all else that is done with the scores.
         self.action_dist.distribution = Categorical(logits=logits, validate_args=False)
         return self.action_dist
 

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.action_texts import ActionTexts
+from heed.policies.finite import REWARD_REMEDY, require_finite_array
 from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
 from heed.policies.positions import ActionRoom
 from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template, shortened
@@ -153,6 +154,9 @@ class PromptEncoder:
             columns.append(listed)
         if beside.numbers:
             numbers = np.ascontiguousarray(np.stack(list(observations["numbers"])), dtype=np.float32)
+            require_finite_array(
+                numbers, "observation's `numbers`", "The policy reads finite float32s: look at what gives them."
+            )
             columns.append(numbers.reshape(len(prompts), beside.numbers).view(np.int32))
         if beside.image is not None:
             pixels = np.zeros((len(prompts), 4 * beside.image_columns), dtype=np.uint8)
@@ -344,6 +348,7 @@ class PromptVecEnv(VecEnvWrapper):
     def step_wait(self) -> VecEnvStepReturn:
         """Return what a step gave; `info["terminal_observation"]` becomes a prompt as well."""
         observations, rewards, dones, infos = self.venv.step_wait()
+        require_finite_array(rewards, "reward", REWARD_REMEDY)
         for index in np.flatnonzero(dones):
             last = infos[index]["terminal_observation"]
             batch = {key: [last[key]] for key in self.encoder.keys}

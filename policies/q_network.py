@@ -12,6 +12,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from heed.policies.adapters import Adapter
+from heed.policies.finite import require_finite_scores
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.loading import as_trained
 from heed.policies.networks import make_network
@@ -83,7 +84,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         features, scores = self.network(obs)
         if scores is None:
             return self._q_values(features, self.action_values(features), None)
-        there = scores.isfinite() if self.network.action_sets is not None else None
+        there = scores != -torch.inf if self.network.action_sets is not None else None
         advantages = self.scale * (scores if there is None else scores.masked_fill(~there, 0.0))
         return self._q_values(features, advantages, there)
 
@@ -97,7 +98,10 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         return q_values if there is None else q_values.masked_fill(~there, -torch.inf)
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
-        return self.forward(observation).argmax(dim=1).reshape(-1)
+        q_values = self.forward(observation)
+        # The best is NaN where any value is; actions that are not there have -inf.
+        require_finite_scores(q_values.amax(dim=1), self, name="value")
+        return q_values.argmax(dim=1).reshape(-1)
 
 
 class LanguageQPolicy(PromptObservations, DQNPolicy):

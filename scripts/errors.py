@@ -25,6 +25,7 @@ KNOWN_ERRORS = {
     "heed.envs.suites.suite": ("SuiteError",),
     "heed.envs.watchdog": ("HangError",),
     "heed.policies.adapters": ("AdapterError",),
+    "heed.policies.finite": ("NonFiniteError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.policies.out_of_memory": ("DoesNotFitError",),
     "heed.policies.template": ("TemplateError",),

@@ -49,6 +49,7 @@ def train(config: TrainConfig) -> None:
         SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
         LearnersError: if one of several processes has ended, or they cannot begin.
+        NonFiniteError: if a loss, gradient, score, value or reward is NaN or infinite; the checkpoints before it stay.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
@@ -92,14 +93,21 @@ def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
         SystemExit: in the others, in place of an error.
     """
     from heed.agents.learners import LearnersError
+    from heed.policies.finite import NonFiniteError
 
     try:
         yield
-    except LearnersError as error:
+    except (LearnersError, NonFiniteError) as error:
         if not learners.first_to_tell():
             raise SystemExit(STATUS) from None
         # On another machine than the first process's there need not be a run.
-        raise LearnersError(f"{error} {run.told_last_good()}" if run.holds_run else str(error)) from error
+        told = f"{error} {run.told_last_good()}" if run.holds_run else str(error)
+        if isinstance(error, NonFiniteError) and run.holds_run:
+            told += (
+                " What is resumed computes the same again: to go on with smaller steps, load the checkpoint in Python, "
+                "heed.agents.load(checkpoint, env=env, learning_rate=...)."
+            )
+        raise type(error)(told) from error
     except Exception as error:
         if not learners.first_to_tell() and isinstance(error, known_errors()):
             raise SystemExit(STATUS) from None

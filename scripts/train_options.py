@@ -484,6 +484,8 @@ class TrainConfig(
         if value is None or value == default:
             return
         least = 1 if name == "steps" and not self.clones else group._least.get(name, -math.inf)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{_option(name)} is {value}, but must be finite.")
         if isinstance(value, int | float) and value < least:
             raise ConfigurationError(f"{_option(name)} is {value}, but must be at least {least}.")
         if name in group._positive and value <= 0:

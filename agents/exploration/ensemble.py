@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from heed.agents.exploration.features import adam_state, set_adam_state
 from heed.agents.exploration.prompt_features import PromptFeatures
+from heed.policies.finite import require_finite_loss
 from heed.policies.layout import PromptLayout
 
 
@@ -95,6 +96,9 @@ class ValueEnsemble(nn.Module):
 
         Returns:
             The mean squared error.
+
+        Raises:
+            NonFiniteError: if it is not finite.
         """
         with torch.no_grad():
             next_values = self._values(self.target, self.features(next_prompts))
@@ -104,13 +108,15 @@ class ValueEnsemble(nn.Module):
         errors = (values - targets).pow(2)
         # Each head's own mean: what one learns is not to depend on how many there are.
         loss = errors.mean(dim=1).sum() if masks is None else (errors * masks).mean(dim=1).sum()
+        measured = float(errors.detach().mean())
+        require_finite_loss({"exploration's value loss": measured}, self)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             for mine, theirs in zip(self.target.parameters(), self.heads.parameters(), strict=True):
                 mine.lerp_(theirs, self.target_rate)
-        return float(errors.detach().mean())
+        return measured
 
     def get_state(self) -> dict[str, Tensor]:
         """Return weights, statistics and the optimizer's state."""

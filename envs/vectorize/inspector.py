@@ -24,6 +24,10 @@ SHOWN = 200
 """Characters of a wrong value that are shown."""
 
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Rewards are handed on as float32s."""
+
+
 class Inspector:
     """Knows what one environment promised when it was made.
 
@@ -92,6 +96,8 @@ class Inspector:
             raise FaultError(f"the reward was {_short(reward)}, which is no number") from None
         if not math.isfinite(number):
             raise FaultError(f"the reward was {number}, which is not finite")
+        if abs(number) > LARGEST:
+            raise FaultError(f"the reward was {number}, which is beyond float32")
         if not (isinstance(terminated, _ENDS) and isinstance(truncated, _ENDS)):
             raise FaultError(
                 f"terminated was {_short(terminated)} and truncated {_short(truncated)}, not True or False"
