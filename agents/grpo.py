@@ -153,12 +153,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         if self.env is not None:
-            theirs = getattr(self.env.unwrapped, "group_size", 1)
-            if theirs != self.group_size:
-                raise ValueError(
-                    f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
-                    f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
-                )
+            self._require_groups(self.env)
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
         self.groups = EpisodeGroups(
@@ -175,6 +170,20 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         first_index = 0 if self.env is None else getattr(self.env.unwrapped, "first_index", 0)
         self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
+
+    def _require_groups(self, env: VecEnv) -> None:
+        """Refuse environments that do not begin alike in groups as large as the agent's."""
+        theirs = getattr(env.unwrapped, "group_size", 1)
+        if theirs != self.group_size:
+            raise ValueError(
+                f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
+                f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
+            )
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        taken = super()._fitting_env(env)
+        self._require_groups(taken)
+        return taken
 
     def _setup_learn(
         self,
