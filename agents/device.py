@@ -17,6 +17,18 @@ class DeviceError(ValueError):
     """There is no such device. The message says which there are."""
 
 
+def named_device(device: torch.device | str) -> torch.device:
+    """Return the device of a name, be it there or not.
+
+    Raises:
+        DeviceError: if it names none.
+    """
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        raise DeviceError(f"{device!r} names no device: give cpu, cuda, cuda:0, ..., or auto.") from None
+
+
 def available_device(device: torch.device | str) -> torch.device:
     """Return the device that an agent is to compute on.
 
@@ -28,10 +40,7 @@ def available_device(device: torch.device | str) -> torch.device:
     """
     if device == AUTO:
         return get_device(AUTO)
-    try:
-        asked = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise DeviceError(f"{device!r} names no device: give cpu, cuda, cuda:0, ..., or auto.") from None
+    asked = named_device(device)
     if asked.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if not count:

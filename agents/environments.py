@@ -27,7 +27,6 @@ from heed.envs.contract import speaks_language
 from heed.policies.layout import Beside
 from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
-
 _NOT_FOR_WORDS: dict[type[VecEnvWrapper], str] = {
     VecFrameStack: "`heed.envs.make(id, history=4)` shows past observations.",
     VecCheckNan: "Heed looks at every reward and observation itself: what is not finite costs its episode.",

@@ -41,10 +41,15 @@ from heed.agents.agent import LANGUAGE_POLICY
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.groups import EpisodeGroups
 from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.envs.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 
 PENDING = "episodes.safetensors"
 """The file of a checkpoint that holds the steps which wait for their group."""
+
+
+class EndlessEpisodesError(ValueError):
+    """The episodes that an agent waits for do not end. The message says after how many steps, and what to do."""
 
 
 class GRPO(PolicyGradient, OnPolicyAlgorithm):
@@ -202,6 +207,9 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
 
         Returns:
             False if a callback ended the training.
+
+        Raises:
+            EndlessEpisodesError: if no group is complete after very many steps.
         """
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         self.policy.set_training_mode(False)
@@ -223,6 +231,12 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
+            if n_steps >= max(n_rollout_steps, MOST_STEPS) and not self.groups.complete:
+                raise EndlessEpisodesError(
+                    f"GRPO learns from groups of episodes that have ended, but none was whole after {n_steps} steps of "
+                    "each environment. Does the environment end its episodes? heed.envs.make(..., max_steps=...), or "
+                    "--max-steps, ends them after so many steps."
+                )
             callback.update_locals(locals())
             if not callback.on_step():
                 return False

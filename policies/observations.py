@@ -35,6 +35,13 @@ class PromptObservations:
         assert isinstance(self.observation_space, PromptSpace)
         return self.observation_space.encoder
 
+    training: bool
+
+    def set_training_mode(self, mode: bool) -> None:
+        """Switch between training and acting; nothing is done where that is so already, as in every `predict`."""
+        if self.training != mode:
+            super().set_training_mode(mode)  # type: ignore[misc]  # the policy's, behind this mixin
+
     def save(self, path: str) -> None:
         """Refuse SB3's pickled format; an agent's checkpoint holds the policy."""
         raise TypeError("A policy alone is saved as a pickle: save the agent (agent.save), whose checkpoint holds it.")

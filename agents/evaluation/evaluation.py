@@ -13,7 +13,7 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation.baselines import baseline_player
 from heed.agents.evaluation.episode import Episode, Missing, held_out_seeds
 from heed.agents.evaluation.players import EXPERT, RANDOM, Player, expert_player, players_of, random_player
-from heed.agents.evaluation.playing import Cell, play
+from heed.agents.evaluation.playing import TIMEOUT, Cell, play
 from heed.envs.axes import Axis, AxisDoesNotApplyError, axis
 from heed.envs.contract import ContractError, action_texts_of, expert_of
 from heed.envs.make import UnknownEnvironmentError
@@ -59,6 +59,8 @@ def evaluate(
     references: bool = True,
     history: int = 0,
     max_steps: int | None = None,
+    max_episode_steps: int | None = None,
+    timeout: float | None = TIMEOUT,
     n_envs: int = 64,
     run: str = "",
     on_plan: Callable[[int], None] = lambda episodes: None,
@@ -75,6 +77,9 @@ def evaluate(
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
         max_steps: as there.
+        max_episode_steps: an episode that has not ended after so many steps is given up and has failed
+            (`Episode.finished`); None for 5,000, or the environment's own limit where that is more.
+        timeout: seconds that a reset or a step may take before the episode is lost; None for any.
         n_envs: episodes side by side; agents of `heed.agents` play the same episodes whatever it is.
         run: the name of the run that the agent comes from, where there are several.
         on_plan: is told how many episodes there are going to be.
@@ -115,7 +120,16 @@ def evaluate(
             made = one if max_steps is None else _Limited(one, max_steps)
             cells += [Cell(env=env_id, axis=made, player=player) for player in [*players, *also]]
     on_plan(len(cells) * len(seeds))
-    played = play(cells, seeds, history=history, n_envs=n_envs, run=run, on_episode=on_episode)
+    played = play(
+        cells,
+        seeds,
+        history=history,
+        n_envs=n_envs,
+        run=run,
+        max_episode_steps=max_episode_steps,
+        timeout=timeout,
+        on_episode=on_episode,
+    )
     return Evaluation(
         suite=suite.name,
         seed=suite.seed,

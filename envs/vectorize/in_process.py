@@ -82,7 +82,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             each environment, and at least 100. With 0 the first one ends the training.
 
     Raises:
-        ContractError: if an environment breaks the static part of the language contract.
+        ContractError: if an environment breaks the static part of the language contract, or differs from the others in
+            its spaces or action texts.
         HangError: if the making of an environment takes too long.
         ValueError: if the environments cannot be parted into groups, or a number cannot be.
     """
@@ -114,6 +115,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 for factory in factories
             ]
         self._inspectors = [Inspector(env) for env in self.envs]
+        for index, inspector in enumerate(self._inspectors):
+            require_alike(inspector.promised, self._inspectors[0].promised, first_index + index, first_index)
         first = self.envs[0]
         action_space = first.action_space
         texts = action_texts_of(first)
@@ -443,6 +446,27 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def _chosen(self, indices: Any) -> Iterable[gymnasium.Env[Any, Any]]:
         return (self.envs[index] for index in self._get_indices(indices))
+
+
+def require_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], index: int, first: int) -> None:
+    """Refuse environments of one vector that differ in their spaces or action texts: an agent knows one list.
+
+    Args:
+        theirs: what an environment promises, by name.
+        ours: what the vector's first one does.
+        index: of the environment.
+        first: index of the first one.
+
+    Raises:
+        ContractError: naming what differs.
+    """
+    for name, promised in ours.items():
+        if theirs[name] != promised:
+            raise ContractError(
+                f"The environments of a vector are alike, but the {name} of environment {index} is {theirs[name]}, and "
+                f"of environment {first} {promised}. Make them of one kind; levels that differ go into one environment, "
+                "a mixture (LEVEL+LEVEL), or list their actions (`ChangingActions`)."
+            )
 
 
 def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> None:

@@ -24,6 +24,10 @@ SHOWN = 200
 """Characters of a wrong value that are shown."""
 
 
+PROMISED = ("observation_space", "action_space", "action_texts")
+"""What an environment says of itself when it is made, and keeps to."""
+
+
 class Inspector:
     """Knows what one environment promised when it was made.
 
@@ -53,13 +57,18 @@ class Inspector:
             return _Numbers(space)
         return _Member(space)
 
+    @property
+    def promised(self) -> dict[str, Any]:
+        """What the environment promised when it was made, by name."""
+        return {name: getattr(self, name) for name in PROMISED}
+
     def require_same(self, other: Inspector) -> None:
         """Refuse an environment that promises something else than another one, in whose place it comes.
 
         Raises:
             FaultError: saying what.
         """
-        for name in ("observation_space", "action_space", "action_texts"):
+        for name in PROMISED:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 raise FaultError(f"made anew, its {name} is {_short(ours)}, but was {_short(theirs)}")
