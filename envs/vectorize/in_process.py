@@ -23,7 +23,7 @@ from heed.envs.contract import (
     success_of,
 )
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
-from heed.envs.vectorize.inspector import Inspector
+from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
@@ -446,27 +446,6 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def _chosen(self, indices: Any) -> Iterable[gymnasium.Env[Any, Any]]:
         return (self.envs[index] for index in self._get_indices(indices))
-
-
-def require_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], index: int, first: int) -> None:
-    """Refuse environments of one vector that differ in their spaces or action texts: an agent knows one list.
-
-    Args:
-        theirs: what an environment promises, by name.
-        ours: what the vector's first one does.
-        index: of the environment.
-        first: index of the first one.
-
-    Raises:
-        ContractError: naming what differs.
-    """
-    for name, promised in ours.items():
-        if theirs[name] != promised:
-            raise ContractError(
-                f"The environments of a vector are alike, but the {name} of environment {index} is {theirs[name]}, and "
-                f"of environment {first} {promised}. Make them of one kind; levels that differ go into one environment, "
-                "a mixture (LEVEL+LEVEL), or list their actions (`ChangingActions`)."
-            )
 
 
 def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> None:

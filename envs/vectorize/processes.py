@@ -29,8 +29,8 @@ from heed.envs.vectorize.in_process import (
     as_action,
     check_timeouts,
     require_action,
-    require_alike,
 )
+from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
