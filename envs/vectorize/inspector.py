@@ -146,7 +146,7 @@ def require_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], index: int
         if theirs[name] != promised:
             raise ContractError(
                 f"The environments of a vector are alike, but the {name} of environment {index} is {theirs[name]}, and "
-                f"of environment {first} {promised}. Make them of one kind; levels that differ go into one environment, "
+                f"of environment {first} {promised}. Make them of one kind; levels that differ make up one, "
                 "a mixture (LEVEL+LEVEL), or list their actions (`ChangingActions`)."
             )
 
