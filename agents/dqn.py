@@ -40,6 +40,7 @@ from heed.agents.checkpoint import CheckpointError
 from heed.agents.dqn_demonstrations import DemonstratedDQN
 from heed.agents.dqn_exploration import ExploringDQN
 from heed.agents.dqn_hindsight import RelabellingDQN
+from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
 from heed.agents.micro_batches import MicroBatches, Rows
@@ -191,7 +192,20 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
                 seed=self.learners.seed(self.seed),
             )
         super()._setup_model()
+        require_rewards_for_replay(self.env)
         self._begin_exploring()
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        taken = super()._fitting_env(env)
+        require_rewards_for_replay(taken)
+        return taken
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Set the seed of all randomness; the environments begin new episodes with it."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._exploration = np.random.default_rng(self.learners.seed(seed))
+            self.replay_buffer.seed(self.learners.seed(seed))
 
     def _store_transition(
         self,
@@ -202,6 +216,9 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
+        normalization = self.get_vec_normalize_env()
+        if normalization is not None:  # the buffer holds rewards as they are, since the scale goes on changing
+            reward = normalization.get_original_reward()
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._step_is_open = False
 
@@ -212,8 +229,11 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
 
-        Of several learners each draws the same share of a batch from its own buffer.
+        Of several learners each draws the same share of a batch from its own buffer. While the first n-step returns
+        are not complete there is nothing to draw, and nothing is done.
         """
+        if not self.learners.least(self.replay_buffer.size):
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
@@ -276,6 +296,10 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         """Draw transitions, of several learners each this many from its own buffer."""
         exponent = self._importance_exponent_now()
         batch = self.replay_buffer.sample(batch_size, exponent)
+        normalization = self.get_vec_normalize_env()
+        if normalization is not None:
+            rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
+            batch = batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
         priorities = self.replay_buffer.priorities
         if priorities is None or not self.learners.several:
             return batch

@@ -52,9 +52,8 @@ class RelabellingDQN(LanguageAgent, SB3DQN):
             raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
         env.unwrapped.tell_fulfilled_instructions()
 
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Train in other environments from now on; the arguments are SB3's."""
-        super().set_env(env, force_reset)
+    def _use_env(self, env: Any) -> None:
+        super()._use_env(env)
         if self.hindsight and self.env is not None:
             self._watch(self.env)
 

@@ -41,11 +41,16 @@ from heed.agents.agent import LANGUAGE_POLICY
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.groups import EpisodeGroups
 from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.envs.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
 
 PENDING = "episodes.safetensors"
 """The file of a checkpoint that holds the steps which wait for their group."""
+
+
+class EndlessEpisodesError(ValueError):
+    """The episodes that an agent waits for do not end. The message says after how many steps, and what to do."""
 
 
 class GRPO(PolicyGradient, OnPolicyAlgorithm):
@@ -161,10 +166,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
                 f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
             )
 
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Train in other environments from now on, which have groups of the same size; the arguments are SB3's."""
-        self._require_groups(env)
-        super().set_env(env, force_reset)
+    def _fitting_env(self, env: Any) -> VecEnv:
+        taken = super()._fitting_env(env)
+        self._require_groups(taken)
+        return taken
 
     def _setup_model(self) -> None:
         if self.env is not None:
@@ -193,6 +198,9 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
 
         Returns:
             False if a callback ended the training.
+
+        Raises:
+            EndlessEpisodesError: if no group is complete after very many steps.
         """
         with self._playing():
             return self._collect(env, callback, n_rollout_steps)
@@ -221,6 +229,12 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
+            if n_steps >= max(n_rollout_steps, MOST_STEPS) and not self.groups.complete:
+                raise EndlessEpisodesError(
+                    f"GRPO learns from groups of episodes that have ended, but none was whole after {n_steps} steps of "
+                    "each environment. Does the environment end its episodes? heed.envs.make(..., max_steps=...), or "
+                    "--max-steps, ends them after so many steps."
+                )
             callback.update_locals(locals())
             goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)

@@ -29,6 +29,7 @@ from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
+from heed.agents.environments import require_language_vec_env, require_same_actions
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.q_table import QTable, State, states_of
@@ -41,6 +42,8 @@ from heed.policies.finite import (
     require_finite_array,
     require_finite_values,
 )
+from heed.policies.observations import as_batch
+from heed.policies.prompt import PromptSpace
 
 
 class QLearning(LanguageAgent):
@@ -113,7 +116,6 @@ class QLearning(LanguageAgent):
         assert isinstance(self.action_space, spaces.Discrete)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self._generator = np.random.default_rng(self.seed)
         n_actions = int(self.action_space.n)
         self.table = QTable(
             n_actions,
@@ -242,7 +244,7 @@ class QLearning(LanguageAgent):
 
     def q_values(self, words: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Return the values of all actions, (B, A), for a batch of language observations."""
-        return self.table.look_up(self.table.find(words))[0]
+        return self.table.look_up(self.table.find(as_batch(words)[0]))[0]
 
     def predict(
         self,
@@ -252,19 +254,18 @@ class QLearning(LanguageAgent):
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
         """Return the best actions, (B,) or one; unless `deterministic`, as the exploration draws them."""
-        single = isinstance(observation["instruction"], str)
-        words = {key: [observation[key]] if single else observation[key] for key in ("instruction", "observation")}
+        words, batched = as_batch(observation)
         if deterministic:
             actions = self.q_values(words).argmax(axis=1)
         else:
             rows = self.table.find(words)
             values = self._values_to_explore(*self.table.look_up(rows))
             actions = self.exploration.sample(values, rows, self.exploration_rate, self._generator)
-        return (actions[0] if single else actions), state
+        return (actions if batched else actions[0]), state
 
     def action_probabilities(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
         """Return how likely the exploration makes every action, (B, A), for a batch of language observations."""
-        rows = self.table.find(observations)
+        rows = self.table.find(as_batch(observations)[0])
         values = self._values_to_explore(*self.table.look_up(rows))
         return self.exploration.probabilities(values, rows, self.exploration_rate)
 
@@ -285,6 +286,24 @@ class QLearning(LanguageAgent):
         shown = heads if self.exploration.heads else values[None]
         require_finite_values(shown)
         return shown
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        return _fitting_table_env(env, self.action_space)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Set the seed of all randomness; the environments begin new episodes with it."""
+        super().set_random_seed(seed)
+        self._generator = np.random.default_rng(seed)
+
+    def get_parameters(self) -> Any:
+        """Refuse: what a table has learned is no tensor of PyTorch's modules."""
+        raise TypeError(
+            "A table has no parameters of PyTorch's: its values are in `agent.table`, and save() keeps them."
+        )
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Refuse likewise."""
+        raise TypeError("A table has no parameters of PyTorch's: load() brings back what save() has kept.")
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -313,8 +332,8 @@ class QLearning(LanguageAgent):
     @classmethod
     def _read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
-    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
-        return {}, language_space(), lambda env: env
+    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[Any, spaces.Space[Any]], VecEnv]]:
+        return {}, language_space(), _fitting_table_env
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         states = [(instruction, observation) for instruction, observation in read_json(folder / "states.json")]
@@ -339,17 +358,18 @@ class QLearning(LanguageAgent):
         return set_state(state) if set_state is not None else None
 
 
+def _fitting_table_env(env: Any, action_space: spaces.Space[Any]) -> VecEnv:
+    """Return environments that an agent with a table takes which is made already."""
+    _require_table_env(env)
+    require_same_actions(env, action_space)
+    taken: VecEnv = env
+    return taken
+
+
 def _require_table_env(env: Any) -> None:
-    if not isinstance(env, VecEnv):
-        raise TypeError(
-            f"{type(env).__name__} is not a VecEnv: make the environment with `heed.envs.make(id, n_envs=...)`, "
-            "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
-        )
-    space = env.observation_space
-    if not isinstance(space, spaces.Dict) or not {"instruction", "observation"} <= set(space.spaces):
-        raise ValueError(
-            f"This environment carries no words: its observations are {space}. Make it with `heed.envs.make`."
-        )
+    require_language_vec_env(env)
+    if isinstance(env.observation_space, PromptSpace):
+        raise ValueError("A table reads words, not prompts: give the environment without PromptVecEnv.")
     if not isinstance(env.action_space, spaces.Discrete):
         raise ValueError(f"A table needs Discrete actions, but the environment's are {env.action_space}.")
     if isinstance(env.action_space, ChangingActions):

@@ -304,6 +304,10 @@ class ReplayBuffer:
 
     # -- what goes out -------------------------------------------------------------------------------------
 
+    def seed(self, seed: int | None) -> None:
+        """Set the seed of the draw."""
+        self._random = np.random.default_rng(seed)
+
     def sample(self, batch_size: int, importance_exponent: float = 0.0) -> Batch:
         """Draw transitions, with replacement.
 

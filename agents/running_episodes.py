@@ -60,16 +60,6 @@ class RunningEpisodes(BaseAlgorithm):
         # Not by its content: an episode that somebody else has begun since may look the same.
         return shown is None or shown is self._last_obs
 
-    def set_env(self, env: Any, force_reset: bool = True) -> None:
-        """Train in other environments from now on; the arguments are SB3's.
-
-        Others than before are reset whatever `force_reset` says: they do not show what the agent saw last.
-        """
-        before = self.env
-        super().set_env(env, force_reset)
-        if force_reset or self.env is not before:
-            self._interrupt_episodes()
-
     @contextmanager
     def _playing(self) -> Iterator[None]:
         """Interrupt the episodes where playing raises: nobody knows whether the environments have moved on."""

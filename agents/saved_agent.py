@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_wrapper
 
 from heed.agents.as_json import argument_from_json, argument_to_json, space_from_json, space_to_json
 from heed.agents.checkpoint import (
@@ -36,6 +36,8 @@ from heed.agents.checkpoint import (
     write_json,
     write_tensors,
 )
+from heed.agents.device import available_device
+from heed.agents.environments import fitting_env
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.joined_agent import JoinedAgent
 from heed.agents.learners import current
@@ -47,12 +49,12 @@ from heed.agents.saved_policy import (
     require_savable,
     write_policy,
 )
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.scaled_rewards import NormalizedRewards, ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.untrusted import as_checkpoint_error, check_agent, limited_parameters
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import require_finite_weights
-from heed.policies.prompt import PromptSpace, PromptVecEnv
+from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
 
@@ -69,6 +71,8 @@ class SavedAgent(JoinedAgent):
 
     _arguments: dict[str, Any]
     _not_yet_logged: dict[str, Any]
+    _given_env: Any
+    """The environments as they were given, before prompts were made of what they say."""
     _counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_total_timesteps",
@@ -83,9 +87,16 @@ class SavedAgent(JoinedAgent):
         """Keep the constructor's arguments, for checkpoints; constructors begin with it.
 
         Raises:
+            DeviceError: if there is no such device.
+            TypeError: if there is no environment.
             TypeError, ValueError: if the policy's optimizer cannot train it, or not be saved.
         """
+        given = arguments["env"]
+        if given is None and arguments["_init_setup_model"]:
+            raise TypeError(_no_env(type(self).__name__, arguments.get("policy")))
+        available_device(arguments["device"])
         require_savable(arguments.get("policy_kwargs") or {}, arguments["device"])
+        self._given_env = given
         self._join()
         self._not_yet_logged = {}
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
@@ -251,6 +262,21 @@ class SavedAgent(JoinedAgent):
             if np.isscalar(value) and not isinstance(value, str) and np.isfinite(value)
         }
 
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Put tensors into the policy and its optimizer, a dictionary as `get_parameters` gives it.
+
+        Raises:
+            TypeError: if it is a path: SB3's files hold pickles.
+            ValueError: if they are of other modules.
+        """
+        if not isinstance(load_path_or_dict, dict):
+            raise TypeError(
+                "set_parameters() takes a dictionary of get_parameters(), not a path, where SB3 keeps a pickle: use "
+                "load(), which brings the weights back as well."
+            )
+        super().set_parameters(load_path_or_dict, exact_match, device)
+        self.forget_readings()
+
     # -- load ----------------------------------------------------------------------------------------------
 
     @classmethod
@@ -311,11 +337,11 @@ class SavedAgent(JoinedAgent):
         )
         if env is not None and not saved.get("shared"):
             _require_as_many(folder, saved.get("learners", 1), current().count)
-        device = get_device(device)
+        device = available_device(device)
         # What the caller changes may be wrong in ways of its own.
         reading = contextlib.nullcontext() if arguments else as_checkpoint_error(folder)
         with reading:
-            own_arguments, observation_space, wrap = cls._read_arguments(folder, saved, base_model)
+            own_arguments, observation_space, taken_env = cls._read_arguments(folder, saved, base_model)
             construct: Any = cls  # the mixin's constructor is the algorithm's
             agent: Self = construct(
                 env=None,
@@ -329,13 +355,8 @@ class SavedAgent(JoinedAgent):
             agent.action_space = space_from_json(saved["action_space"])
             agent.n_envs = saved["n_envs"]
         if env is not None:
-            if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
-                env = wrap(env)
-            if env.action_space != agent.action_space:
-                raise ValueError(
-                    f"The agent acts in {agent.action_space}, but the environment's actions are {env.action_space}."
-                )
-            agent.env, agent.n_envs = env, env.num_envs
+            agent._given_env, agent.env = env, taken_env(env, agent.action_space)
+            agent.n_envs = agent.env.num_envs
         building = contextlib.nullcontext() if arguments else as_checkpoint_error(folder, plays=True)
         with building:
             with limited_parameters(folder):
@@ -351,10 +372,18 @@ class SavedAgent(JoinedAgent):
     @classmethod
     def _read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
-    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
-        """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
+    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[Any, spaces.Space[Any]], VecEnv]]:
+        """Return the constructor's arguments beside those in `saved`, the observation space, and what takes an `env`.
+
+        The last is given environments and the agent's action space; it returns them as the agent takes them, or raises
+        what `set_env` does.
+        """
         policy_kwargs, encoder = read_language_model(folder, saved, base_model)
-        return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)
+        return (
+            {"policy_kwargs": policy_kwargs},
+            encoder.space,
+            lambda env, action_space: fitting_env(env, encoder, action_space),
+        )
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put the saved state into this newly made agent; the random states come last."""
@@ -403,6 +432,13 @@ class SavedAgent(JoinedAgent):
         raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
 
 
+def _no_env(name: str, policy: Any) -> str:
+    """Say what an agent that was given no environment needs."""
+    if isinstance(policy, VecEnv | gymnasium.Env) or (callable(policy) and not isinstance(policy, type)):
+        return f"The first argument of {name} is the policy: give the environment by its name, {name}(env=...)."
+    return f"{name} needs an environment to be made for: give env=heed.envs.make(id, n_envs=...)."
+
+
 def _folder_of(rank: int) -> str:
     """Return the name of the folder in a checkpoint that holds another learner's own files than the first one's."""
     return f"learner-{rank}"
@@ -421,16 +457,21 @@ def _require_as_many(folder: Path, theirs: int, ours: int) -> None:
         )
 
 
-_REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv]] = {
+_REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv] | type[VecNormalize]] = {
     "intrinsic_reward.safetensors": IntrinsicRewardVecEnv,
     "reward_scale.safetensors": ScaledRewardsVecEnv,
+    "normalized_rewards.safetensors": VecNormalize,
 }
 """What changes rewards by what it has seen, and the file of a checkpoint that holds it."""
 
 
-def _reward_wrappers(env: VecEnv | None) -> Iterator[tuple[str, IntrinsicRewardVecEnv | ScaledRewardsVecEnv]]:
+def _reward_wrappers(
+    env: VecEnv | None,
+) -> Iterator[tuple[str, IntrinsicRewardVecEnv | ScaledRewardsVecEnv | NormalizedRewards]]:
     """Yield those that are around `env`, each with the name of its file."""
     for name, kind in _REWARD_WRAPPERS.items():
         wrapper = None if env is None else unwrap_vec_wrapper(env, kind)
-        if wrapper is not None:
+        if isinstance(wrapper, VecNormalize):
+            yield name, NormalizedRewards(wrapper)
+        elif wrapper is not None:
             yield name, wrapper

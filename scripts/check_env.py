@@ -32,6 +32,8 @@ class CheckEnvConfig:
     """Seed of the first episode; the others follow."""
     reward_episodes: int = 20
     """Play up to so many, to see whether the reward can be reached."""
+    max_episode_steps: int = 20_000
+    """An episode that has not ended after so many steps counts as one that never ends."""
     policy: Path | None = None
     """The run folder of a trained agent that plays these; without it, actions are drawn."""
     model: str = "heed-tiny"
@@ -57,7 +59,17 @@ class CheckEnvConfig:
         """
         if self.episodes < 2:
             raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
-        require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_prompt_tokens": 8, "jobs": 1, "time_limit": 1})
+        require_at_least(
+            self,
+            {
+                "seed": 0,
+                "reward_episodes": 1,
+                "max_episode_steps": 1,
+                "max_prompt_tokens": 8,
+                "jobs": 1,
+                "time_limit": 1,
+            },
+        )
         many = self.all or self.pattern is not None
         if many == (self.env is not None):
             raise ConfigurationError("Name one environment, or give --all or --pattern for a table of many.")
@@ -93,6 +105,7 @@ def run(config: CheckEnvConfig) -> bool:
         episodes=config.episodes,
         seed=config.seed,
         reward_episodes=config.reward_episodes,
+        max_steps=config.max_episode_steps,
         policy=choose,
         reader=reader_of(config.model, config.max_prompt_tokens),
     )

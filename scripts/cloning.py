@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium import spaces
 
+from heed.scripts.command_line import tell
 from heed.scripts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -79,9 +80,7 @@ def learn_from_demonstrations(
         try:
             clone_into(agent, demonstrations, config, run, console)
         except KeyboardInterrupt:
-            console.print(
-                f"Stopped while cloning: nothing is saved yet. To begin again: heed train --run-dir {run.path} --resume"
-            )
+            tell(console, f"Stopped while cloning: nothing is saved yet. To begin again: {run.command_to_continue()}")
             raise SystemExit(130) from None
         # From here on the run can be resumed, and the clone is one of its checkpoints.
         agent.save(run.checkpoint_path(0))
@@ -122,12 +121,15 @@ def clone_into(
 
             aggregated = dagger(
                 agent,
-                functools.partial(make_env, config.env, hold_out=config.hold_out),
+                functools.partial(make_env, config.env, hold_out=config.hold_out, max_steps=config.max_steps),
                 demonstrations,
                 settings,
                 rounds=config.dagger_rounds,
                 episodes=config.dagger_episodes,
                 history=config.history,
+                max_episode_steps=config.max_episode_steps,
+                step_timeout=config.step_timeout,
+                reset_timeout=config.reset_timeout,
                 on_epoch=show,
                 on_round=told,
             )

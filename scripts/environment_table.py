@@ -25,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from heed.scripts.command_line import told_command
 from heed.scripts.errors import ConfigurationError
 
 RANDOM_STEPS = 200
@@ -361,7 +362,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 def markdown(pattern: str, rows: Sequence[Row]) -> str:
     """Return the table as a page."""
-    command = "heed check-env --all" if pattern == "*" else f"heed check-env --pattern '{pattern}'"
+    which = ("--all",) if pattern == "*" else ("--pattern", pattern)
+    command = told_command("heed", "check-env", *which)
     versions = ", ".join(_versions())
     lines = [
         "# Every environment that is registered",

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.scripts.command_line import option_words, told_command
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ def _command(config: PretrainConfig) -> str:
         for field in fields(config)
         if field.default != getattr(config, field.name)
     }
-    return " ".join(["heed pretrain", *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
+    words = [word for name, value in options.items() for word in option_words(name, value)]
+    return told_command("heed", "pretrain", *words)
 
 
 def _batches(

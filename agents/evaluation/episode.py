@@ -20,7 +20,7 @@ class EpisodesError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One finished episode."""
+    """One episode that was played."""
 
     env: str
     """Id of the environment."""
@@ -44,6 +44,8 @@ class Episode:
     """Share of the steps after which the agent saw something else than before: does it wander, or has it stopped?"""
     level: str = ""
     """Of a mixture, the level that was played."""
+    finished: bool = True
+    """Whether it came to its end; else it was given up after `length` steps, and counts as failed."""
     run: str = ""
     """Which of several trained agents played, where there are several."""
 
@@ -122,6 +124,7 @@ def _episode_of(row: dict[str, str]) -> Episode:
         episode_return=float(row["episode_return"]),
         length=int(row["length"]),
         activity=float(row["activity"]),
+        finished=_truth(row.get("finished", "True")),  # an earlier version waited for the end
     )
 
 

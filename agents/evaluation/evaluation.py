@@ -62,6 +62,8 @@ def evaluate(
     references: bool = True,
     history: int = 0,
     max_steps: int | None = None,
+    max_episode_steps: int | None = None,
+    timeout: float | None = TIMEOUT,
     n_envs: int = 64,
     run: str = "",
     on_plan: Callable[[int], None] = lambda episodes: None,
@@ -78,6 +80,9 @@ def evaluate(
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
         max_steps: as there.
+        max_episode_steps: an episode that has not ended after so many steps is given up and has failed
+            (`Episode.finished`); None for 5,000, or the environment's own limit where that is more.
+        timeout: seconds that a reset or a step may take before the episode is lost; None for any.
         n_envs: episodes side by side; agents of `heed.agents` play the same episodes whatever it is.
         run: the name of the run that the agent comes from, where there are several.
         on_plan: is told how many episodes there are going to be.
@@ -119,7 +124,16 @@ def evaluate(
                 missing.append(_no_expert(env_id, one.label, len(seeds), run))
             cells += [Cell(env=env_id, axis=limited(one), player=player) for player in [*players, *also]]
     on_plan(len(cells) * len(seeds))
-    played = play(cells, seeds, history=history, n_envs=n_envs, run=run, on_episode=on_episode)
+    played = play(
+        cells,
+        seeds,
+        history=history,
+        n_envs=n_envs,
+        run=run,
+        max_episode_steps=max_episode_steps,
+        timeout=timeout,
+        on_episode=on_episode,
+    )
     return Evaluation(
         suite=suite.name,
         seed=suite.seed,

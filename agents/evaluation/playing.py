@@ -24,7 +24,7 @@ from gymnasium import spaces
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
-from heed.envs.demonstrate import Choose, MakeEnv, action_generator
+from heed.envs.demonstrate import Choose, MakeEnv, action_generator, most_steps
 from heed.envs.history import History
 from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
@@ -76,6 +76,7 @@ def play(
     run: str = "",
     strict: bool = False,
     timeout: float | None = TIMEOUT,
+    max_episode_steps: int | None = None,
     on_episode: Callable[[Cell], None] = lambda cell: None,
 ) -> Played:
     """Play one episode of each cell for each seed.
@@ -89,12 +90,22 @@ def play(
         strict: raise what an environment or a player raises, instead of going on without the episode.
         timeout: seconds that a reset or a step of an environment may take, as `heed.envs.watchdog` can tell; None for
             any.
+        max_episode_steps: an episode that has not ended after so many is given up, and has failed; None as in
+            `heed.envs.demonstrate.most_steps`.
         on_episode: is told of each episode that is over, or lost.
 
     Returns:
         The episodes in the order of cells and seeds, and what is missing of them.
     """
-    stage = _Stage(cells, seeds, history=history, strict=strict, timeout=timeout, on_episode=on_episode)
+    stage = _Stage(
+        cells,
+        seeds,
+        history=history,
+        strict=strict,
+        timeout=timeout,
+        max_episode_steps=max_episode_steps,
+        on_episode=on_episode,
+    )
     waiting = stage.jobs()
     running = [game for game in (stage.begin_next(waiting) for _ in range(n_envs)) if game is not None]
     try:
@@ -114,7 +125,14 @@ def play(
     return stage.played(run)
 
 
-def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_envs: int = 32) -> list[Episode]:
+def run_episodes(
+    make_env: MakeEnv,
+    choose: Choose,
+    seeds: Sequence[int],
+    *,
+    n_envs: int = 32,
+    max_episode_steps: int | None = None,
+) -> list[Episode]:
     """Play one episode for each seed in one environment.
 
     Args:
@@ -122,6 +140,7 @@ def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_e
         choose: chooses the actions.
         seeds: of the episodes.
         n_envs: how many episodes run side by side.
+        max_episode_steps: as in `play`.
 
     Returns:
         The episodes, in the order of `seeds`.
@@ -130,7 +149,7 @@ def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_e
         Exception: whatever the environment or `choose` raises.
     """
     cell = Cell(env="", axis=_Made(make_env), player=Player(name="", choose=choose))
-    return play([cell], seeds, n_envs=n_envs, strict=True).episodes
+    return play([cell], seeds, n_envs=n_envs, strict=True, max_episode_steps=max_episode_steps).episodes
 
 
 def success_rate(episodes: Sequence[Episode]) -> float:
@@ -185,8 +204,10 @@ class _Stage:
         history: int,
         strict: bool,
         timeout: float | None,
+        max_episode_steps: int | None,
         on_episode: Callable[[Cell], None],
     ):
+        self._max_episode_steps = max_episode_steps
         self._timeout, self._watchdog = timeout, Watchdog()
         self._cells, self._seeds, self._history = cells, seeds, history
         self._strict, self._on_episode = strict, on_episode
@@ -227,7 +248,7 @@ class _Stage:
         with self._watchdog:
             made = self._watchdog.call("making an environment", limit, cell.axis.make_env, cell.env)
         try:
-            return _Watched(made, self._history)
+            return _Watched(made, self._history, self._max_episode_steps)
         except Exception:
             self._close(made)
             raise
@@ -309,8 +330,9 @@ def _kind_of(cell: Cell) -> tuple[str, str]:
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     """The environment as the players read it, with an eye on whether what is seen changes."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], history: int):
+    def __init__(self, env: gymnasium.Env[Any, Any], history: int, max_episode_steps: int | None):
         require_language_env(env)
+        self.most_steps = most_steps(env, max_episode_steps)
         self._seen = _Seen(env)
         super().__init__(History(self._seen, length=history) if history else self._seen)
         self.expert = expert_of(env)
@@ -398,7 +420,8 @@ class _Game:
         self.observation, reward, terminated, truncated, info = self.env.step(int(action) if discrete else action)
         self.episode_return += float(reward)
         self.length += 1
-        if not (terminated or truncated):
+        finished = bool(terminated or truncated)
+        if not finished and self.length < self.env.most_steps:
             return None
         return Episode(
             env=self.cell.env,
@@ -407,10 +430,11 @@ class _Game:
             seed=self.seed,
             instruction=self.instruction,
             shown=self.shown,
-            success=success_of(self.env, info),
+            success=finished and success_of(self.env, info),
             shown_success=info.get("shown_success"),
             episode_return=self.episode_return,
             length=self.length,
             activity=self.env.changes / self.length,
             level=info.get("level", ""),
+            finished=finished,
         )

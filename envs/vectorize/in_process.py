@@ -24,7 +24,7 @@ from heed.envs.contract import (
 )
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.seeds import episode_seed
-from heed.envs.vectorize.inspector import Inspector
+from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
@@ -89,7 +89,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             each environment, and at least 100. With 0 the first one ends the training.
 
     Raises:
-        ContractError: if an environment breaks the static part of the language contract.
+        ContractError: if an environment breaks the static part of the language contract, or differs from the others in
+            its spaces or action texts.
         HangError: if the making of an environment takes too long.
         ValueError: if the environments cannot be parted into groups, or a number cannot be.
     """
@@ -121,6 +122,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 for factory in factories
             ]
         self._inspectors = [Inspector(env) for env in self.envs]
+        for index, inspector in enumerate(self._inspectors):
+            require_alike(inspector.promised, self._inspectors[0].promised, first_index + index, first_index)
         first = self.envs[0]
         action_space = first.action_space
         texts = action_texts_of(first)

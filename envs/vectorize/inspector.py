@@ -8,7 +8,7 @@ and spaces or action texts that are no longer those that the training began with
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gymnasium
@@ -26,6 +26,9 @@ SHOWN = 200
 
 LARGEST = float(np.finfo(np.float32).max)
 """Rewards are handed on as float32s."""
+
+PROMISED = ("observation_space", "action_space", "action_texts")
+"""What an environment says of itself when it is made, and keeps to."""
 
 
 class Inspector:
@@ -57,13 +60,18 @@ class Inspector:
             return _Numbers(space)
         return _Member(space)
 
+    @property
+    def promised(self) -> dict[str, Any]:
+        """What the environment promised when it was made, by name."""
+        return {name: getattr(self, name) for name in PROMISED}
+
     def require_same(self, other: Inspector) -> None:
         """Refuse an environment that promises something else than another one, in whose place it comes.
 
         Raises:
             FaultError: saying what.
         """
-        for name in ("observation_space", "action_space", "action_texts"):
+        for name in PROMISED:
             ours, theirs = getattr(self, name), getattr(other, name)
             if ours != theirs:
                 raise FaultError(f"made anew, its {name} is {_short(ours)}, but was {_short(theirs)}")
@@ -125,6 +133,27 @@ class Inspector:
             texts = self._names_actions.action_texts
             if texts is not self._texts and (texts is None or tuple(texts) != self.action_texts):
                 raise FaultError(f"the action_texts became {_short(texts)}, but were {_short(self.action_texts)}")
+
+
+def require_alike(theirs: Mapping[str, Any], ours: Mapping[str, Any], index: int, first: int) -> None:
+    """Refuse environments of one vector that differ in their spaces or action texts: an agent knows one list.
+
+    Args:
+        theirs: what an environment promises, by name.
+        ours: what the vector's first one does.
+        index: of the environment.
+        first: index of the first one.
+
+    Raises:
+        ContractError: naming what differs.
+    """
+    for name, promised in ours.items():
+        if theirs[name] != promised:
+            raise ContractError(
+                f"The environments of a vector are alike, but the {name} of environment {index} is {theirs[name]}, and "
+                f"of environment {first} {promised}. Make them of one kind; levels that differ make up one, "
+                "a mixture (LEVEL+LEVEL), or list their actions (`ChangingActions`)."
+            )
 
 
 _ENDS = (bool, np.bool_)

@@ -30,6 +30,7 @@ from heed.envs.vectorize.in_process import (
     check_timeouts,
     require_action,
 )
+from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
@@ -109,7 +110,11 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 self._workers.append(SupervisedProcess(arguments, seed, indices))
         self._closed = False
         try:
-            observation_space, action_space = self._receive()[0]
+            (observation_space, action_space), *others = self._receive()
+            ours = {"observation_space": observation_space, "action_space": action_space}
+            for worker, promised in zip(self._workers[1:], others, strict=True):
+                theirs = dict(zip(ours, promised, strict=True))
+                require_alike(theirs, ours, first_index + worker.indices[0], first_index)
         except BaseException:
             self.close()
             raise

@@ -200,6 +200,7 @@ def _look_at(
 ) -> _Seen:
     """Play random actions, and see what prompts come of them."""
     from heed.envs.make import make
+    from heed.scripts.train_wrappers import wrapping
 
     assert config.max_prompt_tokens is not None
     n_envs = 1  # making one may take seconds
@@ -209,8 +210,10 @@ def _look_at(
         seed=config.seed,
         step_timeout=config.step_timeout,
         reset_timeout=config.reset_timeout,
+        max_lost=config.max_lost,
         hold_out=config.hold_out,
         history=config.history,
+        **wrapping(config),
     )
     try:
         observations: Any = venv.observation_space

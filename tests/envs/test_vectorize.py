@@ -16,6 +16,7 @@ from heed.envs.contract import ContractError, TextActions, language_space
 from heed.envs.make import UnknownEnvironmentError, make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
 from heed.envs.verbalize import VerbalizedEnv
+from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToLocal-v0"
 STEPS = 150
@@ -368,3 +369,28 @@ def test_environments_that_make_no_groups_are_refused() -> None:
     for size in (0, 3):
         with pytest.raises(ValueError, match=f"4 environments cannot be parted into groups of {size}"):
             make(LEVEL, n_envs=4, group_size=size)
+
+
+class _Named(Buttons):
+    """Has other texts, as many."""
+
+    action_texts = ("take red", "take green", "take blue")
+
+
+class _Wider(Buttons):
+    """Has more beside the words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = language_space(numbers=spaces.Box(0, 1, (2,), np.float32))
+
+
+@pytest.mark.parametrize(("other", "what"), [(_Named, "action_texts"), (_Wider, "observation_space")])
+def test_environments_that_differ_make_no_vector(other: Any, what: str) -> None:
+    with pytest.raises(ContractError, match=f"are alike, but the {what} of environment 6 is .*, and of environment 4"):
+        LanguageVecEnv([Buttons, Buttons, other], first_index=4)
+
+
+def test_environments_that_differ_make_no_vector_over_processes_either() -> None:
+    with pytest.raises(ContractError, match=r"the action_space of environment 1 is .*take red.*, and of environment 0"):
+        ProcessLanguageVecEnv([Buttons, _Named], processes=2)

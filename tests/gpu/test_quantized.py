@@ -45,7 +45,9 @@ def test_an_adapter_trains_over_rounded_weights_and_resumes(
     )
     trained = {name: weight.clone() for name, weight in agent.policy.named_parameters() if weight.requires_grad}
     agent.learn(16)
-    assert any(not torch.equal(weight, trained[name]) for name, weight in agent.policy.named_parameters() if name in trained)
+    assert any(
+        not torch.equal(weight, trained[name]) for name, weight in agent.policy.named_parameters() if name in trained
+    )
     agent.save(tmp_path / "agent")
     again = kind.load(tmp_path / "agent", env=LanguageVecEnv([Places] * 2, seed=0), device=DEVICE)
     again.learn(16, reset_num_timesteps=False)
