@@ -297,6 +297,11 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             raise ContractError(f"{name}: {error}") from None
 
 
+def number_of(reward: Any) -> float:
+    """Return a reward as a number; some environments return an array of one."""
+    return float(reward.item() if isinstance(reward, np.ndarray) and reward.size == 1 else reward)
+
+
 def check_admissible_actions(actions: Any, most: int) -> None:
     """Check what an observation lists under `actions`.
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
+from heed.envs.detached import Detached
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.envs.history import Transcript
 from heed.envs.watchdog import Watchdog
@@ -120,7 +121,7 @@ class _Game:
     """An environment and the episode that is being played in it."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int):
-        self.env = env
+        self.env = Detached(env)
         self._ask = ask
         self._watchdog = Watchdog()
         self._expert = expert_of(env)

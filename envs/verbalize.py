@@ -26,6 +26,7 @@ from heed.envs.contract import (
     LanguageObservation,
     expert_of,
     language_space,
+    number_of,
 )
 from heed.envs.describe import DIGITS, Describer
 from heed.envs.names import action_names, observation_names
@@ -165,12 +166,14 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         if self._first_action:
             action = int(action) + self._first_action
         observation, reward, terminated, truncated, info = self.env.step(action)
+        reward = number_of(reward)
         # An episode that ends by its own rules on the last allowed step has ended: a time limit that says so
         # as well would make learners bootstrap past the end.
         terminated, truncated = bool(terminated), bool(truncated and not terminated)
         if terminated or truncated:
-            info["is_success"] = self.verbalizer.is_success(float(reward), terminated, info)
-        return self._words(observation, terminated), float(reward), terminated, truncated, info
+            # In a dict of ours: an environment may keep its own, and would show this success in the next episode.
+            info = {**info, "is_success": self.verbalizer.is_success(reward, terminated, info)}
+        return self._words(observation, terminated), reward, terminated, truncated, info
 
     def _words(self, observation: Any, terminated: bool = False) -> LanguageObservation:
         words: dict[str, Any] = {
@@ -320,7 +323,7 @@ class EpisodeReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act, and add the reward."""
         result = self.env.step(action)
-        self.value += float(result[1])
+        self.value += number_of(result[1])
         self.steps += 1
         return result
 

@@ -15,6 +15,7 @@ from PIL import Image
 from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation import sampled
 from heed.envs.contract import action_texts_of, success_of
+from heed.envs.detached import Detached
 from heed.envs.history import History
 
 PICTURE = 256
@@ -61,9 +62,9 @@ class Play:
     def __init__(
         self, agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
     ):
-        self.env = env
+        self.env = Detached(env)
         self._action_texts = action_texts_of(env)
-        self.observation, info = env.reset(seed=seed)
+        self.observation, info = self.env.reset(seed=seed)
         """What the agent sees now."""
         self.instruction: str = self.observation["instruction"]
         """As the agent is told it at the beginning."""

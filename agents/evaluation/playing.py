@@ -21,6 +21,7 @@ from gymnasium import spaces
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
 from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
+from heed.envs.detached import Detached
 from heed.envs.demonstrate import Choose, MakeEnv, action_generator
 from heed.envs.history import History
 from heed.envs.watchdog import Watchdog
@@ -284,7 +285,7 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def __init__(self, env: gymnasium.Env[Any, Any], history: int):
         require_language_env(env)
-        self._seen = _Seen(env)
+        self._seen = _Seen(Detached(env))
         super().__init__(History(self._seen, length=history) if history else self._seen)
         self.expert = expert_of(env)
 

@@ -22,6 +22,7 @@ from heed.envs.contract import (
     require_language_env,
     success_of,
 )
+from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.vectorize.inspector import Inspector
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
@@ -140,7 +141,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def _monitored(factory: EnvFactory) -> gymnasium.Env[Any, Any]:
         env = factory()
         require_language_env(env)
-        return Monitor(env)
+        return Monitor(Detached(env))
 
     @property
     def _losses(self) -> LostEpisodes:
@@ -458,7 +459,7 @@ def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> N
 
 def as_action(space: spaces.Space[Any], action: Any) -> Any:
     """Return an action as an environment of this action space takes it: an int, or an array of the space's type."""
-    return int(action) if isinstance(space, spaces.Discrete) else np.asarray(action, dtype=space.dtype)
+    return int(action) if isinstance(space, spaces.Discrete) else np.array(action, dtype=space.dtype)
 
 
 def require_action(space: spaces.Space[Any], observations: Observations, index: int, action: Any) -> None:
