@@ -16,8 +16,8 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
-from heed.envs.detached import Detached
 from heed.envs.demonstrations import Demonstration, DemonstrationError
+from heed.envs.detached import Detached
 from heed.envs.history import Transcript
 from heed.envs.watchdog import Watchdog
 

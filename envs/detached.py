@@ -27,7 +27,9 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; `options` stay the caller's too."""
-        return _detached(self.env.reset(seed=seed, options=None if options is None else dict(options)))
+        if options is None:  # some environments know none
+            return _detached(self.env.reset(seed=seed))
+        return _detached(self.env.reset(seed=seed, options=dict(options)))
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act."""
@@ -62,7 +64,7 @@ def _copied(value: Any) -> Any:
 
 
 def _kept(value: Any) -> Any:
-    """Return a part of `info`; objects that are no data (an environment's own, a picture's handle) stay what they are."""
+    """Return a part of `info`; what is no data (a handle, an environment) stays what it is."""
     if isinstance(value, np.ndarray):
         return value.copy()
     if isinstance(value, dict):

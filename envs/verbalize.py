@@ -30,6 +30,7 @@ from heed.envs.contract import (
 )
 from heed.envs.describe import DIGITS, Describer
 from heed.envs.names import action_names, observation_names
+from heed.envs.plain_actions import learned_actions
 
 ENTRY_POINT_GROUP = "heed.verbalizers"
 """Packages add verbalizers of their own in this entry point group: name = id pattern, value = the class."""
@@ -129,12 +130,12 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._has_more = bool(beside)
         self._listed: list[int] | None = None
         """The actions that the last observation lists, where actions change."""
-        self._first_action = 0
-        """What the plain environment calls its first action; the contract calls it 0."""
         plain = self.env.action_space
-        if isinstance(plain, spaces.Discrete) and plain.start != 0:
-            self._first_action = int(plain.start)
-            self.action_space = spaces.Discrete(int(plain.n))
+        self._first_action = int(plain.start) if isinstance(plain, spaces.Discrete) else 0
+        """What the plain environment calls its first action; the contract calls it 0."""
+        learned, self._to_plain = learned_actions(plain)
+        if learned is not plain:
+            self.action_space = learned
         changing = type(verbalizer).admissible_actions is not Verbalizer.admissible_actions
         if changing:
             self._list_actions()
@@ -163,8 +164,8 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             if not 0 <= action < len(self._listed):
                 raise ValueError(f"There is no action {action}: the last observation lists {len(self._listed)}.")
             action = self._listed[action]
-        if self._first_action:
-            action = int(action) + self._first_action
+        if self._to_plain is not None:
+            action = self._to_plain(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
         reward = number_of(reward)
         # An episode that ends by its own rules on the last allowed step has ended: a time limit that says so

@@ -130,7 +130,7 @@ class LanguageModel:
             raise ValueError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
-        return PromptEncoder(
+        encoder = PromptEncoder(
             self.tokenizer,
             template=template or self.template,
             max_tokens=max_tokens,
@@ -138,6 +138,15 @@ class LanguageModel:
             closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
             beside=beside,
         )
+        if limit is not None and not encoder.closed and self._learns_places():
+            encoder.most_action_tokens = limit - max_tokens
+        return encoder
+
+    def _learns_places(self) -> bool:
+        """Say whether the model has an embedding for each place, as GPT-2: there are no others."""
+        words = self.model.get_input_embeddings()
+        children = self.model.base_model.children()
+        return any(isinstance(module, torch.nn.Embedding) and module is not words for module in children)
 
     def action_tokens(self, texts: Sequence[str], template: PromptTemplate | None = None) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt.

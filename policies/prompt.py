@@ -33,6 +33,9 @@ TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation
 LONG_TEXTS = 10_000
 """Characters from which texts are tokenised in several threads."""
 
+LARGEST = np.finfo(np.float32).max
+"""What stands for all numbers beyond it, infinity included."""
+
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
 
@@ -69,6 +72,8 @@ class PromptEncoder:
         self.max_tokens = max_tokens
         self.closed = closed
         self.layout = PromptLayout(max_tokens, beside)
+        self.most_action_tokens: int | None = None
+        """Tokens that an action's text may have, where it follows a prompt of full length; None where any may."""
         self.action_texts = ActionTexts()
         """Those of prompts whose actions change, by number."""
         if len(self.tokens(self._fill_in(("", "")))) >= max_tokens:
@@ -132,7 +137,9 @@ class PromptEncoder:
                 row[: len(texts)] = self.action_texts.numbers_of(texts)
             columns.append(listed)
         if beside.numbers:
-            numbers = np.ascontiguousarray(np.stack(list(observations["numbers"])), dtype=np.float32)
+            with np.errstate(over="ignore"):
+                numbers = np.array(np.stack(list(observations["numbers"])), dtype=np.float32, order="C")
+            np.clip(numbers, -LARGEST, LARGEST, out=numbers)  # no weight times infinity is a number
             columns.append(numbers.reshape(len(prompts), beside.numbers).view(np.int32))
         if beside.image is not None:
             pixels = np.zeros((len(prompts), 4 * beside.image_columns), dtype=np.uint8)
@@ -141,9 +148,63 @@ class PromptEncoder:
             columns.append(pixels.view(np.int32))
         return np.concatenate(columns, axis=1)
 
+    def refused(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        """Return which observations of a batch no prompt can be made of, by their places, and why.
+
+        What can be read is remembered, so to encode it afterwards takes no longer than without this.
+
+        Args:
+            observations: as of a call.
+        """
+        try:
+            self._require_readable(observations)
+        except Exception:  # a tokenizer's own errors are of many kinds
+            return self._refused_alone(observations)
+        return {}
+
+    def _require_readable(self, observations: Mapping[str, Any]) -> None:
+        self._tokens_of_pairs(observations["instruction"], observations["observation"])
+        if self.layout.beside.actions:
+            for texts in observations["actions"]:
+                self.action_texts.require(texts, self._require_action)
+
+    def _refused_alone(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        refused: dict[int, Exception] = {}
+        for place in range(len(observations["instruction"])):
+            try:
+                self._require_readable({key: [observations[key][place]] for key in self.keys})
+            except Exception as error:  # as above
+                refused[place] = error
+        return refused
+
+    def _require_action(self, text: str) -> None:
+        """Refuse an action text without tokens, or with more than fit behind a prompt.
+
+        Raises:
+            ValueError: saying which.
+        """
+        length = len(self._bare_tokens([f"{self.template.before_action}{text}"])[0])
+        if not length:
+            raise ValueError(f"The action text {text!r} has no tokens: the tokenizer drops all of its characters.")
+        if self.most_action_tokens is not None and length > self.most_action_tokens:
+            raise ValueError(
+                f"The action text {shortened(text)} has {length} tokens, but behind a prompt of {self.max_tokens} the "
+                f"language model takes {self.most_action_tokens}: lower max_prompt_tokens."
+            )
+
     def encode_words(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Encode the words of a batch of language observations alone: token ids, (B, max_tokens)."""
-        pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
+        tokens = self._tokens_of_pairs(observations["instruction"], observations["observation"])
+        prompts = np.full((len(tokens), self.max_tokens), PADDING, dtype=self.integer)
+        for row, tokens_of_pair in zip(prompts, tokens, strict=True):
+            row[: len(tokens_of_pair)] = tokens_of_pair
+        return prompts
+
+    def _tokens_of_pairs(
+        self, instructions: Sequence[str], observations: Sequence[str]
+    ) -> list[npt.NDArray[np.integer[Any]]]:
+        """Return the tokens of prompts, each cut where it is too long."""
+        pairs = list(zip(instructions, observations, strict=True))
         known = self._remembered
         new = list({pair: None for pair in pairs if pair not in known})
         if new and self._remembered_tokens > REMEMBERED_TOKENS:
@@ -154,11 +215,7 @@ class PromptEncoder:
                 tokens = self._shortened(*pair, len(tokens))
             self._remembered[pair] = np.array(tokens, dtype=self.integer)
             self._remembered_tokens += len(tokens)
-        prompts = np.full((len(pairs), self.max_tokens), PADDING, dtype=self.integer)
-        for row, pair in zip(prompts, pairs, strict=True):
-            tokens_of_pair = self._remembered[pair]
-            row[: len(tokens_of_pair)] = tokens_of_pair
-        return prompts
+        return [self._remembered[pair] for pair in pairs]
 
     def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
         """Return both, each as long as it was, as they stand in the template."""
@@ -216,6 +273,14 @@ class PromptEncoder:
         return self._tokens_of([text])[0]
 
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:
+        tokens = []
+        for ids in self._bare_tokens(texts):
+            begin, end = self._missing_around(ids)
+            tokens.append([*begin, *ids, *end])
+        return tokens
+
+    def _bare_tokens(self, texts: list[str]) -> list[list[int]]:
+        """Return the tokens of texts without those that the tokenizer would put around them."""
         if not texts:
             return []
         bare: list[list[int]]
@@ -229,11 +294,7 @@ class PromptEncoder:
                 for batch in batches
                 for encoding in self._fast.encode_batch_fast(batch, add_special_tokens=False)
             ]
-        tokens = []
-        for ids in bare:
-            begin, end = self._missing_around(ids)
-            tokens.append([*begin, *ids, *end])
-        return tokens
+        return bare
 
     def _missing_around(self, ids: list[int]) -> tuple[list[int], list[int]]:
         """Return the tokens that belong before and behind those of a text, less those that the text itself writes."""
@@ -310,10 +371,22 @@ class PromptVecEnv(VecEnvWrapper):
         """The language observations behind the prompts given last."""
         self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.layout.width), dtype=encoder.integer)
         """The prompts given last, (n_envs, width)."""
+        self._read_with = getattr(venv, "read_with", None)  # somebody's own vector may not know what cannot be read
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
+        self._have_refused()
         return self._prompts(self.venv.reset())
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Hand the actions on."""
+        self._have_refused()
+        super().step_async(actions)
+
+    def _have_refused(self) -> None:
+        """Have the environments lose the episodes whose words no prompt can be made of."""
+        if self._read_with is not None:  # each time: another agent may have read these environments in between
+            self._read_with(self.encoder.refused)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return what a step gave; `info["terminal_observation"]` becomes a prompt as well."""
@@ -326,6 +399,7 @@ class PromptVecEnv(VecEnvWrapper):
 
     def set_state(self, state: dict[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Bring the environments to a state of `get_state`; return the prompts there."""
+        self._have_refused()
         return self._prompts(self.venv.set_state(state))  # type: ignore[attr-defined]
 
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation import sampled
-from heed.envs.contract import action_texts_of, success_of
+from heed.envs.contract import action_texts_of, as_action, success_of
 from heed.envs.detached import Detached
 from heed.envs.history import History
 
@@ -99,7 +99,7 @@ class Play:
             if probabilities is not None and texts is not None:
                 probabilities = probabilities[: len(texts)]
             action = self._choose(words, [self._generator])[0]
-            action = int(action) if discrete else action
+            action = as_action(self.env.action_space, action)
             yield Moment(
                 number=self.steps + 1,
                 observation=self.observation,

@@ -16,13 +16,12 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
-from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
-from heed.envs.detached import Detached
+from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
 from heed.envs.demonstrate import Choose, MakeEnv, action_generator
+from heed.envs.detached import Detached
 from heed.envs.history import History
 from heed.envs.watchdog import Watchdog
 
@@ -363,8 +362,8 @@ class _Game:
 
     def step(self, action: Any) -> Episode | None:
         """Act; return the episode once it is over."""
-        discrete = isinstance(self.env.action_space, spaces.Discrete)
-        self.observation, reward, terminated, truncated, info = self.env.step(int(action) if discrete else action)
+        action = as_action(self.env.action_space, action)
+        self.observation, reward, terminated, truncated, info = self.env.step(action)
         self.episode_return += float(reward)
         self.length += 1
         if not (terminated or truncated):

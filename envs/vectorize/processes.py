@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from heed.envs.contract import as_action
 from heed.envs.faults import (
     EPISODE_LOST,
     LostEpisodes,
@@ -26,14 +27,14 @@ from heed.envs.vectorize.in_process import (
     OBSERVATION_UNKNOWN,
     TIMEOUT,
     EnvFactory,
-    as_action,
     check_timeouts,
     require_action,
 )
+from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
-from heed.envs.vectorize.worker import CALL, RESET, STEP, Answer, Request, ShareArguments
+from heed.envs.vectorize.worker import CALL, LOSE, RESET, STEP, Answer, Request, ShareArguments
 
 MOST_RESTARTS = 10
 """Times that a process may be started again for one answer."""
@@ -42,7 +43,7 @@ CLOSING = 5.0
 """Seconds in which processes may end by themselves."""
 
 
-class ProcessLanguageVecEnv(TellsLosses, VecEnv):
+class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     """Language environments spread over processes, for environments that are slow themselves.
 
     Every process holds a `LanguageVecEnv` of its share, so a message carries a share, not one environment. All of them
@@ -93,6 +94,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
         """How often a process was started again."""
         shares = np.array_split(np.arange(len(factories)).reshape(-1, group_size), processes)
         seed = drawn_seed() if seed is None else seed
+        self._seed = seed
         self._workers: list[SupervisedProcess] = []
         self._untold: set[int] = set()
         for share in shares:
@@ -198,6 +200,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed that the seeds of all coming episodes are drawn from."""
         seed = drawn_seed() if seed is None else seed
+        self._seed = seed
         self._ask("seed", [(seed,)] * len(self._workers))
         return [seed] * self.num_envs
 
@@ -209,6 +212,21 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     def reset(self) -> Observations:
         """Begin a new episode in every environment."""
         observations, infos = zip(*self._ask(RESET), strict=True)
+        self.reset_infos = _joined(infos)
+        return self._readable_beginning(self._join(observations))
+
+    @property
+    def episodes(self) -> list[int]:
+        """The numbers of the running episodes."""
+        return _joined(worker.positions["episodes"] for worker in self._workers)
+
+    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+        """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
+        shares = [
+            ({place: faults[index] for place, index in enumerate(worker.indices) if index in faults}, untold)
+            for worker in self._workers
+        ]
+        observations, infos = zip(*self._ask(LOSE, shares), strict=True)
         self.reset_infos = _joined(infos)
         return self._join(observations)
 
@@ -227,6 +245,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for every process's steps."""
+        before, episodes, in_a_row = self._observations, self.episodes, self._losses.in_a_row
         answers = self._receive()
         for worker, (_, _, _, infos, _, _) in zip(self._workers, answers, strict=True):
             for index, info in zip(worker.indices, infos, strict=True):
@@ -236,7 +255,8 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                     info["terminal_observation"] = observation_at(self._observations, index)
         observations, rewards, dones, infos, reset_infos, _ = zip(*answers, strict=True)
         self.reset_infos = _joined(reset_infos)
-        return self._join(observations), np.concatenate(rewards), np.concatenate(dones), _joined(infos)
+        result = self._join(observations), np.concatenate(rewards), np.concatenate(dones), _joined(infos)
+        return result if self._reader is None else self._readable_step(before, episodes, in_a_row, result)
 
     def _join(self, parts: Sequence[Observations]) -> Observations:
         for worker, part in zip(self._workers, parts, strict=True):
@@ -271,7 +291,8 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 if index in worker.indices
             ]
             parts.append(({"seed": state["seed"], "episodes": episodes, "actions": actions, "untold": untold},))
-        return self._join(self._ask("set_positions", parts))
+        self._seed = state["seed"]
+        return self._readable_beginning(self._join(self._ask("set_positions", parts)), untold=True)
 
     def close(self) -> None:
         """End the processes."""

@@ -140,10 +140,10 @@ class Answer:
     """Where the environments are; None after a step, whose answer holds the numbers of the episodes."""
 
 
-RESET, STEP, CALL, STAY = "_reset", "step", "_call", "_stay"
+RESET, STEP, CALL, STAY, LOSE = "_reset", "step", "_call", "_stay", "_lose"
 """Requests that are no method of `LanguageVecEnv`."""
 
-RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions")
+RETRIED = (RESET, STEP, LOSE, "seed", "set_positions", "tell_fulfilled_instructions")
 """Requests that a process is asked again where it died of them. Of others nobody knows what they have done."""
 
 NUMBERS_ONLY = (RESET, "set_positions")
@@ -203,6 +203,9 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
         return *share.step_wait(), share.reset_infos, share.episodes
     if request.method == RESET:
         return share.reset(), share.reset_infos
+    if request.method == LOSE:
+        faults, untold = request.arguments
+        return share.lose_running(faults, untold=untold), share.reset_infos
     if request.method == CALL:
         name, args, kwargs = request.arguments
         return getattr(share, name)(*args, **kwargs)

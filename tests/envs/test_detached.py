@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+
 from heed.agents.evaluation.playing import run_episodes
 from heed.envs import AutomaticVerbalizer, Instructions, LanguageVecEnv, Mixture, Task, VerbalizedEnv, check_env
 from heed.envs.contract import ChangingActions, language_space
@@ -131,11 +132,15 @@ def in_a_mixture(make: MakeEnv) -> Any:
 
 
 def with_tasks(make: MakeEnv) -> Any:
-    return in_a_vector(lambda: Instructions(make(), [Task("wait", success=lambda moment: moment.number == 2), Task(None)]))
+    return in_a_vector(
+        lambda: Instructions(make(), [Task("wait", success=lambda moment: moment.number == 2), Task(None)])
+    )
 
 
 @pytest.mark.parametrize(
-    "play", [in_a_vector, in_an_evaluation, in_demonstrations, in_checks, in_a_mixture, with_tasks], ids=lambda f: f.__name__
+    "play",
+    [in_a_vector, in_an_evaluation, in_demonstrations, in_checks, in_a_mixture, with_tasks],
+    ids=lambda f: f.__name__,
 )
 def test_an_environment_may_reuse_its_objects(play: Callable[[MakeEnv], Any]) -> None:
     assert play(Reusing) == play(Doors)
@@ -172,7 +177,7 @@ def test_success_follows_the_reward_and_what_is_given_stays_the_givers() -> None
     for _ in range(12):
         _, rewards, _, infos = venv.step(actions)
         told.append((bool(rewards[0]), infos[0]["is_success"], infos[0]["episode"]["r"] > 0))
-    assert {row for row in told} == {(True, True, True), (False, False, False)}
+    assert set(told) == {(True, True, True), (False, False, False)}
     assert actions.tolist() == [[1.0]]
     assert env.info == {}
 
