@@ -69,6 +69,10 @@ class ContractError(ValueError):
     """An environment breaks the language contract. The message says which rule and how to mend it."""
 
 
+class UnknownEnvironmentError(ValueError):
+    """No environment can be made under this id; the message says why, with ids that look like it."""
+
+
 class ExpertError(ValueError):
     """An environment's expert does not know what to do in this episode. The message says why."""
 

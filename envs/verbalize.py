@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium import spaces
 from gymnasium.spaces import Space  # `spaces` is a method in verbalizers
 
 from heed.envs.beside import BesideWords
+from heed.envs.changing_wrappers import action_changer, observation_changer
 from heed.envs.contract import (
     ChangingActions,
     ContractError,
@@ -63,7 +64,18 @@ class Verbalizer(ABC):
 
     One instance serves one environment, so it may keep what it needs of the running episode; it may also wrap
     the environment that it was given (`super().__init__(MyWrapper(env))`).
+
+    It is found by the id, so its words are of what that id shows and does. Around an environment with a wrapper that
+    changes observations, or actions that have texts, it is not used (`verbalizer_for`), unless it says otherwise.
     """
+
+    reads_through: ClassVar[tuple[str, ...]] = ()
+    """Names of wrapper classes that change what is observed or done, with which the words are true all the same."""
+
+    @classmethod
+    def reads(cls, space: Space[Any]) -> bool:
+        """Say whether these are words for observations of a space; for all that come under its id unless overridden."""
+        return True
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         self.env = env
@@ -262,7 +274,7 @@ class AutomaticVerbalizer(Verbalizer):
         space = env.observation_space
         self._told_in: str | None = None
         if isinstance(space, spaces.Dict) and len(space.spaces) > 1:
-            told = [key for key in INSTRUCTION_KEYS if isinstance(space.spaces.get(key), spaces.Text)]
+            told = [key for key in INSTRUCTION_KEYS if key in space.spaces and _holds_text(space.spaces[key])]
             if told:
                 self._told_in = told[0]
                 space = spaces.Dict({key: part for key, part in space.spaces.items() if key != told[0]})
@@ -310,6 +322,11 @@ class AutomaticVerbalizer(Verbalizer):
         return self._episode.value >= self._threshold
 
 
+def _holds_text(space: Space[Any]) -> bool:
+    """Say whether a space holds strings: Gymnasium's `Text`, or another library's, such as MiniGrid's missions."""
+    return isinstance(space, spaces.Text) or (space.dtype is not None and space.dtype.kind == "U")
+
+
 class EpisodeReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Adds up the rewards of the running episode in `value`, and counts its steps in `steps`."""
 
@@ -343,17 +360,39 @@ def register_verbalizer(pattern: str, factory: VerbalizerFactory) -> None:
     _registry[pattern] = factory
 
 
+def registered_verbalizers() -> dict[str, VerbalizerFactory]:
+    """Return what was registered in this process, by pattern, the last one last."""
+    return dict(_registry)
+
+
 def verbalizer_for(env: gymnasium.Env[Any, Any], env_id: str) -> Verbalizer:
     """Return the verbalizer for `env`.
 
     Those registered in this process come first, then those of installed packages, then Heed's own, and then
-    the automatic one.
+    the automatic one, which also has the words of what a wrapper has made of an environment: a verbalizer that does not
+    read the space, or that knows nothing of a wrapper which changes observations or actions, is passed over.
     """
+    found = _found_for(env_id)
+    if found is None:
+        return AutomaticVerbalizer(env)
+    factory, everywhere = found
+    reads = getattr(factory, "reads", None)
+    through = getattr(factory, "reads_through", ())
+    changed = observation_changer(env, everywhere=everywhere, but=through) or action_changer(
+        env, everywhere=everywhere, but=through
+    )
+    if changed is not None or (reads is not None and not reads(env.observation_space)):
+        return AutomaticVerbalizer(env)
+    return factory(env)
+
+
+def _found_for(env_id: str) -> tuple[VerbalizerFactory, bool] | None:
+    """Return what is registered for an id, and whether it is Heed's own: those know Gymnasium's own classes, bare."""
     for pattern, factory in reversed(_registry.items()):
         if fnmatchcase(env_id, pattern):
-            return factory(env)
-    for entry_point in (*entry_points(group=ENTRY_POINT_GROUP), *OWN_VERBALIZERS):
-        if fnmatchcase(env_id, entry_point.name):
-            plugged: VerbalizerFactory = entry_point.load()
-            return plugged(env)
-    return AutomaticVerbalizer(env)
+            return factory, False
+    for own, entries in ((False, entry_points(group=ENTRY_POINT_GROUP)), (True, OWN_VERBALIZERS)):
+        for entry_point in entries:
+            if fnmatchcase(env_id, entry_point.name):
+                return entry_point.load(), own
+    return None

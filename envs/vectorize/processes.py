@@ -15,7 +15,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from heed.envs.contract import as_action
+from heed.envs.contract import UnknownEnvironmentError, as_action
 from heed.envs.faults import (
     EPISODE_LOST,
     LostEpisodes,
@@ -30,7 +30,9 @@ from heed.envs.vectorize.in_process import (
     check_timeouts,
     require_action,
 )
+from heed.envs.vectorize.likeness import WHAT_TO_DO, WorkerDiffersError, likenesses_here, require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
+from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
@@ -56,7 +58,8 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     Args:
         factories: make the environments; they are sent to the processes, so they must be importable functions
-            (or `functools.partial`s of such).
+            (or `functools.partial`s of such). One environment of each different one is made in this process as well, to
+            see that the others make the same.
         processes: how many to start; not more than environments, or groups of them.
         seed: as in `LanguageVecEnv`.
         first_index: as in `LanguageVecEnv`.
@@ -67,6 +70,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     Raises:
         ContractError: if an environment breaks the static part of the language contract.
+        WorkerDiffersError: if a process makes other environments, or other words, than this one.
         HangError: if the making of an environment takes too long.
         RuntimeError: if a process dies before it has made its environments.
         ValueError: if the environments cannot be parted into groups, or a number cannot be.
@@ -95,6 +99,8 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         shares = np.array_split(np.arange(len(factories)).reshape(-1, group_size), processes)
         seed = drawn_seed() if seed is None else seed
         self._seed = seed
+        here = likenesses_here(factories)  # an unknown id or a broken contract is told here, before processes start
+        registered = Registered.here()
         self._workers: list[SupervisedProcess] = []
         self._untold: set[int] = set()
         for share in shares:
@@ -102,6 +108,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 indices = share.flatten().tolist()
                 arguments = ShareArguments(
                     factories=[factories[index] for index in indices],
+                    registered=registered,
                     first_index=first_index + indices[0],
                     group_size=group_size,
                     step_timeout=step_timeout,
@@ -111,10 +118,17 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 self._workers.append(SupervisedProcess(arguments, seed, indices))
         self._closed = False
         try:
-            observation_space, action_space = self._receive()[0]
+            made = self._receive()
+            require_alike(here, _joined(likenesses for _, _, likenesses in made))
+        except UnknownEnvironmentError as error:
+            self.close()
+            raise WorkerDiffersError(
+                f"This process makes {here[0].environment}, but a worker process does not know it. {WHAT_TO_DO}"
+            ) from error
         except BaseException:
             self.close()
             raise
+        observation_space, action_space, _ = made[0]
         self._keys = keys_of(observation_space)
         self._observations: Observations = {}
         super().__init__(len(factories), observation_space, action_space)
@@ -170,7 +184,10 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             )
         if not worker.start_again(call, reason):
             self.close()
-            raise RuntimeError(f"{reason}, before it had made its environments (out of memory, or killed?).")
+            raise RuntimeError(
+                f"{reason}, before it had made its environments (out of memory or killed; or a script that starts "
+                "processes outside of `if __name__ == '__main__':`, or defines what makes the environments in there?)."
+            )
         self.restarts += 1
         if call is None:
             warnings.warn(

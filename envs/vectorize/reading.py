@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from heed.envs.faults import EPISODE_LOST, FaultError, LostEpisode, LostEpisodes, LostEpisodeWarning

@@ -19,6 +19,8 @@ from typing import Any
 
 from heed.envs.faults import LostEpisode, TooManyLostEpisodesError
 from heed.envs.vectorize.in_process import CallKey, EnvFactory, LanguageVecEnv
+from heed.envs.vectorize.likeness import Likeness
+from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.stacking import Observations
 
 _INDEX, _EPISODE, _STEP, _DEADLINE = range(4)
@@ -100,6 +102,7 @@ class ShareArguments:
     """What a process makes its environments with."""
 
     factories: Sequence[EnvFactory]
+    registered: Registered
     first_index: int
     group_size: int
     step_timeout: float | None
@@ -155,6 +158,7 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     # In a group of its own, it is ended together with what the environments have started, and Ctrl-C, which a terminal
     # sends to a whole group, is left to who asks.
     os.setpgrp()
+    arguments.registered.register()
     try:
         share = LanguageVecEnv(
             arguments.factories,
@@ -171,7 +175,8 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     events = Events(arguments.max_lost)
     share.log_losses_to(events)
     share.board = SharedCallBoard(numbers)
-    pipe.send(Answer(value=(share.observation_space, share.action_space), positions=share.get_positions()))
+    made = [Likeness.of(env.env.env) for env in share.envs]  # type: ignore[attr-defined] # within Monitor and Detached
+    pipe.send(Answer(value=(share.observation_space, share.action_space, made), positions=share.get_positions()))
     # Who asks may have gone.
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
