@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heed.agents.evaluation import sampled
+from heed.agents.evaluation.players import unreadable
 from heed.agents.imitation import Cloned, Cloning, Epoch, clone_split, split_by_seed
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrate import MakeEnv, Outcome, demonstrate
@@ -103,7 +104,12 @@ def dagger(
         else:
             seeds = demonstration_seeds(settings.seed, episodes, part=number)
             choose = sampled(agent) if number else None
-            options = {"expert_share": share if number else None, "history": history, "n_envs": n_envs}
+            options = {
+                "expert_share": share if number else None,
+                "refused": unreadable(agent) if number else None,
+                "history": history,
+                "n_envs": n_envs,
+            }
             learners = agent.learners
             played = demonstrate(make_env, learners.part(seeds), choose, **options)  # type: ignore[arg-type]
             of_each = learners.gather(sorted(played, key=lambda outcome: outcome.number))

@@ -18,6 +18,7 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
+from heed.agents.readable_demonstrations import readable
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.demonstrations import Demonstration
 
@@ -55,6 +56,7 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
                 raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
             if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
+        demonstrations = readable(demonstrations, self.language_policy.encoder, history=history, texts=texts)
         for demonstration in self.learners.part(demonstrations):
             self.replay_buffer.keep_episode(
                 self.language_policy.encoder(demonstration.read(history, texts)),

@@ -25,6 +25,7 @@ from torch import Tensor
 from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
+from heed.agents.readable_demonstrations import readable
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 
@@ -273,6 +274,7 @@ class Examples:
         if not isinstance(agent.action_space, spaces.Discrete):
             raise TypeError(f"Demonstrations are of Discrete actions, but the agent acts in {agent.action_space}.")
         texts = getattr(agent.action_space, "texts", ())
+        demonstrations = readable(demonstrations, policy_of(agent).encoder, history=history, texts=texts)
         words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []
         returns: list[float] = []

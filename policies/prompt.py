@@ -164,7 +164,7 @@ class PromptEncoder:
 
     def _require_readable(self, observations: Mapping[str, Any]) -> None:
         self._tokens_of_pairs(observations["instruction"], observations["observation"])
-        if self.layout.beside.actions:
+        if self.layout.beside.actions and "actions" in observations:
             for texts in observations["actions"]:
                 self.action_texts.require(texts, self._require_action)
 
@@ -172,7 +172,7 @@ class PromptEncoder:
         refused: dict[int, Exception] = {}
         for place in range(len(observations["instruction"])):
             try:
-                self._require_readable({key: [observations[key][place]] for key in self.keys})
+                self._require_readable({key: [observations[key][place]] for key in self.keys if key in observations})
             except Exception as error:  # as above
                 refused[place] = error
         return refused

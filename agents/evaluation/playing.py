@@ -23,6 +23,7 @@ from heed.envs.contract import ExpertError, as_action, expert_of, require_langua
 from heed.envs.demonstrate import Choose, MakeEnv, action_generator
 from heed.envs.detached import Detached
 from heed.envs.history import History
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 
 TIMEOUT = 60.0
@@ -152,6 +153,15 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
         games = [running[index] for index in indices]
         player = games[0].cell.player
         words = {key: [game.observation[key] for game in games] for key in games[0].observation}
+        refused = player.refused(words)
+        if refused:
+            for place, error in refused.items():
+                actions[indices[place]] = error
+            readable = [place for place in range(len(games)) if place not in refused]
+            if not readable:
+                continue
+            indices, games = [indices[place] for place in readable], [games[place] for place in readable]
+            words = {key: [values[place] for place in readable] for key, values in words.items()}
         try:
             chosen = player.choose(words, [game.generator for game in games])
         except Exception as error:  # whatever somebody's agent raises
@@ -295,16 +305,25 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Seen(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Looks at what the environment gives: an observation or a reward that cannot be costs the episode."""
+
     changes = 0
     _newest = ""
 
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self._inspector = Inspector(env)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         observation, info = self.env.reset(seed=seed, options=options)
+        self._inspector.check_observation(observation)
         self.changes, self._newest = 0, observation["observation"]
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         observation, reward, terminated, truncated, info = self.env.step(action)
+        self._inspector.check_observation(observation)
+        reward = self._inspector.check_reward(reward)
         self.changes += observation["observation"] != self._newest
         self._newest = observation["observation"]
         return observation, reward, terminated, truncated, info

@@ -98,18 +98,27 @@ class Inspector:
             raise FaultError(f"step returned {_short(result)}, not observation, reward, terminated, truncated, info")
         observation, reward, terminated, truncated, info = result
         self.check_observation(observation)
-        try:
-            number = number_of(reward)
-        except (TypeError, ValueError):
-            raise FaultError(f"the reward was {_short(reward)}, which is no number") from None
-        if not math.isfinite(number):
-            raise FaultError(f"the reward was {number}, which is not finite")
+        number = self.check_reward(reward)
         if not (isinstance(terminated, _ENDS) and isinstance(truncated, _ENDS)):
             raise FaultError(
                 f"terminated was {_short(terminated)} and truncated {_short(truncated)}, not True or False"
             )
         self._check_contract(begins=False)
         return observation, number, bool(terminated), bool(truncated), info
+
+    def check_reward(self, reward: Any) -> float:
+        """Return a reward as a number.
+
+        Raises:
+            FaultError: if it is none, or not finite.
+        """
+        try:
+            number = number_of(reward)
+        except (TypeError, ValueError):
+            raise FaultError(f"the reward was {_short(reward)}, which is no number") from None
+        if not math.isfinite(number):
+            raise FaultError(f"the reward was {number}, which is not finite")
+        return number
 
     def check_observation(self, observation: Any) -> None:
         """Look at an observation.

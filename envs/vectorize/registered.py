@@ -64,7 +64,7 @@ def _sendable(spec: EnvSpec) -> EnvSpec | None:
     vector = spec.vector_entry_point if isinstance(spec.vector_entry_point, str) else None
     sent = dataclasses.replace(spec, entry_point=entry_point, vector_entry_point=vector)
     try:
-        in_the_script = b"__main__" in bytes(ForkingPickler.dumps(sent.kwargs))
+        in_the_script = b"__main__" in bytes(ForkingPickler.dumps(dataclasses.replace(sent, entry_point=None)))
     except Exception:  # an argument that cannot be sent
         return None
     return None if in_the_script else sent
