@@ -239,7 +239,7 @@ class PromptEncoder:
         if len(tokens) > self.max_tokens:
             raise ValueError(
                 f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
-                f"raise max_prompt_tokens. The instruction is {instruction!r}."
+                f"raise max_prompt_tokens. The instruction is {shortened(instruction)}."
             )
         return tokens
 
