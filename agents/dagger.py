@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heed.agents.evaluation import sampled
+from heed.agents.evaluation.players import unreadable
 from heed.agents.imitation import Cloned, Cloning, Epoch, clone_split, split_by_seed
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrate import TIMEOUT, MakeEnv, Outcome, demonstrate
@@ -112,6 +113,7 @@ def dagger(
             choose = sampled(agent) if number else None
             options = {
                 "expert_share": share if number else None,
+                "refused": unreadable(agent) if number else None,
                 "history": history,
                 "n_envs": n_envs,
                 "max_episode_steps": max_episode_steps,

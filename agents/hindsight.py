@@ -120,8 +120,9 @@ class HindsightReplay:
             others = [others[index] for index in sorted(self._random.choice(len(others), self.per_episode, False))]
         for instruction in others:
             steps, reward = episode.fulfilled[instruction]
-            observations = episode.observations[:steps]
-            words = {"instruction": [instruction] * steps, "observation": observations}
+            words = {"instruction": [instruction] * steps, "observation": episode.observations[:steps]}
+            if self.encoder.refused(words):
+                continue  # an instruction that is too long, say, and was nobody's
             read = self.encoder.encode_words(words, self.encoder.room_beside(episode.beside[:steps]))
             beside = np.array(episode.beside[:steps], dtype=read.dtype).reshape(steps, -1)
             prompts = np.concatenate([read, beside], axis=1)

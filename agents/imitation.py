@@ -27,6 +27,7 @@ from heed.agents.demonstrated import require_readable
 from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
+from heed.agents.readable_demonstrations import readable
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import clip_gradient, require_finite_loss, telling_when
@@ -280,6 +281,7 @@ class Examples:
         texts = getattr(agent.action_space, "texts", ())
         encoder = policy_of(agent).encoder
         require_readable(demonstrations, encoder.layout.beside)
+        demonstrations = readable(demonstrations, encoder, history=history, texts=texts)
         words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []
         returns: list[float] = []

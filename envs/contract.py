@@ -45,6 +45,9 @@ MAX_TEXT_LENGTH = 100_000
 """Characters that a `FreeText` holds unless told otherwise: a bound against runaway text, not a format."""
 
 
+ACTION_SPACES = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
+"""What SB3's algorithms can act in."""
+
 OPTIONAL_METHODS = (
     "expert_action",
     "fulfilled_instructions",
@@ -64,6 +67,10 @@ class LanguageObservation(TypedDict):
 
 class ContractError(ValueError):
     """An environment breaks the language contract. The message says which rule and how to mend it."""
+
+
+class UnknownEnvironmentError(ValueError):
+    """No environment can be made under this id; the message says why, with ids that look like it."""
 
 
 class ExpertError(ValueError):
@@ -283,6 +290,10 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             "Return `heed.envs.language_space()` as the observation space, or register a Verbalizer for it."
         )
     assert isinstance(env.observation_space, spaces.Dict)
+    try:
+        require_action_space(env.action_space)
+    except ContractError as error:
+        raise ContractError(f"{name}: {error}") from None
     lists_actions = "actions" in env.observation_space.spaces
     if lists_actions != isinstance(env.action_space, ChangingActions):
         raise ContractError(
@@ -295,6 +306,11 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             require_action_texts(env, env.action_space)
         except ContractError as error:
             raise ContractError(f"{name}: {error}") from None
+
+
+def number_of(reward: Any) -> float:
+    """Return a reward as a number; some environments return an array of one."""
+    return float(reward.item() if isinstance(reward, np.ndarray) and reward.size == 1 else reward)
 
 
 def check_admissible_actions(actions: Any, most: int) -> None:
@@ -312,6 +328,37 @@ def check_admissible_actions(actions: Any, most: int) -> None:
     if len(set(actions)) == len(actions) and all(isinstance(text, str) and text.strip() for text in actions):
         return  # the way of nearly every step, without counting
     check_action_texts(actions, len(actions))
+
+
+def require_action_space(space: Any) -> None:
+    """Refuse an action space that nothing can be learned in.
+
+    Raises:
+        ContractError: saying why.
+    """
+    if not isinstance(space, ACTION_SPACES):
+        names = ", ".join(kind.__name__ for kind in ACTION_SPACES)
+        raise ContractError(f"it has an action space that SB3 cannot act in: {space}. Use one of {names}.")
+    if isinstance(space, spaces.MultiDiscrete) and np.any(space.start):
+        raise ContractError(f"its actions start at {space.start.tolist()}, but they must start at 0: {space}.")
+    if isinstance(space, spaces.MultiBinary) and not isinstance(space.n, int):
+        raise ContractError(f"its actions have several dimensions, but must have one: {space}.")
+    if isinstance(space, spaces.MultiDiscrete | spaces.Box) and (
+        space.shape == () or (len(space.shape) > 1 and isinstance(space, spaces.MultiDiscrete))
+    ):
+        raise ContractError(f"its actions have the shape {space.shape}, but must have one dimension: {space}.")
+
+
+def as_action(space: spaces.Space[Any], action: Any) -> Any:
+    """Return an action as an environment of this action space takes it: an int, or an array of the space's type.
+
+    The array is the environment's own, which may write into it.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(action)
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
+        action = np.rint(action)  # policies choose real numbers: cutting the rest off would never come to the largest
+    return np.array(action, dtype=space.dtype)
 
 
 def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -> None:

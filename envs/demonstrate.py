@@ -6,7 +6,7 @@ side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,11 @@ from gymnasium import spaces
 from heed.envs.beside import as_numbers
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
 from heed.envs.demonstrations import Demonstration, DemonstrationError
+from heed.envs.detached import Detached
+from heed.envs.faults import FaultError
 from heed.envs.history import Transcript
 from heed.envs.packed_array import PackedArray
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
@@ -27,6 +30,8 @@ Words = dict[str, list[Any]]
 """A batch of language observations: strings, and what stands beside them, by their keys."""
 Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
+Refused = Callable[[Words], Mapping[int, Exception]]
+"""Says which of a batch of language observations cannot be read, by place, and why."""
 
 
 TIMEOUT = 60.0
@@ -71,7 +76,8 @@ class Outcome:
     demonstration: Demonstration
     """The episode; up to where the expert gave up, if it did."""
     given_up: str | None
-    """Why it is not whole: the expert did not know further, or the episode did not end; None if it is."""
+    """Why it is not whole: the expert did not know further, what was seen could not be read, or the episode did not
+    end; None if it is."""
     ended: bool = True
     """Whether it had an end, be it the expert's; else it was given up after the most steps."""
 
@@ -82,6 +88,7 @@ def demonstrate(
     choose: Choose | None = None,
     *,
     expert_share: float | None = None,
+    refused: Refused | None = None,
     history: int = 0,
     n_envs: int = 32,
     max_episode_steps: int | None = None,
@@ -96,6 +103,7 @@ def demonstrate(
         choose: chooses the actions; None for the environment's expert.
         expert_share: with a `choose`, the probability with which the expert acts in its place, in each step anew; the
             expert's actions are recorded as labels. None does not ask the expert at all.
+        refused: says which of a batch of observations `choose` cannot read; an episode that comes to one is given up.
         history: as in `heed.envs.make_env`, for what `choose` reads; what is recorded is without it.
         n_envs: how many episodes run side by side.
         max_episode_steps: an episode that has not ended after so many is given up; None as in `most_steps`.
@@ -116,7 +124,7 @@ def demonstrate(
         while running:
             ready = []
             for game in running:
-                while (given_up := game.consult()) is not None:
+                while (given_up := game.consult(refused)) is not None:
                     yield game.outcome(given_up)
                     if not game.begin(waiting):
                         break
@@ -158,11 +166,14 @@ class _Game:
     """An environment and the episode that is being played in it."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int, limits: _Limits):
-        self.env = env
+        self.env = Detached(env)
         self.most_steps = most_steps(env, limits.steps)
         self._limits = limits
         self._ask = ask
         self._watchdog = Watchdog()
+        self._inspector = Inspector(env)
+        self._fault: str | None = None
+        """What was wrong with the newest observation."""
         self._expert = expert_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         if ask and self._expert is None:
@@ -184,6 +195,9 @@ class _Game:
         self._mixing = np.random.default_rng((self._seed, 1))
         with self._watchdog:
             observation, _ = self._watchdog.call("reset", self._limits.reset_seconds, self.env.reset, seed=self._seed)
+        self._fault = self._fault_of(observation)
+        if self._fault is not None:
+            observation = {"instruction": "", "observation": ""}
         self._observation = observation
         self._admissible: list[tuple[str, ...]] = [observation["actions"]] if "actions" in observation else []
         self.instruction: str = observation["instruction"]
@@ -206,8 +220,10 @@ class _Game:
         """Return what `choose` reads of the present state."""
         return {**self._observation, "observation": self.text}
 
-    def consult(self) -> str | None:
-        """Ask the expert, if it is asked at all; return why it gives up, if it does."""
+    def consult(self, refused: Refused | None) -> str | None:
+        """Ask the expert, if it is asked at all; return why it gives up, or why nobody can read what it sees."""
+        if self._fault is not None:
+            return self._fault
         if self._ask:
             assert self._expert is not None
             try:
@@ -215,6 +231,8 @@ class _Game:
                     self.label = int(self._watchdog.call("expert_action", self._limits.step_seconds, self._expert))
             except ExpertError as error:
                 return str(error)
+        if refused is not None and (errors := refused({key: [value] for key, value in self.read().items()})):
+            return str(errors[0])
         return None
 
     def mix(self, action: Any, expert_share: float | None) -> int:
@@ -228,6 +246,9 @@ class _Game:
         with self._watchdog:
             result = self._watchdog.call("step", self._limits.step_seconds, self.env.step, action)
         observation, reward, terminated, truncated, info = result
+        self._fault = self._fault_of(observation)
+        if self._fault is not None:
+            return False  # given up when it is consulted, with the steps before this one
         if observation["instruction"] != self.instruction:
             raise DemonstrationError(
                 f"{self._name} changes its instruction within an episode, from {self.instruction!r} to "
@@ -254,6 +275,14 @@ class _Game:
         """Keep copies of the present state's auxiliary observations: the environment may write into its arrays."""
         for key, copied in self._auxiliary.items():
             self._arrays[key].append(copied(self._observation[key]))
+
+    def _fault_of(self, observation: Any) -> str | None:
+        """Return what is wrong with an observation, if anything is: bad data costs its episode."""
+        try:
+            self._inspector.check_observation(observation)
+        except FaultError as error:
+            return str(error)
+        return None
 
     def outcome(self, given_up: str | None, *, ended: bool = True) -> Outcome:
         """Return the episode as it was played."""

@@ -149,12 +149,12 @@ class _DrawnAnew(gymnasium.Wrapper[Any, Any, Any, Any]):
         Raises:
             HoldOutError: if none comes.
         """
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self.env.reset(seed=seed, options=_copy(options))
         for draw in range(MOST_DRAWS):
             if names_one_of(self.phrases, observation["instruction"]) == self._named:
                 return observation, info
-            drawn = None if seed is None else seed_drawn_anew(seed, HOLD_OUT, draw)
-            observation, info = self.env.reset(seed=drawn, options=options)
+            again = None if seed is None else seed_drawn_anew(seed, HOLD_OUT, draw)
+            observation, info = self.env.reset(seed=again, options=_copy(options))
         raise HoldOutError(
             f"{self._what()}: none of {MOST_DRAWS} instructions did, the last of them {observation['instruction']!r}."
         )
@@ -227,3 +227,7 @@ class OnlyWithPhrases(_DrawnAnew):
 
     def __init__(self, env: gymnasium.Env[Any, Any], phrases: Sequence[str]):
         super().__init__(env, phrases, named=True)
+
+
+def _copy(options: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if options is None else dict(options)  # an environment may take out of it what it has read

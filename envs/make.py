@@ -14,7 +14,13 @@ import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
-from heed.envs.contract import ContractError, method_of, require_language_env, speaks_language
+from heed.envs.contract import (
+    ContractError,
+    UnknownEnvironmentError,
+    method_of,
+    require_language_env,
+    speaks_language,
+)
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
@@ -57,10 +63,6 @@ POOL_EPISODES = 64
 
 MOST_EPISODES = 1024
 """Episodes that are looked through for a phrase before it is said that none names it."""
-
-
-class UnknownEnvironmentError(ValueError):
-    """No environment can be made under this id; the message says why, with ids that look like it."""
 
 
 def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -251,7 +253,6 @@ def make(
     if processes == 1:
         venv = LanguageVecEnv([factory] * n_envs, **options)
     else:
-        factory().close()  # an unknown id or a broken contract is told here, before processes start
         venv = ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), **options)
     if curriculum is None:
         return venv

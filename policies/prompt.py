@@ -32,6 +32,9 @@ from heed.policies.text_tokens import TextTokens
 TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
 """The prompt for a pretrained language model; the action's words follow after a space."""
 
+LARGEST = np.finfo(np.float32).max
+"""What stands for all numbers beyond it, infinity included."""
+
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
 
@@ -153,7 +156,9 @@ class PromptEncoder:
                 row[: len(texts)] = self.action_texts.numbers_of(texts)
             columns.append(listed)
         if beside.numbers:
-            numbers = np.ascontiguousarray(np.stack(list(observations["numbers"])), dtype=np.float32)
+            with np.errstate(over="ignore"):
+                numbers = np.array(np.stack(list(observations["numbers"])), dtype=np.float32, order="C")
+            np.clip(numbers, -LARGEST, LARGEST, out=numbers)  # no weight times infinity is a number
             require_finite_array(
                 numbers, "observation's `numbers`", "The policy reads finite float32s: look at what gives them."
             )
@@ -165,6 +170,45 @@ class PromptEncoder:
             columns.append(pixels.view(np.int32))
         return np.concatenate(columns, axis=1)
 
+    def refused(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        """Return which observations of a batch no prompt can be made of, by their places, and why.
+
+        What can be read is remembered, so to encode it afterwards takes no longer than without this.
+
+        Args:
+            observations: as of a call.
+        """
+        try:
+            self._require_readable(observations)
+        except Exception:  # a tokenizer's own errors are of many kinds
+            return self._refused_alone(observations)
+        return {}
+
+    def _require_readable(self, observations: Mapping[str, Any]) -> None:
+        room = self.room_before(observations.get("actions", ()))
+        self._tokens_of_pairs(observations["instruction"], observations["observation"], room)
+        if self.layout.beside.actions and "actions" in observations:
+            for texts in observations["actions"]:
+                self.action_texts.require(texts, self._require_action)
+
+    def _refused_alone(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        refused: dict[int, Exception] = {}
+        for place in range(len(observations["instruction"])):
+            try:
+                self._require_readable({key: [observations[key][place]] for key in self.keys if key in observations})
+            except Exception as error:  # as above
+                refused[place] = error
+        return refused
+
+    def _require_action(self, text: str) -> None:
+        """Refuse an action text without tokens.
+
+        Raises:
+            ValueError: saying which.
+        """
+        if not self.texts.of(f"{self.template.before_action}{text}"):
+            raise ValueError(f"The action text {text!r} has no tokens: the tokenizer drops all of its characters.")
+
     def encode_words(
         self, observations: Mapping[str, Any], room: Sequence[int] | None = None
     ) -> npt.NDArray[np.integer[Any]]:
@@ -174,21 +218,31 @@ class PromptEncoder:
             observations: of the keys `instruction` and `observation` B strings each.
             room: how many tokens each prompt may have for its actions to have room behind it; None for all.
         """
-        pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
+        tokens = self._tokens_of_pairs(observations["instruction"], observations["observation"], room)
+        prompts = np.full((len(tokens), self.max_tokens), PADDING, dtype=self.integer)
+        for row, tokens_of_pair in zip(prompts, tokens, strict=True):
+            row[: len(tokens_of_pair)] = tokens_of_pair
+        return prompts
+
+    def _tokens_of_pairs(
+        self, instructions: Sequence[str], observations: Sequence[str], room: Sequence[int] | None
+    ) -> list[npt.NDArray[np.integer[Any]]]:
+        """Return the tokens of prompts, each cut where it is too long; `room` as of `encode_words`."""
+        pairs = list(zip(instructions, observations, strict=True))
         known = self._remembered
         new = list({pair: None for pair in pairs if pair not in known})
         if new and self._remembered_tokens > REMEMBERED_TOKENS:
-            self._remembered, self._remembered_tokens = {pair: known[pair] for pair in pairs if pair in known}, 0
+            known = self._remembered = {pair: known[pair] for pair in pairs if pair in known}
+            self._remembered_tokens = 0
         # All at once: a tokenizer takes as long to be called as to read a short text.
         for pair, tokens in zip(new, self._tokens_of([self._fill_in(pair) for pair in new]), strict=True):
             self._remember(pair, tokens if len(tokens) <= self.max_tokens else self._shortened(pair, len(tokens)))
-        prompts = np.full((len(pairs), self.max_tokens), PADDING, dtype=self.integer)
-        for index, (row, pair) in enumerate(zip(prompts, pairs, strict=True)):
-            tokens_of_pair = self._remembered[pair]
-            if room is not None and len(tokens_of_pair) > room[index]:
-                tokens_of_pair = self._cut(pair, room[index])
-            row[: len(tokens_of_pair)] = tokens_of_pair
-        return prompts
+        if room is None:
+            return [known[pair] for pair in pairs]
+        return [
+            known[pair] if len(known[pair]) <= most else self._cut(pair, most)
+            for pair, most in zip(pairs, room, strict=True)
+        ]
 
     def _remember(self, key: tuple[str, str] | tuple[str, str, int], tokens: list[int]) -> None:
         self._remembered[key] = np.array(tokens, dtype=self.integer)
@@ -230,7 +284,7 @@ class PromptEncoder:
         if len(tokens) > most:
             raise ValueError(
                 f"The instruction alone needs {len(tokens)} tokens, more than the {most} of a prompt: raise "
-                f"max_prompt_tokens. The instruction is {instruction!r}."
+                f"max_prompt_tokens. The instruction is {shortened(instruction)}."
             )
         return tokens
 
@@ -340,10 +394,22 @@ class PromptVecEnv(VecEnvWrapper):
         """The language observations behind the prompts given last."""
         self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.layout.width), dtype=encoder.integer)
         """The prompts given last, (n_envs, width)."""
+        self._read_with = getattr(venv, "read_with", None)  # somebody's own vector may not know what cannot be read
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
+        self._have_refused()
         return self._prompts(self.venv.reset())
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Hand the actions on."""
+        self._have_refused()
+        super().step_async(actions)
+
+    def _have_refused(self) -> None:
+        """Have the environments lose the episodes whose words no prompt can be made of."""
+        if self._read_with is not None:  # each time: another agent may have read these environments in between
+            self._read_with(self.encoder.refused)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return what a step gave; `info["terminal_observation"]` becomes a prompt as well."""
@@ -357,6 +423,7 @@ class PromptVecEnv(VecEnvWrapper):
 
     def set_state(self, state: dict[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Bring the environments to a state of `get_state`; return the prompts there."""
+        self._have_refused()
         return self._prompts(self.venv.set_state(state))  # type: ignore[attr-defined]
 
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:

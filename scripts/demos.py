@@ -154,6 +154,7 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         return demonstrate(factory, seeds, n_envs=1, max_episode_steps=limit)
     from heed.agents import load
     from heed.agents.evaluation import greedy, require_same_actions, sampled
+    from heed.agents.evaluation.players import unreadable
     from heed.scripts.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))
@@ -166,7 +167,15 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     require_same_actions(agent, env)
     env.close()
     choose = greedy(agent) if config.greedy else sampled(agent)
-    return demonstrate(factory, seeds, choose, history=history, n_envs=config.n_envs, max_episode_steps=limit)
+    return demonstrate(
+        factory,
+        seeds,
+        choose,
+        refused=unreadable(agent),
+        history=history,
+        n_envs=config.n_envs,
+        max_episode_steps=limit,
+    )
 
 
 def _watch(played: Iterator[Outcome], outcomes: list[Outcome], config: DemosConfig, console: Console) -> None:

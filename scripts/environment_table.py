@@ -218,7 +218,8 @@ def _serve(pipe: Connection, examiner: Examiner | None) -> None:
 
 def examine(env_id: str) -> Row:
     """Make an environment, check it, play it and train in it for one update; never raises for a broken one."""
-    from heed.envs.make import UnknownEnvironmentError, make_env, make_plain_env
+    from heed.envs.contract import UnknownEnvironmentError
+    from heed.envs.make import make_env, make_plain_env
 
     observation = actions = ""
     try:

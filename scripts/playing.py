@@ -14,8 +14,9 @@ from PIL import Image
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation import sampled
-from heed.envs.contract import action_texts_of, success_of
+from heed.envs.contract import action_texts_of, as_action, success_of
 from heed.envs.demonstrate import most_steps
+from heed.envs.detached import Detached
 from heed.envs.history import History
 
 PICTURE = 256
@@ -70,12 +71,12 @@ class Play:
         generator: np.random.Generator,
         max_episode_steps: int | None = None,
     ):
-        self.env = env
+        self.env = Detached(env)
         self._most_steps = most_steps(env, max_episode_steps)
         self.finished = False
         """Whether it came to its end."""
         self._action_texts = action_texts_of(env)
-        self.observation, info = env.reset(seed=seed)
+        self.observation, info = self.env.reset(seed=seed)
         """What the agent sees now."""
         self.instruction: str = self.observation["instruction"]
         """As the agent is told it at the beginning."""
@@ -109,7 +110,7 @@ class Play:
             if probabilities is not None and texts is not None:
                 probabilities = probabilities[: len(texts)]
             action = self._choose(words, [self._generator])[0]
-            action = int(action) if discrete else action
+            action = as_action(self.env.action_space, action)
             yield Moment(
                 number=self.steps + 1,
                 observation=self.observation,

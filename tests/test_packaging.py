@@ -23,7 +23,9 @@ FORBIDDEN_IMPORTS = {
 # The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`; but an
 # evaluation makes environments, and so does what puts agents to probes.
 _CONTRACT = ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")
-_MAKING = tuple(f"heed.envs.{module}" for module in ("axes", "history", "make", "suites", "vectorize", "watchdog"))
+_MAKING = tuple(
+    f"heed.envs.{module}" for module in ("axes", "detached", "history", "make", "suites", "vectorize", "watchdog")
+)
 _PROBING = ("heed.envs.probes", "heed.envs.vectorize")
 ALLOWED_IMPORTS = {
     "agents": _CONTRACT,

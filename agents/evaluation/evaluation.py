@@ -17,8 +17,7 @@ from heed.agents.evaluation.episode import Episode, Missing, held_out_seeds
 from heed.agents.evaluation.players import EXPERT, RANDOM, Player, expert_player, players_of, random_player
 from heed.agents.evaluation.playing import MAKING_FACTOR, TIMEOUT, Cell, MakesEnv, play
 from heed.envs.axes import Axis, AxisDoesNotApplyError, axis
-from heed.envs.contract import ContractError, action_texts_of, expert_of, require_language_env
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
 from heed.envs.suites import Suite
 from heed.envs.watchdog import Watchdog
 

@@ -19,12 +19,12 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
-from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
+from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
 from heed.envs.demonstrate import Choose, MakeEnv, action_generator, most_steps
+from heed.envs.detached import Detached
 from heed.envs.history import History
 from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
@@ -178,6 +178,15 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
         games = [running[index] for index in indices]
         player = games[0].cell.player
         words = {key: [game.observation[key] for game in games] for key in games[0].observation}
+        refused = player.refused(words)
+        if refused:
+            for place, error in refused.items():
+                actions[indices[place]] = error
+            readable = [place for place in range(len(games)) if place not in refused]
+            if not readable:
+                continue
+            indices, games = [indices[place] for place in readable], [games[place] for place in readable]
+            words = {key: [values[place] for place in readable] for key, values in words.items()}
         try:
             chosen = player.choose(words, [game.generator for game in games])
         except Exception as error:  # whatever somebody's agent raises
@@ -333,7 +342,7 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     def __init__(self, env: gymnasium.Env[Any, Any], history: int, max_episode_steps: int | None):
         require_language_env(env)
         self.most_steps = most_steps(env, max_episode_steps)
-        self._seen = _Seen(env)
+        self._seen = _Seen(Detached(env))
         super().__init__(History(self._seen, length=history) if history else self._seen)
         self.expert = expert_of(env)
 
@@ -344,6 +353,8 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Seen(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Looks at what the environment gives: an observation or a reward that cannot be costs the episode."""
+
     changes = 0
     _newest = ""
 
@@ -416,8 +427,8 @@ class _Game:
 
     def step(self, action: Any) -> Episode | None:
         """Act; return the episode once it is over."""
-        discrete = isinstance(self.env.action_space, spaces.Discrete)
-        self.observation, reward, terminated, truncated, info = self.env.step(int(action) if discrete else action)
+        action = as_action(self.env.action_space, action)
+        self.observation, reward, terminated, truncated, info = self.env.step(action)
         self.episode_return += float(reward)
         self.length += 1
         finished = bool(terminated or truncated)

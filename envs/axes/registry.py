@@ -27,13 +27,14 @@ import gymnasium
 
 from heed.envs.contract import (
     ContractError,
+    UnknownEnvironmentError,
     fulfilled_instructions_of,
     impossible_instructions_of,
     possible_instructions_of,
 )
 from heed.envs.history import History
 from heed.envs.hold_out import WithoutPhrases
-from heed.envs.make import POOL_EPISODES, UnknownEnvironmentError, instruction_pool, make_env
+from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
 from heed.envs.mixture import Mixture, levels_of
 
 

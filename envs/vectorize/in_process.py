@@ -18,13 +18,16 @@ from heed.envs.contract import (
     ChangingActions,
     TextActions,
     action_texts_of,
+    as_action,
     fulfilled_instructions_of,
     require_language_env,
     success_of,
 )
+from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.seeds import episode_seed
 from heed.envs.vectorize.inspector import Inspector, require_alike
+from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
@@ -66,7 +69,7 @@ class LossLog(Protocol):
         """Take in an episode that was lost, or with None one that came to its end."""
 
 
-class LanguageVecEnv(TellsLosses, VecEnv):
+class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     """Language environments stepped one after the other in this process.
 
     Each is wrapped in SB3's `Monitor`, so `info["episode"]` is there as SB3's users know it. Observations at
@@ -154,7 +157,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def _monitored(factory: EnvFactory) -> gymnasium.Env[Any, Any]:
         env = factory()
         require_language_env(env)
-        return Monitor(env)
+        return Monitor(Detached(env))
 
     @property
     def _losses(self) -> LostEpisodes:
@@ -217,7 +220,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                     self._begin_episode(index, -(-following // size) * size if index % size == 0 else following)
                 )
         self._observations = stack_observations(self._keys, observations)
-        return self._observations
+        return self._readable_beginning(self._observations)
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Take the actions for the next `step_wait`."""
@@ -231,6 +234,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             TooManyLostEpisodesError: if it loses one episode after the other.
             ValueError: if there is no such action.
         """
+        before, episodes = self._observations, list(self._episodes)
+        in_a_row = 0 if self._reader is None else self._losses.in_a_row
         observations, infos = [], []
         rewards = np.zeros(self.num_envs, dtype=np.float32)
         dones = np.zeros(self.num_envs, dtype=bool)
@@ -246,7 +251,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 if self._tells_fulfilled:
                     info[ENVIRONMENT_REWARD] = float(rewards[index])
         self._observations = stack_observations(self._keys, observations)
-        return self._observations, rewards, dones, infos
+        result = self._observations, rewards, dones, infos
+        return result if self._reader is None else self._readable_step(before, episodes, in_a_row, result)
 
     def _step(self, index: int, action: Any) -> tuple[Any, float, bool, dict[str, Any]]:
         """Step one environment; at the episode's end, the observation is the next one's first."""
@@ -267,6 +273,22 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         self._add_group(index, info)
         self._log.note(None)
         return self._begin_episode(index, self._following(index)), reward, True, info
+
+    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+        """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
+        observations = dict(self._observations)
+        for key in self._keys if faults else ():
+            observations[key] = observations[key].copy()
+        with self._watchdog:
+            for index, fault in faults.items():
+                reason = self._lose(index, fault)
+                if untold:
+                    self._untold.setdefault(index, reason)
+                begun = stack_observations(self._keys, [self._begin_episode(index, self._following(index))])
+                for key in self._keys:
+                    observations[key][index] = begun[key][0]
+        self._observations = observations
+        return observations
 
     def _lost_info(self, index: int, reason: str) -> dict[str, Any]:
         """Return what the learner is told of a lost episode, whose newest observation is its last."""
@@ -427,7 +449,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """
         check_state_size(state, self.num_envs)
         self._losses.set_state(state.get("lost", {}))  # there are none in a state of an earlier version
-        return self.set_positions(state)
+        return self._readable_beginning(self.set_positions(state), untold=True)
 
     def set_positions(self, state: dict[str, Any], expected: Observations | None = None) -> Observations:
         """Do the same with a state of `get_positions`.
@@ -511,11 +533,6 @@ def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> N
     for name, seconds in (("step_timeout", step_timeout), ("reset_timeout", reset_timeout)):
         if seconds is not None and not seconds > 0:
             raise ValueError(f"{name} is {seconds}, but must be positive, or None for no limit.")
-
-
-def as_action(space: spaces.Space[Any], action: Any) -> Any:
-    """Return an action as an environment of this action space takes it: an int, or an array of the space's type."""
-    return int(action) if isinstance(space, spaces.Discrete) else np.asarray(action, dtype=space.dtype)
 
 
 def require_action(space: spaces.Space[Any], observations: Observations, index: int, action: Any) -> None:

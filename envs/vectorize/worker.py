@@ -20,6 +20,8 @@ from typing import Any
 
 from heed.envs.faults import LostEpisode, TooManyLostEpisodesError
 from heed.envs.vectorize.in_process import CallKey, EnvFactory, LanguageVecEnv
+from heed.envs.vectorize.likeness import Likeness
+from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.stacking import Observations
 
 _INDEX, _EPISODE, _STEP, _DEADLINE = range(4)
@@ -101,6 +103,7 @@ class ShareArguments:
     """What a process makes its environments with."""
 
     factories: Sequence[EnvFactory]
+    registered: Registered
     first_index: int
     group_size: int
     step_timeout: float | None
@@ -145,10 +148,10 @@ class Answer:
     """Where the environments are; None after a step, whose answer holds what has changed."""
 
 
-RESET, STEP, CALL, STAY = "_reset", "step", "_call", "_stay"
+RESET, STEP, CALL, STAY, LOSE = "_reset", "step", "_call", "_stay", "_lose"
 """Requests that are no method of `LanguageVecEnv`."""
 
-RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions", "draw_by")
+RETRIED = (RESET, STEP, LOSE, "seed", "set_positions", "tell_fulfilled_instructions", "draw_by")
 """Requests that a process is asked again where it died of them. Of others nobody knows what they have done."""
 
 NUMBERS_ONLY = (RESET, "set_positions")
@@ -160,6 +163,7 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     # In a group of its own, it is ended together with what the environments have started, and Ctrl-C, which a terminal
     # sends to a whole group, is left to who asks.
     os.setpgrp()
+    arguments.registered.register()
     try:
         share = LanguageVecEnv(
             arguments.factories,
@@ -176,7 +180,8 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     events = Events(arguments.max_lost)
     share.log_losses_to(events)
     share.board = SharedCallBoard(numbers)
-    pipe.send(Answer(value=(share.observation_space, share.action_space), positions=share.get_positions()))
+    made = [Likeness.of(env.env.env) for env in share.envs]  # type: ignore[attr-defined] # within Monitor and Detached
+    pipe.send(Answer(value=(share.observation_space, share.action_space, made), positions=share.get_positions()))
     # Who asks may have gone.
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
@@ -208,6 +213,9 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
         return *share.step_wait(), share.reset_infos, share.get_numbers()
     if request.method == RESET:
         return share.reset(), share.reset_infos
+    if request.method == LOSE:
+        faults, untold = request.arguments
+        return share.lose_running(faults, untold=untold), share.reset_infos
     if request.method == CALL:
         name, args, kwargs = request.arguments
         return getattr(share, name)(*args, **kwargs)

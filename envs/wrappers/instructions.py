@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 
 from heed.envs.axes.shown import generator_of
-from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, require_language_env
+from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, number_of, require_language_env
 from heed.envs.hold_out import HoldOutError, hold_out_of
 from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
 from heed.envs.wrappers.task import Moment, Task, Text
@@ -120,7 +120,7 @@ class Instructions(DrawsByWeight, gymnasium.Wrapper[Any, Any, Any, Any]):
         assert self._moment is not None, "an episode begins with a reset"
         number = self._moment.number + 1
         terminated, truncated = bool(terminated), bool(truncated and not terminated)
-        moment = self._moment_of(observation, float(reward), terminated, truncated, info, number=number)
+        moment = self._moment_of(observation, number_of(reward), terminated, truncated, info, number=number)
         over, task = terminated or truncated, self._task
         if task.success is None:
             succeeded = bool(over and info.get("is_success", False))
@@ -129,7 +129,7 @@ class Instructions(DrawsByWeight, gymnasium.Wrapper[Any, Any, Any, Any]):
             if succeeded and not task.at_end:
                 terminated, truncated = True, False
         reward = task.reward_for(moment, succeeded)
-        info = {**info, self.draws: task.name}
+        info = {**info, self.draws: task.name}  # a dict of ours, which may be written into
         if (terminated or truncated) and (task.success is not None or "is_success" in info):  # else a check finds it
             info["is_success"] = succeeded
         return self._see(observation), reward, terminated, truncated, info

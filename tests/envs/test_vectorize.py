@@ -12,8 +12,8 @@ from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from heed.envs.contract import ContractError, TextActions, language_space
-from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.contract import ContractError, TextActions, UnknownEnvironmentError, language_space
+from heed.envs.make import make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
 from heed.envs.verbalize import VerbalizedEnv
 from tests.buttons import Buttons

@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from heed.envs.contract import ChangingActions, check_admissible_actions
-from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.contract import ChangingActions, UnknownEnvironmentError, check_admissible_actions
+from heed.envs.make import make, make_env
 
 pytest.importorskip("miniwob", reason="MiniWoB++ is not installed: pip install 'heed[miniwob]'")
 
