@@ -91,14 +91,13 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         assert isinstance(self.action_space, spaces.Discrete)
         self._step_is_open = True
         self.policy.set_training_mode(False)
-        prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
+        prompts: Any = self.policy.obs_to_tensor(self._last_obs)[0]  # type: ignore[arg-type]
         states = self._fingerprints(prompts)
         if self.ensemble is not None:
             self.ensemble.observe(prompts)
         if self.num_timesteps < learning_starts:
             first = np.zeros(n_envs, dtype=np.int64)
-            rows: Any = prompts
-            counts = self._layout.numbers_of_actions(rows.cpu().numpy())
+            counts = self._layout.numbers_of_actions(prompts.cpu().numpy())
             n_actions = int(self.action_space.n) if counts is None else counts
             actions = explore(first, n_actions, 1.0, self._exploration)
         else:

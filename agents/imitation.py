@@ -31,6 +31,7 @@ from heed.agents.readable_demonstrations import readable
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import clip_gradient, require_finite_loss, telling_when
+from heed.policies.parameter_groups import FACTOR
 
 EVALUATION_BATCH = 2048
 """Examples that are read at once where no gradient is wanted."""
@@ -52,7 +53,7 @@ class Cloning:
     batch_size: int = 128
     """Examples in a minibatch."""
     learning_rate: float = 1e-3
-    """At the start; it falls linearly to a tenth over the epochs."""
+    """At the start; it falls linearly to a tenth over the epochs. A policy's `LearningRates` multiply it."""
     ent_coef: float = 0.0
     """Weight of an entropy bonus, against a clone that is too sure of itself to explore."""
     vf_coef: float = 0.5
@@ -186,7 +187,7 @@ def clone_split(
     policy = policy_of(agent)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     kwargs = {**policy.optimizer_kwargs, "lr": settings.learning_rate}
-    optimizer = policy.optimizer_class(trained, **kwargs)
+    optimizer = policy.optimizer_class(policy.trained_parameters(), **kwargs)
     rng = np.random.default_rng((settings.seed, 1))
     steps, total = 0, settings.epochs * -(-len(examples) // settings.batch_size)
     epochs: list[Epoch] = []
@@ -197,7 +198,7 @@ def clone_split(
         sums = np.zeros(2)
         for batch in examples.shuffled(settings.batch_size, rng):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total)
+                group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total) * group.get(FACTOR, 1.0)
             with telling_when(partial("The cloning ends here, in epoch {} at update {}.".format, number, steps + 1)):
                 measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
                 clip_gradient(policy, settings.max_grad_norm)

@@ -220,7 +220,10 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         return self.ent_coef(self._current_progress_remaining) if callable(self.ent_coef) else self.ent_coef
 
     def _minibatches(self) -> Iterator[RolloutBufferSamples]:
-        """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens."""
+        """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens.
+
+        They are as many as that takes, and of like size: a small rest would move the weights as far as any other.
+        """
         if self.batch_tokens is None:
             # An algorithm without minibatches has one, the rollout.
             yield from self.rollout_buffer.get(getattr(self, "batch_size", None))
@@ -228,14 +231,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for rollout in self.rollout_buffer.get():
             prompts = self._layout.tokens_of(rollout.observations)
             tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
-            if self.learners.several:
-                parts = self.learners.most(-(-int(tokens[-1]) * self.learners.count // self.batch_tokens))
-                for rows in _in_parts(tokens, parts):
-                    yield _rows(rollout, rows)
-                return
-            full = torch.div(tokens - 1, self.batch_tokens, rounding_mode="floor")  # minibatches before each sample
-            sizes = torch.unique_consecutive(full, return_counts=True)[1]
-            for rows in torch.arange(len(tokens), device=tokens.device).split(sizes.tolist()):
+            parts = -(-int(tokens[-1]) * self.learners.count // self.batch_tokens)
+            for rows in _in_parts(tokens, self.learners.most(min(parts, len(tokens)))):
                 yield _rows(rollout, rows)
 
     def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:

@@ -130,11 +130,15 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
             nn.init.orthogonal_(self.action_net.weight, gain=0.01)
             nn.init.zeros_(self.action_net.bias)
-        trained: list[Any] = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if self.learning_rates is not None:
-            values = (self.mlp_extractor.value_net, self.value_net)
-            trained = self.learning_rates.groups(self, self.network.model, values)
+        trained = self.trained_parameters()
         self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def trained_parameters(self) -> list[Any]:
+        """Return what an optimizer of the policy takes: the parameters that train, by the factors of their rates."""
+        if self.learning_rates is None:
+            return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        values = (self.mlp_extractor.value_net, self.value_net)
+        return self.learning_rates.groups(self, self.network.model, values)
 
     def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
         """Return the action distribution and the values, (B, 1), for prompts (B, L)."""

@@ -75,7 +75,7 @@ class PromptFeatures(nn.Module):
     def forward(self, prompts: Tensor, *, observe: bool = False) -> Tensor:
         """Return the vectors, (B, width), of prompts (B, L); with `observe`, whitening takes notice of them."""
         parts = self.layout.split(prompts)
-        text = self.text(parts.tokens, observe=observe)
+        text: Tensor = self.text(parts.tokens, observe=observe)
         if self.beside is None:
             return text
         return torch.cat([text, self.beside(parts.numbers, parts.image, observe=observe)], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,9 +26,11 @@ from heed.envs.contract import (
 from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.seeds import episode_seed
+from heed.envs.vectorize.calls import CallBoard, CallKey, LossLog
+from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group
 from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
 
@@ -44,29 +46,6 @@ ENVIRONMENT_REWARD = "environment_reward"
 """The key of an `info` that holds the reward as the environment gave it, whatever wrappers around make of it."""
 
 CLOSE = "close"
-
-Weights = tuple[float, ...]
-"""How often each of several levels or tasks is drawn, against the others."""
-
-CallKey = tuple[int, int, int]
-"""A call of an environment: its index, the number of its episode, and the number of the step, 0 for the reset."""
-
-
-class CallBoard(Protocol):
-    """Is told which environment is being called, so that somebody outside the process knows."""
-
-    def begin(self, call: CallKey, limit: float | None) -> None:
-        """Take in that a call begins, which may take so many seconds."""
-
-    def end(self) -> None:
-        """Take in that it is over."""
-
-
-class LossLog(Protocol):
-    """Takes in which episodes were lost, and which came to their end."""
-
-    def note(self, lost: LostEpisode | None, cause: BaseException | None = None) -> None:
-        """Take in an episode that was lost, or with None one that came to its end."""
 
 
 class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
@@ -136,11 +115,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._keys = keys_of(first.observation_space)
         self.first_index = first_index
         self.group_size = group_size
-        self._episodes = [-1] * len(self.envs)
-        self._weights: Weights | None = None
-        """By which what begins is drawn, if somebody has said so."""
-        self._drawn_by: list[Weights | None] = [None] * len(self.envs)
-        """By which the running episodes were drawn."""
+        self._numbers = EpisodeNumbers(len(self.envs), first_index=first_index, group_size=group_size)
         self._history: list[list[Any]] = [[] for _ in self.envs]
         self._actions: npt.NDArray[Any] = np.empty(0)
         self._observations: Observations = {}
@@ -167,19 +142,19 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     @property
     def episodes(self) -> list[int]:
         """The numbers of the running episodes."""
-        return list(self._episodes)
+        return list(self._numbers.running)
 
     @property
-    def running_groups(self) -> list[tuple[int, int]]:
+    def running_groups(self) -> list[Group]:
         """The group of each running episode; no other group that has begun is still to have an episode."""
-        return [self._group_of_episode(index) for index in range(self.num_envs)]
+        return self._numbers.running_groups
 
     def draw_by(self, weights: Sequence[float]) -> None:
         """Have the environments draw what coming episodes are about by these weights (`set_weights`).
 
         All episodes of a seed are drawn alike: where one has begun, by the weights that it was drawn by.
         """
-        self._weights = tuple(weights)
+        self._numbers.weights = tuple(weights)
 
     @property
     def observations(self) -> Observations:
@@ -205,20 +180,16 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed that the seeds of all coming episodes are drawn from; their count restarts."""
         self._seed = drawn_seed() if seed is None else seed
-        self._episodes = [-1] * self.num_envs
+        self._numbers.restart()
         return [self._seed] * self.num_envs
 
     def reset(self) -> Observations:
         """Begin a new episode in every environment; those of a group begin a new seed together."""
-        size = self.group_size
         observations = []
         self._untold = {}
         with self._watchdog:
             for index in range(self.num_envs):
-                following = self._following(index)
-                observations.append(
-                    self._begin_episode(index, -(-following // size) * size if index % size == 0 else following)
-                )
+                observations.append(self._begin_episode(index, self._numbers.following_in_a_reset(index)))
         self._observations = stack_observations(self._keys, observations)
         return self._readable_beginning(self._observations)
 
@@ -264,7 +235,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         except Exception as error:
             info = self._lost_info(index, self._lose(index, error))
             self._add_group(index, info)
-            return self._begin_episode(index, self._following(index)), 0.0, True, info
+            return self._begin_episode(index, self._numbers.following(index)), 0.0, True, info
         if not (terminated or truncated):
             return observation, reward, False, info
         # SB3 would pass over an episode that does not say, and count the success rate over the others only.
@@ -272,7 +243,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         info["terminal_observation"] = observation
         self._add_group(index, info)
         self._log.note(None)
-        return self._begin_episode(index, self._following(index)), reward, True, info
+        return self._begin_episode(index, self._numbers.following(index)), reward, True, info
 
     def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
         """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
@@ -284,7 +255,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 reason = self._lose(index, fault)
                 if untold:
                     self._untold.setdefault(index, reason)
-                begun = stack_observations(self._keys, [self._begin_episode(index, self._following(index))])
+                begun = stack_observations(self._keys, [self._begin_episode(index, self._numbers.following(index))])
                 for key in self._keys:
                     observations[key][index] = begun[key][0]
         self._observations = observations
@@ -301,30 +272,10 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     def _add_group(self, index: int, info: dict[str, Any]) -> None:
         if self.group_size > 1:
-            info["episode_group"] = self._group_of_episode(index)
-
-    def _row(self, index: int) -> range:
-        """Return the environments that share a row of seeds with one."""
-        first = index - index % self.group_size
-        return range(first, first + self.group_size)
-
-    def _following(self, index: int) -> int:
-        """Return the number of the next episode in a group's row; the last one that was begun still runs."""
-        return max(self._episodes[other] for other in self._row(index)) + 1
-
-    def _weights_of(self, index: int, episode: int) -> Weights | None:
-        """Return by which weights an episode is drawn: as the others of its seed, of which the newest still runs."""
-        for other in self._row(index):
-            if self._episodes[other] // self.group_size == episode // self.group_size:
-                return self._drawn_by[other]
-        return self._weights
-
-    def _group_of_episode(self, index: int) -> tuple[int, int]:
-        """Return what the running episode has in common with those of the same seed, and with no others."""
-        return group_of(self.first_index + index, self._episodes[index], self.group_size)
+            info["episode_group"] = self._numbers.group(index)
 
     def _seed_of_episode(self, index: int) -> int:
-        return episode_seed(self._seed, *self._group_of_episode(index))
+        return episode_seed(self._seed, *self._numbers.group(index))
 
     def _begin_episode(self, index: int, episode: int) -> Any:
         """Begin an episode, or the first one after it whose reset does not fail."""
@@ -333,7 +284,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 return self._reset(index, episode)
             except Exception as error:
                 self._lose(index, error)
-                episode = self._following(index)
+                episode = self._numbers.following(index)
 
     def _reset(self, index: int, episode: int) -> Any:
         """Begin this very episode.
@@ -341,8 +292,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         Raises:
             Exception: whatever the environment raises, or `FaultError` for what it should not have returned.
         """
-        weights = self._drawn_by[index] = self._weights_of(index, episode)
-        self._episodes[index] = episode
+        weights = self._numbers.begin(index, episode)
         self._history[index] = []
         if index in self._broken:
             self._make_anew(index)
@@ -389,7 +339,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         """Call an environment, with a limit on the time."""
         if self.board is None:
             return self._watchdog.call(what, limit, function, *arguments, **named)
-        call = index, self._episodes[index], len(self._history[index])
+        call = index, self._numbers.running[index], len(self._history[index])
         if call in self.called_off and what != CLOSE:
             raise CalledOffError(self.called_off[call])
         self.board.begin(call, limit)
@@ -426,14 +376,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     def get_numbers(self) -> dict[str, Any]:
         """Return only what follows from no seed and no action: the episodes' numbers, and what they are drawn by."""
-        numbers: dict[str, Any] = {
-            "episodes": list(self._episodes),
-            "untold": [[index, reason] for index, reason in sorted(self._untold.items())],
-        }
-        if self._weights is not None:
-            running = [None if weights is None else list(weights) for weights in self._drawn_by]
-            numbers["weights"] = {"next": list(self._weights), "running": running}
-        return numbers
+        untold = [[index, reason] for index, reason in sorted(self._untold.items())]
+        return {**self._numbers.get_state(), "untold": untold}
 
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`, by playing the running episodes again.
@@ -468,7 +412,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                         _require_words(observation, expected, index)
                 except Exception as error:
                     self._untold.setdefault(index, self._lose(index, error))
-                    observation = self._begin_episode(index, self._following(index))
+                    observation = self._begin_episode(index, self._numbers.following(index))
                 observations.append(observation)
         self._observations = stack_observations(self._keys, observations)
         return self._observations
@@ -476,11 +420,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     def set_numbers(self, state: Mapping[str, Any]) -> None:
         """Take only the episodes' numbers from a state of `get_positions`, and what is still to be told."""
         self._seed = state["seed"]
-        self._episodes = list(state["episodes"])
+        self._numbers.set_state(state)
         self._untold = dict(state.get("untold", ()))
-        weights = state.get("weights", {"next": None, "running": [None] * self.num_envs})
-        self._weights = None if weights["next"] is None else tuple(weights["next"])
-        self._drawn_by = [None if drawn is None else tuple(drawn) for drawn in weights["running"]]
 
     def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
         observation = self._reset(index, episode)

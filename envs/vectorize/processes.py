@@ -23,6 +23,7 @@ from heed.envs.faults import (
     TellsLosses,
     TooManyLostEpisodesError,
 )
+from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group, joined_states, part_of_state
 from heed.envs.vectorize.in_process import (
     OBSERVATION_UNKNOWN,
     TIMEOUT,
@@ -34,7 +35,7 @@ from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.likeness import WHAT_TO_DO, WorkerDiffersError, likenesses_here, require_as_here
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.registered import Registered
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, group_of
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
 from heed.envs.vectorize.worker import CALL, LOSE, RESET, STEP, Answer, Request, ShareArguments
@@ -144,10 +145,11 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         return self._log
 
     @property
-    def running_groups(self) -> list[tuple[int, int]]:
+    def running_groups(self) -> list[Group]:
         """The group of each running episode; see `LanguageVecEnv.running_groups`."""
-        episodes = [episode for worker in self._workers for episode in worker.positions["episodes"]]
-        return [group_of(self.first_index + index, episode, self.group_size) for index, episode in enumerate(episodes)]
+        numbers = EpisodeNumbers(self.num_envs, first_index=self.first_index, group_size=self.group_size)
+        numbers.set_state(joined_states([worker.positions for worker in self._workers]))
+        return numbers.running_groups
 
     def draw_by(self, weights: Sequence[float]) -> None:
         """Have the environments draw what coming episodes are about by these weights; see `LanguageVecEnv.draw_by`."""
@@ -307,19 +309,11 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         positions = [worker.positions for worker in self._workers]
         return {
             "seed": positions[0]["seed"],
-            "episodes": [episode for part in positions for episode in part["episodes"]],
+            **joined_states(positions),
             "actions": [list(actions) for part in positions for actions in part["actions"]],
             "untold": self._untold_reasons(),
-            **self._weights_state(),
             "lost": self._log.get_state(),
         }
-
-    def _weights_state(self) -> dict[str, Any]:
-        parts = [worker.positions.get("weights") for worker in self._workers]
-        if parts[0] is None:
-            return {}
-        running = [drawn for part in parts for drawn in part["running"]]
-        return {"weights": {"next": parts[0]["next"], "running": running}}
 
     def _untold_reasons(self) -> list[list[Any]]:
         return [[w.indices[index], reason] for w in self._workers for index, reason in w.positions["untold"]]
@@ -330,17 +324,14 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._log.set_state(state.get("lost", {}))
         parts = []
         for worker in self._workers:
-            episodes, actions = ([state[key][index] for index in worker.indices] for key in ("episodes", "actions"))
+            actions = [state["actions"][index] for index in worker.indices]
             untold = [
                 [worker.indices.index(index), reason]
                 for index, reason in state.get("untold", ())
                 if index in worker.indices
             ]
-            part = {"seed": state["seed"], "episodes": episodes, "actions": actions, "untold": untold}
-            if "weights" in state:
-                running = [state["weights"]["running"][index] for index in worker.indices]
-                part["weights"] = {**state["weights"], "running": running}
-            parts.append((part,))
+            numbers = part_of_state(state, worker.indices)
+            parts.append(({**numbers, "seed": state["seed"], "actions": actions, "untold": untold},))
         self._seed = state["seed"]
         return self._readable_beginning(self._join(self._ask("set_positions", parts)), untold=True)
 

@@ -20,7 +20,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from heed.envs.faults import EPISODE_LOST, FaultError, LostEpisode, LostEpisodes, LostEpisodeWarning
 from heed.envs.seeds import episode_seed
-from heed.envs.vectorize.seeds import group_of
+from heed.envs.vectorize.episode_numbers import group_of
 from heed.envs.vectorize.stacking import Observations, observation_at
 
 Reader = Callable[[Mapping[str, Any]], Mapping[int, Exception]]

@@ -7,17 +7,6 @@ from typing import Any
 import numpy as np
 
 
-def group_of(index: int, episode: int, group_size: int) -> tuple[int, int]:
-    """Return what an episode has in common with those of the same seed, and with no others: row, seed's number.
-
-    Args:
-        index: of its environment, in all of the vector.
-        episode: its number in the row.
-        group_size: environments in a row, and episodes with the same seed.
-    """
-    return index // group_size, episode // group_size
-
-
 def drawn_seed() -> int:
     """Return a seed from the operating system."""
     return int(np.random.SeedSequence().generate_state(1)[0])

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from heed.envs.faults import LostEpisode
-from heed.envs.vectorize.in_process import CallKey
+from heed.envs.vectorize.calls import CallKey
 from heed.envs.vectorize.stacking import Observations
 from heed.envs.vectorize.worker import (
     NUMBERS_ONLY,

@@ -19,7 +19,8 @@ from traceback import format_exc
 from typing import Any
 
 from heed.envs.faults import LostEpisode, TooManyLostEpisodesError
-from heed.envs.vectorize.in_process import CallKey, EnvFactory, LanguageVecEnv
+from heed.envs.vectorize.calls import CallKey
+from heed.envs.vectorize.in_process import EnvFactory, LanguageVecEnv
 from heed.envs.vectorize.likeness import Likeness
 from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.stacking import Observations

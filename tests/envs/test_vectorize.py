@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from heed.envs.contract import ContractError, TextActions, UnknownEnvironmentError, language_space
 from heed.envs.make import make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.envs.vectorize import processes as processes_module
 from heed.envs.verbalize import VerbalizedEnv
 from tests.buttons import Buttons
 
@@ -277,6 +278,35 @@ def test_an_action_that_there_is_not_is_refused_and_costs_no_episode(processes: 
             env.step(np.array([0, 0, 99]))
         env.step(np.zeros(3, dtype=int))
         assert env.get_state()["lost"]["count"] == 0  # type: ignore[attr-defined]
+
+
+def test_whoever_was_interrupted_in_waiting_gets_no_old_answer(processes: VecEnv, monkeypatch: Any) -> None:
+    """As by Ctrl-C in a notebook, and the cell run again."""
+    alone = make(LEVEL, n_envs=3, seed=7, first_index=FIRST)
+    chosen = actions(alone, 70, seed=3)
+    for env in (processes, alone):
+        played(env, 7, chosen[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(processes_module, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            processes.step(chosen[5])
+    alone.step(chosen[5])
+    assert processes.get_state() != alone.get_state()  # type: ignore[attr-defined]
+    steps = [[env.step(chosen[6])[0] for env in (processes, alone)]]  # the step before was taken all the same
+    assert processes.get_state() == alone.get_state()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(processes_module, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            processes.step(chosen[7])
+    alone.step(chosen[7])
+    steps.append([env.reset() for env in (processes, alone)])
+    for theirs, ours in steps:
+        assert list(theirs["observation"]) == list(ours["observation"])  # type: ignore[call-overload, index]
+    assert transcript(processes, chosen) == transcript(alone, chosen)
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
 
 
 def test_error_in_a_process_comes_through() -> None:

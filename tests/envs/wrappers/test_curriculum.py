@@ -229,7 +229,8 @@ def test_tasks_have_a_curriculum_too() -> None:
 
 def played(venv: Any, steps: int) -> tuple[list[Any], dict[Any, set[str]]]:
     """Return all that the environments say, and the levels that each group has played."""
-    told, groups = [], {}
+    told: list[Any] = []
+    groups: dict[Any, set[str]] = {}
     for _ in range(steps):
         observations, rewards, dones, infos = venv.step(np.zeros(venv.num_envs, dtype=int))
         told.append([list(observations["observation"]), rewards.tolist(), dones.tolist(), venv.shares])
