@@ -76,15 +76,14 @@ def observed(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
 
 def told(info: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
     for key, value in info.items():
-        if key not in TOLD_BY_AXES and not np.array_equal(
-            np.asarray(value, object), np.asarray(other.get(key), object)
-        ):
+        same = np.array_equal(np.asarray(value, object), np.asarray(other.get(key), object))
+        if key not in TOLD_BY_AXES and not same:
             yield f"info[{key}]"
 
 
 def axes_for(env_id: str) -> Iterator[Axis]:
     """Yield all axes, with what they need of parameters for a world to have a meaning there."""
-    words = sorted(set(re.findall(r"[a-z]{3,}", " ".join(instruction_pool(env_id)))))
+    words = sorted(set(re.findall(r"[a-z]{2,}", " ".join(instruction_pool(env_id)))) - {"an"})
     for name in axis_names():
         if name == "renamed-words":
             yield axis(name)
@@ -164,8 +163,8 @@ class Pages(gymnasium.Env[Any, Any]):
         return self._words(), 0.0, bool(action == 1), False, {"is_success": True}
 
     def _words(self) -> dict[str, Any]:
-        actions = ("click a ball", "click a box", "click an apple")
-        return {"instruction": "click the ball", "observation": "ball; box; apple", "actions": actions}
+        actions = ("click a ball", "click a pear", "click an apple")
+        return {"instruction": "click the ball", "observation": "ball; pear; apple", "actions": actions}
 
 
 gymnasium.register(id="Pages-v0", entry_point=f"{__name__}:Pages")
@@ -175,11 +174,11 @@ def test_words_are_renamed_in_the_actions_too() -> None:
     env = axis("renamed-words", words={"ball": "orb", "apple": "wug"}).make_env("Pages-v0", history=1)
     observation, info = env.reset(seed=0)
     assert (observation["instruction"], info["instruction"]) == ("click the orb", "click the ball")
-    assert observation["observation"] == "orb; box; wug"
-    assert observation["actions"] == ("click an orb", "click a box", "click a wug")
+    assert observation["observation"] == "orb; pear; wug"
+    assert observation["actions"] == ("click an orb", "click a pear", "click a wug")
     observation, *_ = env.step(2)
-    assert observation["observation"] == "orb; box; wug\n> click a wug: orb; box; wug"
+    assert observation["observation"] == "orb; pear; wug\n> click a wug: orb; pear; wug"
     assert env.step(1)[2]  # the second action is still the second
-    alike = axis("renamed-words", words={"ball": "zo", "apple": "box"})
+    alike = axis("renamed-words", words={"ball": "zo", "apple": "pear"})
     with pytest.raises(ContractError, match="two actions would be called alike"):
         alike.make_env("Pages-v0").reset(seed=0)
