@@ -18,6 +18,7 @@ from heed.envs.axes.registry import can_be_told
 from heed.envs.contract import (
     ContractError,
     ExpertError,
+    action_texts_of,
     expert_of,
     fulfilled_instructions_of,
     impossible_instructions_of,
@@ -114,6 +115,12 @@ class RenamedWordsEverywhere(Reworded):
         super().__init__(env, lambda words, _: rename(words), purpose=purpose)
         self._rename = rename
 
+    @property
+    def listed_action_texts(self) -> tuple[str, ...] | None:
+        """Fixed action texts as a mixture of levels with different actions lists them."""
+        texts = action_texts_of(self.env)
+        return None if texts is None else self._renamed(texts)
+
     def see(self, observation: Observation) -> Observation:
         """Return all of them in other words.
 
@@ -122,12 +129,16 @@ class RenamedWordsEverywhere(Reworded):
         """
         renamed = {**super().see(observation), "observation": self._rename(observation["observation"])}
         if "actions" in observation:
-            renamed["actions"] = tuple(map(self._rename, observation["actions"]))
-            if len(set(renamed["actions"])) < len(renamed["actions"]):
-                raise ContractError(
-                    f"With other names two actions would be called alike: {list(renamed['actions'])}. Give words names "
-                    "that the environment does not use."
-                )
+            renamed["actions"] = self._renamed(observation["actions"])
+        return renamed
+
+    def _renamed(self, texts: Sequence[str]) -> tuple[str, ...]:
+        renamed = tuple(map(self._rename, texts))
+        if len(set(renamed)) < len(renamed):
+            raise ContractError(
+                f"With other names two actions would be called alike: {list(renamed)}. Give words names that the "
+                "environment does not use."
+            )
         return renamed
 
 
