@@ -22,7 +22,9 @@ episode must have been the one under that instruction: the same observations, an
 For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
 `possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what can be done in this episode's
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
-done. And `impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
+done. What is done already as the episode begins, or has to be done on the way to the own instruction, or only after
+it, is not among them: whoever obeys the own one, and nobody else, would seem to obey the other. And
+`impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
 
 Where instructions have parts ("open the door, then go to the ball"), an environment may offer
 `fulfilled_parts() -> tuple[str, ...]`: after each step, the parts of the episode's own instruction that count as done

@@ -37,6 +37,16 @@ from heed.envs.hold_out import WithoutPhrases
 from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
 from heed.envs.mixture import Mixture, levels_of
 
+CHANGES = {
+    "instruction": "the instruction that the agent is shown",
+    "observation": "the words of the observation",
+    "actions": "the texts of the actions, where the observation lists them",
+    "end": "when an episode ends",
+    "success": "what counts as success",
+    "world": "the world, and all that follows from it",
+}
+"""What an axis may change."""
+
 
 class AxisDoesNotApplyError(ValueError):
     """An axis has no meaning in an environment. The message is a sentence that says why."""
@@ -119,6 +129,9 @@ class Axis(ABC):
     """What suites and reports call it."""
     same_world: ClassVar[bool] = True
     """Whether a seed's world and true instruction are those that the environment gives without the axis."""
+    changes: ClassVar[tuple[str, ...]] = ("instruction",)
+    """Names of `CHANGES`: what differs, of the same episode with the same actions, from the one without the axis. All
+    else is as it was: numbers and pictures beside the words, rewards, and the actions themselves."""
 
     @abstractmethod
     def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:

@@ -15,7 +15,14 @@ import gymnasium
 import numpy as np
 
 from heed.envs.axes.registry import can_be_told
-from heed.envs.contract import ExpertError, expert_of, fulfilled_instructions_of, impossible_instructions_of
+from heed.envs.contract import (
+    ContractError,
+    ExpertError,
+    action_texts_of,
+    expert_of,
+    fulfilled_instructions_of,
+    impossible_instructions_of,
+)
 from heed.envs.hold_out import hold_out_of
 
 Observation = dict[str, Any]
@@ -102,15 +109,37 @@ class Reworded(ShownInstruction):
 
 
 class RenamedWordsEverywhere(Reworded):
-    """Shows instruction and observation with the same words renamed."""
+    """Shows instruction, observation and the actions that it lists with the same words renamed."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], rename: Callable[[str], str], *, purpose: str):
         super().__init__(env, lambda words, _: rename(words), purpose=purpose)
         self._rename = rename
 
+    @property
+    def listed_action_texts(self) -> tuple[str, ...] | None:
+        """Fixed action texts as a mixture of levels with different actions lists them."""
+        texts = action_texts_of(self.env)
+        return None if texts is None else self._renamed(texts)
+
     def see(self, observation: Observation) -> Observation:
-        """Return both in other words."""
-        return {**super().see(observation), "observation": self._rename(observation["observation"])}
+        """Return all of them in other words.
+
+        Raises:
+            ContractError: if two actions would be called alike.
+        """
+        renamed = {**super().see(observation), "observation": self._rename(observation["observation"])}
+        if "actions" in observation:
+            renamed["actions"] = self._renamed(observation["actions"])
+        return renamed
+
+    def _renamed(self, texts: Sequence[str]) -> tuple[str, ...]:
+        renamed = tuple(map(self._rename, texts))
+        if len(set(renamed)) < len(renamed):
+            raise ContractError(
+                f"With other names two actions would be called alike: {list(renamed)}. Give words names that the "
+                "environment does not use."
+            )
+        return renamed
 
 
 class OtherInstruction(ShownInstruction):
