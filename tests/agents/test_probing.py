@@ -98,7 +98,6 @@ def test_neither_one_action_nor_chance_solves_a_choice() -> None:
 # -- whole agents -------------------------------------------------------------------------------------------------
 
 SAMPLE: list[tuple[str, str, str, tuple[str, ...]]] = [
-    ("ppo", "score", "heed-tiny", ("value", "observation", "action", "delay", "actions", "memory")),
     ("q-learning", "score", "heed-tiny", ALL),
     ("a2c", "linear", "causal", ("action", "actions")),
     ("reinforce", "score", "encoder-decoder", ("value",)),
@@ -232,16 +231,16 @@ BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
     ("ppo", value_head_is_zero, "value"),
     ("ppo", observation_is_ignored, "observation"),
     ("ppo", advantages_are_turned, "action"),
-    ("ppo", scores_ignore_the_prompt, "choice"),
     ("ppo", discount_is_another, "delay"),
     ("ppo", instruction_is_ignored, "instruction"),
     ("ppo", actions_are_shuffled, "actions"),
     ("ppo", numbers_are_zero, "numbers"),
-    ("ppo", picture_is_black, "picture"),
     ("ppo", history_is_ignored, "memory"),
 ]
 """Agent, what is broken, and the first probe that must fail."""
 MORE_BROKEN = [
+    ("ppo", scores_ignore_the_prompt, "choice"),
+    ("ppo", picture_is_black, "picture"),
     ("ppo", value_head_is_detached, "value"),
     ("ppo", no_value_loss, "value"),
     ("dqn", bootstraps_over_ends, "value"),
@@ -252,9 +251,18 @@ MORE_BROKEN = [
 ]
 
 
+ENOUGH = 1024
+"""Steps in which a whole agent solves each of these."""
+
+
+def test_a_whole_agent_fails_none() -> None:
+    probes = [probe for _, _, probe in BROKEN]
+    assert outcomes(check("ppo", maker("ppo"), probes=probes, steps=ENOUGH)) == dict.fromkeys(probes, "passed")
+
+
 @pytest.mark.parametrize(("name", "break_it", "probe"), BROKEN)
 def test_what_is_broken_fails_its_probe(name: str, break_it: Callable[[Any], None], probe: str) -> None:
-    [result] = check(name, maker(name, break_it), probes=[probe], steps=384)
+    [result] = check(name, maker(name, break_it), probes=[probe], steps=ENOUGH)
     assert result.outcome == "failed"
     assert result.detail.startswith(PROBES[probe].broken)
     assert "the right action" in result.detail or "but should be" in result.detail
