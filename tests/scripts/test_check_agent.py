@@ -27,7 +27,7 @@ def test_a_failure_is_its_status_and_told_last(capsys: pytest.CaptureFixture[str
     with pytest.raises(SystemExit) as end:
         main([*TABLE, "--steps", "1", "--probes", "memory", "--probes", "delay"])
     assert end.value.code == 1
-    assert f"The first that fails is 'delay'. {PROBES["delay"].broken[:20]}" in capsys.readouterr().out
+    assert f"The first that fails is 'delay'. {PROBES['delay'].broken[:20]}" in capsys.readouterr().out
 
 
 def test_json_has_the_same(capsys: pytest.CaptureFixture[str]) -> None:
