@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from heed.policies.batching import chunks_of_like_length
+from heed.policies.finite import require_finite_scores
 from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING
 from heed.policies.scoring import Normalization, make_scorer
@@ -39,6 +40,7 @@ def score_action_texts(
     Raises:
         ValueError: if there are not as many lists of actions as observations, one is empty, two actions of one have
             the same tokens, or the model is an encoder.
+        NonFiniteError: if a score is NaN or infinite.
     """
     if language_model.pooling is not None:
         raise ValueError(
@@ -62,7 +64,9 @@ def score_action_texts(
         for rows in chunks_of_like_length(lengths[order] + tries.n_nodes, model.device):
             chunk = torch.from_numpy(order[rows])
             part = prompts[chunk, : int(lengths[chunk].max())].long().to(model.device)
-            of_chunk = scorer(model, part, tries.rows(chunk.to(model.device)))[1].cpu().numpy()
+            of_chunk = scorer(model, part, tries.rows(chunk.to(model.device)))[1]
             for row, index in enumerate(chunk.tolist()):
-                scores[index] = of_chunk[row, : len(action_texts[index])]
+                of_prompt = of_chunk[row, : len(action_texts[index])]
+                require_finite_scores(of_prompt, model)
+                scores[index] = of_prompt.cpu().numpy()
     return scores

@@ -75,6 +75,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     from rich.progress import track
 
     from heed.agents.threads import threads_for
+    from heed.policies.finite import clip_gradient
     from heed.policies.tiny import new_model
     from heed.scripts.corpus import MOST_PAST, UNSEEN_PAIRS, collect_scenes, documents
 
@@ -102,7 +103,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         loss = model(input_ids=tokens, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        clip_gradient(model, 1.0)
         optimizer.step()
 
     untie_actions(model, tokenizer, seed=config.seed)

@@ -31,10 +31,10 @@ STEPS = 16_384
 N_ENVS = 16
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3},
-    "a2c": {"n_steps": 4, "learning_rate": 3e-3},
-    "reinforce": {"n_steps": 4, "learning_rate": 3e-3},
-    "grpo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "group_size": 8},
+    "ppo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1},
+    "a2c": {"n_steps": 4, "learning_rate": 3e-3, "ent_coef": 0.1},
+    "reinforce": {"n_steps": 4, "learning_rate": 3e-3, "ent_coef": 0.1},
+    "grpo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "group_size": 8, "ent_coef": 0.1},
     "dqn": {
         "learning_starts": 64,
         "buffer_size": 2_000,

@@ -18,6 +18,8 @@ from heed.policies.prompt import PromptSpace
 
 TOLERANCE = 0.2
 """How far a value may be from what it is to be: values of different states differ by 0.5 or more with gamma = 0.5."""
+INTERVAL = 128
+"""Steps between two looks at what an agent knows; it is to be right in two of them, one after the other."""
 SURE = 0.85
 """How likely the best action is to be, where a policy has probabilities."""
 
@@ -75,16 +77,17 @@ class Exam(BaseCallback):
         self._cases = probe.cases(gamma)
         self._words = {key: [case.observation[key] for case in self._cases] for key in self._cases[0].observation}
         self._next = 0
-        self._passed = False
+        self._passed = 0
 
     def _on_rollout_start(self) -> None:
         # Off-policy agents begin a rollout with every step, and what changed since the last one is little.
         if self.num_timesteps >= self._next:
-            self._passed = not self.wrong(self.model)
-            self._next = self.num_timesteps + 128
+            self._passed = 0 if self.wrong(self.model) else self._passed + 1
+            self._next = self.num_timesteps + INTERVAL
 
     def _on_step(self) -> bool:
-        return not self._passed
+        # A value that goes beyond what it is to be is right on its way.
+        return self._passed < 2
 
     def wrong(self, agent: BaseAlgorithm) -> str:
         """Return a sentence on what the agent has wrong, or nothing."""
