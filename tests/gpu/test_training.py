@@ -84,7 +84,7 @@ def test_it_computes_in_bfloat16(kind: Any) -> None:
     assert all(bool(weight.isfinite().all()) for weight in rounded.policy.parameters())
 
 
-@pytest.mark.skipif(not ON_GPU, reason="torch.compile takes a minute on a processor, and is tested without its compiler")
+@pytest.mark.skipif(not ON_GPU, reason="compiling takes a minute on a processor: tested there without its compiler")
 def test_compiled_layers_compute_the_same() -> None:
     plain, compiled = new(PPO), new(PPO, policy={"compiled": True})
     np.testing.assert_allclose(compiled.action_probabilities(WORDS), plain.action_probabilities(WORDS), atol=1e-4)
