@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from heed.agents import PPO
@@ -112,7 +113,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
         torch.cuda.reset_peak_memory_stats(device)
     agent = _new_agent(name, options, device)
     model = agent.language_policy.language_model.model
-    per_forward = 2 * layer_weights(model)
+    per_forward = 2 * layer_weights(model, adapted=name != TINY)
     steps = options.n_envs * options.rollout_steps
     agent.learn(steps)
     networks: list[Any] = [agent.language_policy.network]
@@ -132,7 +133,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_memory()
     return {
         "model": name,
-        "weights": sum(weight.numel() for weight in model.parameters()),
+        "weights": sum(weight.numel() for weight in own_weights(model, adapted=name != TINY)),
         "steps": rollouts * steps,
         "seconds": seconds,
         "steps_per_second": rollouts * steps / seconds,
@@ -143,14 +144,19 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     }
 
 
-def layer_weights(model: Any) -> int:
-    """Return how many weights are multiplied with every token.
+def own_weights(model: Any, *, adapted: bool) -> list[Tensor]:
+    """Return a model's weights without those of an adapter: under one its own do not train."""
+    return [weight for weight in model.parameters() if not (adapted and weight.requires_grad)]
+
+
+def layer_weights(model: Any, *, adapted: bool = False) -> int:
+    """Return how many weights are multiplied with every token, without those of an adapter, which are few.
 
     Neither embedding is among them: one is looked up, the other is applied at a few places of a prompt only.
     """
     embeddings = (model.get_input_embeddings(), model.get_output_embeddings())
     left_out = {id(module.weight) for module in embeddings if module is not None}
-    return sum(weight.numel() for weight in model.parameters() if id(weight) not in left_out)
+    return sum(weight.numel() for weight in own_weights(model, adapted=adapted) if id(weight) not in left_out)
 
 
 def _new_agent(name: str, options: Options, device: torch.device) -> PPO:

@@ -25,7 +25,7 @@ OPTIONS: dict[Any, dict[str, Any]] = {
     GRPO: {"n_steps": 4, "batch_size": 8, "group_size": 2},
     DQN: {"learning_starts": 8, "buffer_size": 100, "batch_size": 8},
 }
-STEPS = sized(16, 256)
+STEPS = sized(16, 128)
 WORDS = {"instruction": [f"be {place}" for place in PLACES], "observation": ["you are middle"] * 3}
 
 
