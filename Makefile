@@ -21,7 +21,15 @@ PYTEST = .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfil
 # Libraries of the worlds; docs/worlds/ says what they are, and what they need of the system.
 WORLDS = atari,box2d,crafter,miniwob,miniworld,robotics,textworld
 
-.PHONY: train test test-all test-worlds dev docs format clean
+# What the tests of a GPU run with: any Python with torch and CUDA; Heed need not be installed in it.
+GPU_PYTHON ?= $(if $(wildcard .venv/bin/python),.venv/bin/python,$(PYTHON))
+GPU_DEVICE ?= cuda
+# Packages that a machine with torch and transformers may lack, and for which Python they are downloaded.
+GPU_WHEELS ?= accelerate cloudpickle docstring-parser farama-notifications gymnasium minigrid peft pygame-ce \
+	stable-baselines3 typeguard tyro
+GPU_PYTHON_VERSION ?= 3.12
+
+.PHONY: train test test-all test-worlds test-gpu gpu-wheels dev docs format clean
 
 train: $(INSTALLED)
 	.venv/bin/heed train --env BabyAI-GoToLocal-v0 --run-dir runs/go-to-local
@@ -39,6 +47,14 @@ test-all: $(INSTALLED_WORLDS)
 test-worlds: $(INSTALLED_WORLDS)
 	.venv/bin/python -m tests.envs.worlds.system
 	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/envs/test_axes_worlds.py
+
+test-gpu:
+	$(GPU_PYTHON) tests/gpu/run.py --device $(GPU_DEVICE)
+
+gpu-wheels:
+	$(PYTHON) -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+		--python-version $(GPU_PYTHON_VERSION) --implementation cp $(foreach glibc,39 34 31 28 27 24 17,--platform manylinux_2_$(glibc)_x86_64) \
+		--platform manylinux2014_x86_64 --constraint constraints.txt --dest wheels $(GPU_WHEELS)
 
 dev: $(INSTALLED_DEV)
 

@@ -87,12 +87,12 @@ def _holds(data: bytes, size: int) -> bool:
     """Say whether compressed bytes are exactly `size` bytes; no more of them is ever in memory than a piece."""
     reader, left = zlib.decompressobj(), size
     try:
-        while not reader.eof and left >= 0:
+        while left >= 0:
             piece = reader.decompress(data, _PIECE)
-            if not piece and not reader.eof and not reader.unconsumed_tail:
-                return False  # it is cut off
             left -= len(piece)
             data = reader.unconsumed_tail
+            if reader.eof or not (piece or data):  # or it is cut off
+                break
     except zlib.error:
         return False
     return left == 0 and reader.eof and not reader.unused_data

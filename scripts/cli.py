@@ -41,7 +41,8 @@ def main() -> None:
     # A module of the user's beside the command (`--env my_module:MyEnv-v0`) is found as `python -m` would find it,
     # but after all that is installed: a folder here may have the name of a package.
     sys.path.append(os.getcwd())
-    wait_asleep()
+    if command != "benchmark":  # which is to run alone, and to be compared with others' ways
+        wait_asleep()
     # Imported only when asked for: the training stack takes seconds to import.
     importlib.import_module(COMMANDS[command][0]).main(rest)
 

@@ -9,8 +9,6 @@ import pytest
 
 from examples.adapter_memory import measure
 from examples.boxes import Boxes
-from examples.large_models import Options
-from examples.large_models import measure as measure_large
 from heed.agents import PPO
 from heed.envs import check_env, make
 
@@ -46,13 +44,3 @@ def test_an_adapter_is_saved_without_its_base() -> None:
     measured = measure("ppo", "lora", width=64, layers=1)
     assert measured["base"] > 8  # 32 000 tokens times 64, of four bytes
     assert measured["saved"] < 0.05 * measured["base"]
-
-
-def test_the_benchmark_of_large_models_runs_with_a_tiny_one() -> None:
-    options = Options(n_envs=4, rollout_steps=8, batch_size=16, micro_batch_tokens=200, rollouts=1)
-    found = measure_large("tiny", options, peak_tflops=1.0)
-    assert found["weights"] == 512 * 64 * 2 + 2 * (64 * 64 * 2 + 64 * 32 * 2 + 64 + 32 * 2 + 3 * 64 * 128 + 128) + 64
-    assert found["steps_per_second"] > 0
-    assert found["tokens_per_second"] > found["steps_per_second"], "a prompt has many tokens"
-    assert found["share_of_peak"] == found["tflops"] > 0
-    assert found["estimated_mib"] > 100, "the process is a part of it"

@@ -15,11 +15,14 @@ import tyro
 from heed.scripts.errors import ConfigurationError, as_sentence
 
 Section = Literal[
-    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "learners"
+    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "learners", "gpu"
 ]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
+EVERYWHERE: tuple[Section, ...] = tuple(section for section in SECTIONS if section != "gpu")
+"""Those that are measured unless others are asked for: the models of `gpu` are too large for a processor."""
 
+GPU = ("gpu_envs", "gpu_steps", "gpu_batch", "gpu_tokens", "gpu_product")
 SLOW = ("processes", "slow_envs", "slow_steps")
 
 
@@ -32,8 +35,8 @@ class BenchmarkConfig:
 
     out: Path = Path("runs/benchmark")
     """Folder for the results."""
-    sections: tuple[Section, ...] = SECTIONS
-    """What to measure."""
+    sections: tuple[Section, ...] = EVERYWHERE
+    """What to measure (default: all but gpu, which has models of billions of weights)."""
     device: str = "auto"
     """Where the language models run: cpu, cuda, or auto."""
     threads: int = 0
@@ -115,11 +118,30 @@ class BenchmarkConfig:
     learners: tuple[int, ...] = (1, 2)
     """learners: how many processes train one agent together, with --threads each (0: one)."""
 
+    gpu_models: tuple[str, ...] = ("heed-tiny", "0.5b", "7b")
+    """gpu: what is trained: heed-tiny, or Qwen2.5's architecture of 0.5b, 1.5b or 7b with random weights (or tiny)."""
+    gpu_envs: int = 64
+    """gpu: environments side by side."""
+    gpu_steps: int = 32
+    """gpu: steps of each environment in a rollout."""
+    gpu_batch: int = 512
+    """gpu: steps in a minibatch."""
+    gpu_tokens: int = 16_384
+    """gpu: tokens in a part of a minibatch."""
+    gpu_product: int = 8_192
+    """gpu: rows of the square matrices by whose product the device's peak is measured."""
+    gpu_checkpointing: bool = False
+    """gpu: compute the layers of the large models again for the gradient, as --activation-checkpointing does."""
+    gpu_patience: float = 20.0
+    """gpu: seconds after which a model's training begins no further rollout."""
+    gpu_seconds: float = 210.0
+    """gpu: seconds after which no further model is begun."""
+
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         least_of = {
             0: ("slow_milliseconds",),
-            1: ("repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
+            1: (*GPU, "repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
             100: ("vocabulary",),
         }

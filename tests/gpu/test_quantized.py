@@ -43,11 +43,10 @@ def test_an_adapter_trains_over_rounded_weights_and_resumes(
     agent = kind(
         env=LanguageVecEnv([Places] * 2, seed=0), seed=0, device=DEVICE, policy_kwargs=policy_kwargs, **options
     )
-    trained = {name: weight.clone() for name, weight in agent.policy.named_parameters() if weight.requires_grad}
+    trained = [weight for weight in agent.policy.parameters() if weight.requires_grad]
+    before = [weight.detach().clone() for weight in trained]
     agent.learn(16)
-    assert any(
-        not torch.equal(weight, trained[name]) for name, weight in agent.policy.named_parameters() if name in trained
-    )
+    assert any(not torch.equal(weight, old) for weight, old in zip(trained, before, strict=True))
     agent.save(tmp_path / "agent")
     again = kind.load(tmp_path / "agent", env=LanguageVecEnv([Places] * 2, seed=0), device=DEVICE)
     again.learn(16, reset_num_timesteps=False)

@@ -74,6 +74,11 @@ def smallest(**options: Any) -> BenchmarkConfig:
         "slow_envs": 2,
         "slow_milliseconds": 1.0,
         "slow_steps": 3,
+        "gpu_models": ("heed-tiny",),
+        "gpu_envs": 2,
+        "gpu_steps": 4,
+        "gpu_batch": 4,
+        "gpu_product": 64,
     }
     return BenchmarkConfig(**{**sizes, **options})
 
@@ -260,7 +265,7 @@ def test_it_writes_every_section_and_a_plot(
     monkeypatch.setattr(scoring, "peak_bytes", lambda prepare, device: 1000)
     # Processes of their own take seconds to start.
     monkeypatch.setattr(learners, "_seconds_of", lambda config, count: [6.0 / count, 4.0 / count])
-    config = smallest(out=tmp_path)
+    config = smallest(out=tmp_path, sections=SECTIONS)
     results = benchmark(config)
     assert tuple(results) == SECTIONS
     for section, result in results.items():

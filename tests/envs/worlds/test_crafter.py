@@ -225,5 +225,5 @@ class TestWithTheLibrary:
         env = make_env("Heed/CrafterCollectDiamond-v0", area=(5, 5))
         with pytest.raises(ValueError, match=r"None of 20 worlds of 5 x 5 cells allows collect_diamond: take a larger"):
             env.reset(seed=0)
-        with pytest.raises(ValueError, match="must be at least 1"):
+        with pytest.raises(ValueError, match="limit must be at least 1 step"):
             make_env("Heed/Crafter-v0", max_steps=0)
