@@ -45,7 +45,7 @@ from heed.agents.hindsight import HindsightReplay
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.policies.prompt import PromptVecEnv
-from heed.policies.q_network import LanguageQPolicy
+from heed.policies.q_network import LanguageQPolicy, sharing
 
 
 class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
@@ -192,6 +192,8 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
                 device=self.device,
                 seed=self.learners.seed(self.seed),
             )
+        if issubclass(self.policy_class, LanguageQPolicy):
+            self.policy_class = sharing(self.policy_class)
         super()._setup_model()
         if self.hindsight and self.env is not None:
             self._hindsight = self._watch(self.env)
