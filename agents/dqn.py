@@ -46,7 +46,7 @@ from heed.agents.exploration import Schedule as ExplorationSchedule
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
-from heed.policies.q_network import LanguageQPolicy
+from heed.policies.q_network import LanguageQPolicy, sharing
 
 
 class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
@@ -191,6 +191,8 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
                 device=self.device,
                 seed=self.learners.seed(self.seed),
             )
+        if issubclass(self.policy_class, LanguageQPolicy):
+            self.policy_class = sharing(self.policy_class)
         super()._setup_model()
         require_rewards_for_replay(self.env)
         self._begin_exploring()

@@ -244,11 +244,16 @@ class LanguageModel:
             "trained with, or call `resize_token_embeddings` and train the new embeddings first."
         )
 
-    def copy(self) -> LanguageModel:
-        """Return the same language model with weights of its own, but for those that do not train: they are shared."""
+    def copy(self, *, shares_frozen: bool = True) -> LanguageModel:
+        """Return the same language model with weights of its own.
+
+        Args:
+            shares_frozen: let those that do not train be the same in both. Quantized ones always are.
+        """
         if self.quantized is not None:
             return dataclasses.replace(self, model=quantization.copy_of(self.model))
-        shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
+        weights = self.model.parameters() if shares_frozen else ()
+        shared: dict[int, Any] = {id(weight): weight for weight in weights if not weight.requires_grad}
         return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
 
     def give_away(self) -> LanguageModel:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -107,6 +107,8 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
 class LanguageQPolicy(PromptObservations, DQNPolicy):
     """A language model as Q-network, with a target network of its own.
 
+    Each network has all of its weights, since SB3 moves all of the target network's; see `sharing`.
+
     Args:
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
         action_space: `TextActions` or `ChangingActions` for `head="score"`, any Discrete space for `head="linear"`.
@@ -128,6 +130,9 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
     """
+
+    shares_frozen: ClassVar[bool] = False
+    """Whether both networks have those weights in common that do not train."""
 
     def __init__(
         self,
@@ -179,7 +184,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         # A frozen model is the same in both networks, and so is what they remember of it.
         online: Any = self.q_net
         target: Any = self.q_net_target
-        target.network.memory = online.network.memory if online.network.is_frozen else None
+        is_same = self.shares_frozen and online.network.is_frozen
+        target.network.memory = online.network.memory if is_same else None
         target.network.prefixes = None
         if self.learning_rates is not None:
             values = () if online.state_value is None else (online.state_value,)
@@ -192,11 +198,13 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         The first one has the policy's language model itself.
         """
         assert isinstance(self.action_space, spaces.Discrete)
-        is_target = hasattr(self, "q_net")
+        language_model = self.language_model
+        if hasattr(self, "q_net"):
+            language_model = language_model.copy(shares_frozen=self.shares_frozen)
         network = LanguageQNetwork(
             self.observation_space,
             self.action_space,
-            language_model=self.language_model.copy() if is_target else self.language_model,
+            language_model=language_model,
             head=self.head,
             normalization=self.normalization,
             dueling=self.dueling,
@@ -206,3 +214,12 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             activation_checkpointing=self.activation_checkpointing,
         )
         return network.to(self.device)
+
+
+def sharing(kind: type[LanguageQPolicy]) -> type[LanguageQPolicy]:
+    """Return the class of policies whose two networks have those weights in common that do not train.
+
+    It is for `heed.agents.DQN`, whose target network moves by the weights that are apart. SB3's own DQN would multiply
+    the common ones by 1 - tau at each update: with tau=1 they would be zero.
+    """
+    return kind if kind.shares_frozen else type(kind.__name__, (kind,), {"shares_frozen": True})
