@@ -4,8 +4,9 @@ A mask or a cache of ours may be heeded by a model, or be dropped, or be misread
 out before it is used: in float32, at the full length of the prompts, which is beyond the windows within them. What is
 compared is how much higher one action stands than another, since that is what decides.
 
-A small model is tried out itself. Of a large one it would take minutes, so a small one of its architecture is
-(`heed.policies.probe_model`), and the large one only on short prompts, as far as its own numbers can tell.
+A small model is tried out itself, with other weights: a new model's are so small that nothing shows. Of a large one it
+would take minutes, so a small one of its architecture is (`heed.policies.probe_model`), and the large one only on short
+prompts, as far as its own numbers can tell.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from heed.policies.layout import PADDING
-from heed.policies.probe_model import probe_of
+from heed.policies.probe_model import probe_of, telling_weights
 from heed.policies.trie import ActionTrie, Tries
 
 SMALL = 4_000_000
@@ -93,7 +94,7 @@ def trials_of(model: PreTrainedModel, definition: Scores, longest: int, window: 
     """Within this, give what ways of reading `model` are to be tried out on.
 
     Args:
-        model: a language model; while it is tried out itself, its weights are float32.
+        model: a language model; while it is tried out itself, it has other weights.
         definition: scores actions as a way is to do.
         longest: how many tokens prompts have at the most.
         window: how many tokens back its layers see at the least, as far as is known.
@@ -108,7 +109,7 @@ def trials_of(model: PreTrainedModel, definition: Scores, longest: int, window: 
     model.train(False)
     try:
         if sum(weight.numel() for weight in model.parameters()) <= SMALL:
-            with _in_float32(model):
+            with _other_weights(model):
                 yield [_trial_of_itself(model, definition, lengths, 1e-3)]
             return
         tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.2
@@ -147,14 +148,16 @@ def agree(scores: Tensor, expected: Tensor, tolerance: float) -> bool:
 
 
 @contextlib.contextmanager
-def _in_float32(model: PreTrainedModel) -> Iterator[None]:
-    """Within this, the model's weights of fewer bits are float32."""
-    tensors = [one for one in (*model.parameters(), *model.buffers()) if one.dtype in (torch.bfloat16, torch.float16)]
-    stored = [one.data for one in tensors]
-    for one in tensors:
-        one.data = one.data.float()
+def _other_weights(model: PreTrainedModel) -> Iterator[None]:
+    """Within this, a model has weights that tell mistakes (`telling_weights`); afterwards its own, untouched."""
+    own = [(one, one.data) for one in (*model.parameters(), *model.buffers())]
+    for weight, new in telling_weights(model).items():
+        weight.data = new
+    for buffer in model.buffers():
+        if buffer.dtype in (torch.bfloat16, torch.float16):
+            buffer.data = buffer.data.float()
     try:
         yield
     finally:
-        for one, data in zip(tensors, stored, strict=True):
+        for one, data in own:
             one.data = data

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor
 from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.batching import UniquePrompts
 from heed.policies.exactness import TrialError
-from heed.policies.frozen import FrozenLayers
+from heed.policies.frozen import FrozenLayers, goes_on_exactly
 from heed.policies.hidden_states import attention_window, layers_of, output_width, read_hidden_states
 from heed.policies.language_model import LanguageModel, LanguageModelError
 from heed.policies.layout import PromptLayout
@@ -21,10 +22,10 @@ from heed.policies.memory import RowMemory
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
 from heed.policies.positions import most_tokens, most_written
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.prefixes import PrefixMemory
+from heed.policies.prefixes import PrefixMemory, keeps_exactly
 from heed.policies.prompt import PromptEncoder
 from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
-from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
+from heed.policies.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
 from heed.policies.senses import Senses
 from heed.policies.trie import ActionTrie, Tries
 from heed.policies.virtual_tokens import MODULE as VIRTUAL_TOKENS
@@ -100,29 +101,39 @@ class LanguageNetwork(PromptNetwork):
         if encoder is not None:
             _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth)
         if head == "score":
-            try:
+            with _telling(language_model):
                 self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
-            except TrialError as error:
-                raise LanguageModelError(f"{language_model.name} cannot be used: {error}") from error
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
 
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self._reader = reader_of(self.model)
-        if self._reader is not None and self.scorer is not None:
-            if "packed" not in self.scorer.ways:
+        with _telling(language_model):
+            self._choose_memories(language_model, train_layers, longest)
+
+    def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
+        """Set what the network keeps of what it read, each where that is exact for such prompts."""
+        if self._reader is not None:
+            ways = exact_ways(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.ways
+            if "packed" not in ways:
                 raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
-            self.scorer.ways = ("packed",)
-        self.frozen = self._frozen_layers(train_layers) if train_layers and language_model.adapter is None else None
+            if self.scorer is not None:
+                self.scorer.ways = ("packed",)
+        self.frozen: FrozenLayers | None = None
+        if train_layers and language_model.adapter is None:
+            self.frozen = self._frozen_layers(train_layers, longest)
         width = (self.features_dim + self.n_scores) * 8
         self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
         """Used where weights stand still, as in rollouts; None to compute every reading anew."""
-        self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if self._knows_prefixes() else None
+        keeps = self._knows_prefixes() and keeps_exactly(self.model, longest)
+        self.prefixes: PrefixMemory | None = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if keeps else None
 
-    def _frozen_layers(self, train_layers: int) -> FrozenLayers | None:
+    def _frozen_layers(self, train_layers: int, longest: int) -> FrozenLayers | None:
         below = len(layers_of(self.model)) - train_layers
         if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
             return None
         if self.action_sets:  # the nodes of a trie are kept with the prompt, and these change
+            return None
+        if not goes_on_exactly(self.model, below, longest):
             return None
         if self.scorer:
             self.scorer.ways = ("packed",)
@@ -232,6 +243,15 @@ class LanguageNetwork(PromptNetwork):
             stacklevel=2,
         )
         return None
+
+
+@contextlib.contextmanager
+def _telling(language_model: LanguageModel) -> Iterator[None]:
+    """Turn what was found out when ways of reading were tried out into a sentence that names the model."""
+    try:
+        yield
+    except TrialError as error:
+        raise LanguageModelError(f"{language_model.name} cannot be used: {error}") from error
 
 
 def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:

@@ -12,7 +12,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedModel
+
+from heed.policies.pretrained import quietly
 
 VOCABULARY = 64
 NARROW = 64
@@ -34,12 +37,13 @@ def probe_of(model: PreTrainedModel) -> PreTrainedModel:
     if len(chosen) == 1 < len(kinds):
         chosen = [0, 1]  # one that gives the other its input
     for layers in (chosen, list(range(chosen[-1] + 1))):
-        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"), quietly():
             probe = type(model)(_smaller(model.config, layers, len(kinds))).float()
-            _enlarge(probe)
         # Where a layer's kind follows from its place alone, those before it must be there too.
         if [_kind(layer) for layer in _layers(probe)] == [kinds[index] for index in layers]:
             break
+    for weight, new in telling_weights(probe).items():
+        weight.data = new
     return probe.to(model.device).eval()
 
 
@@ -69,13 +73,26 @@ def _smaller(config: PretrainedConfig, layers: Sequence[int], count: int) -> Pre
     return smaller
 
 
-def _enlarge(model: PreTrainedModel) -> None:
-    """Give matrices weights that keep their inputs' size, so that attention chooses; new ones are a tenth of that."""
+def telling_weights(model: PreTrainedModel) -> dict[torch.nn.Parameter, Tensor]:
+    """Return new weights for a model, in float32 at least, so large that attention chooses and mistakes show.
+
+    Matrices keep the size of what goes into them; those of a new model are a tenth of that, and what is a little wrong
+    before a training may be very wrong behind it.
+    """
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for weight in model.parameters():
-            if weight.dim() >= 2:
-                weight.normal_(std=1.5 * weight.shape[-1] ** -0.5, generator=generator)
+    new = {}
+    for weight in model.parameters():
+        if not weight.is_floating_point():
+            continue
+        dtype = torch.float64 if weight.dtype == torch.float64 else torch.float32
+        if weight.dim() < 2:
+            new[weight] = weight.detach().to(dtype)
+        else:
+            drawn = torch.empty(weight.shape, dtype=dtype).normal_(
+                std=1.5 * weight.shape[-1] ** -0.5, generator=generator
+            )
+            new[weight] = drawn.to(weight.device)
+    return new
 
 
 def _layers(model: PreTrainedModel) -> list[torch.nn.Module]:
