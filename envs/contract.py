@@ -41,6 +41,7 @@ from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 MAX_TEXT_LENGTH = 100_000
@@ -349,6 +350,8 @@ def require_action_space(space: Any) -> None:
         space.shape == () or (len(space.shape) > 1 and isinstance(space, spaces.MultiDiscrete))
     ):
         raise ContractError(f"its actions have the shape {space.shape}, but must have one dimension: {space}.")
+    if isinstance(space, spaces.Box) and not space.is_bounded():
+        raise ContractError(f"its actions have no bounds, which SB3 wants to be finite: {space}.")
 
 
 def as_action(space: spaces.Space[Any], action: Any) -> Any:
@@ -358,9 +361,21 @@ def as_action(space: spaces.Space[Any], action: Any) -> Any:
     """
     if isinstance(space, spaces.Discrete):
         return int(action)
-    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
-        action = np.rint(action)  # policies choose real numbers: cutting the rest off would never come to the largest
+    if (
+        isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.integer)
+        and np.asarray(action).dtype.kind == "f"
+    ):
+        return _whole(space, np.asarray(action, dtype=np.float64))
     return np.array(action, dtype=space.dtype)
+
+
+def _whole(space: spaces.Box, action: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    """Return the whole numbers next to real ones that a policy chose; to cut them would never come to the largest."""
+    rounded = np.rint(action)
+    with np.errstate(invalid="ignore"):  # the largest int64 is, as a real number, one more than itself
+        within = rounded.astype(space.dtype)
+    return np.where(rounded >= space.high, space.high, np.where(rounded <= space.low, space.low, within))
 
 
 def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -> None:

@@ -36,10 +36,38 @@ def learned_actions(plain: spaces.Space[Any]) -> tuple[spaces.Space[Any], ToPlai
             return learned, lambda action: _shaped(action, plain) + plain.start
         case spaces.MultiBinary() if not isinstance(plain.n, int):
             return spaces.MultiBinary(int(np.prod(plain.shape))), lambda action: _shaped(action, plain)
-        case spaces.Box() if plain.shape == ():
-            low, high = plain.low.reshape(1), plain.high.reshape(1)
-            return spaces.Box(low, high, dtype=plain.dtype.type), lambda action: _shaped(action, plain)
+        case spaces.Box() if plain.shape == () or not plain.is_bounded():
+            return FiniteBox(plain), lambda action: _shaped(action, plain)
     return plain, None
+
+
+class FiniteBox(spaces.Box):
+    """A box with bounds and at least one dimension, as SB3 wants it, in the place of one that need not have either.
+
+    Where there is no bound stands the largest float32. It is drawn from as from the other: from -3e38 to 3e38 most
+    numbers would be of a size that no environment has seen.
+
+    Args:
+        plain: the other one.
+    """
+
+    def __init__(self, plain: spaces.Box):
+        self.plain = plain
+        low, high = (bound.reshape(plain.shape or (1,)) for bound in (plain.low, plain.high))
+        if plain.dtype.kind == "f":
+            most = min(np.finfo(np.float32).max, np.finfo(plain.dtype).max)
+            # Where the one bound lies beyond the largest float32, the other takes its place.
+            low = np.where(np.isfinite(low), low, np.minimum(-most, np.where(np.isfinite(high), high, most)))
+            high = np.where(np.isfinite(high), high, np.maximum(most, low))
+        super().__init__(low.astype(plain.dtype), high.astype(plain.dtype), dtype=plain.dtype.type)
+
+    def seed(self, seed: int | dict[str, Any] | None = None) -> Any:
+        """Seed the draws."""
+        return self.plain.seed(seed)  # type: ignore[arg-type]
+
+    def sample(self, mask: Any = None, probability: Any = None) -> Any:
+        """Draw as from the plain box, within the bounds of this one."""
+        return np.clip(self.plain.sample(), self.low, self.high).astype(self.dtype).reshape(self.shape)
 
 
 def _shaped(action: Any, plain: spaces.Space[Any]) -> Any:
