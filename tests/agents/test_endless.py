@@ -70,7 +70,7 @@ def test_grpo_does_not_wait_for_groups_that_never_end(monkeypatch: pytest.Monkey
     monkeypatch.setattr(grpo_module, "MOST_STEPS", 20)
     env = LanguageVecEnv([Endless] * 2, seed=0, group_size=2)
     agent = GRPO(env=env, group_size=2, n_steps=4, seed=0, device="cpu")
-    with pytest.raises(EndlessEpisodesError, match="none was whole after 20 steps of each environment.*--max-steps"):
+    with pytest.raises(EndlessEpisodesError, match=r"none was whole after 20 steps of each environment.*--max-steps"):
         agent.learn(1000)
     ending = LanguageVecEnv([lambda: Endless(15)] * 2, seed=0, group_size=2)
     GRPO(env=ending, group_size=2, n_steps=4, batch_size=16, n_epochs=1, seed=0, device="cpu").learn(30)
