@@ -72,5 +72,9 @@ def test_grpo_does_not_wait_for_groups_that_never_end(monkeypatch: pytest.Monkey
     agent = GRPO(env=env, group_size=2, n_steps=4, seed=0, device="cpu")
     with pytest.raises(EndlessEpisodesError, match=r"none was whole after 20 steps of each environment.*--max-steps"):
         agent.learn(1000)
+    long = LanguageVecEnv(
+        [lambda: gymnasium.make("tests.endless:Heed/Endless-v0", max_episode_steps=50)] * 2, group_size=2
+    )
+    assert grpo_module._endless(long) == 100
     ending = LanguageVecEnv([lambda: Endless(15)] * 2, seed=0, group_size=2)
     GRPO(env=ending, group_size=2, n_steps=4, batch_size=16, n_epochs=1, seed=0, device="cpu").learn(30)
