@@ -210,7 +210,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             False if a callback ended the training.
 
         Raises:
-            EndlessEpisodesError: if no group is complete after `MOST_STEPS` steps, or twice the environment's own limit.
+            EndlessEpisodesError: if no group is complete after `MOST_STEPS`, or twice the environment's own limit.
         """
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         self.policy.set_training_mode(False)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
 from heed.scripts import cloning
+from heed.scripts.check_env import CheckEnvConfig
+from heed.scripts.demos import DemosConfig
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.evaluate import command as evaluate_module
 from heed.scripts.memory import estimate as estimate_module
@@ -72,12 +75,26 @@ def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pyte
         ({"head": "linear", "normalization": "sum"}, "--normalization says how the likelihoods"),
         ({"agent": "grpo", "value_learning_rate": 0.1}, "grpo has none"),
         ({"agent": "dqn", "dueling": False, "value_learning_rate": 0.1}, "dqn with --no-dueling has none"),
+        ({"layer_decay": 0.9, "train_layers": 0}, "no layer trains"),
         ({"max_episode_steps": 0}, "--max-episode-steps is 0"),
     ],
 )
 def test_an_option_that_would_change_nothing_is_refused(options: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         TrainConfig(env=LEVEL, **options)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (lambda: DemosConfig(out=Path("x.jsonl"), n_envs=3), "--n-envs is for trained agents"),
+        (lambda: CheckEnvConfig(all=True, seed=3).require_sensible(), "--seed is an option of the check of one"),
+        (lambda: CheckEnvConfig(env="x", jobs=2).require_sensible(), "--jobs is an option of the table"),
+    ],
+)
+def test_options_of_other_commands_that_would_change_nothing_are_refused(config: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        config()
 
 
 def test_the_same_options_are_taken_where_they_are_used() -> None:
