@@ -48,7 +48,7 @@ def available_device(device: torch.device | str) -> torch.device:
                 f"The device {asked} is asked for, but PyTorch {torch.__version__} finds no GPU here (no NVIDIA GPU or "
                 "driver, or PyTorch built without CUDA): give cpu, or auto, which takes what there is."
             )
-        if asked.index is not None and asked.index >= count:
+        if (asked.index or 0) >= count:  # without an index it is the first
             there = ", ".join(f"cuda:{index}" for index in range(count))
             raise DeviceError(f"The device {asked} is asked for, but there are only {there}.")
         return asked

@@ -23,6 +23,7 @@ The policy improves by PPO's clipped ratio, held near a reference policy by thei
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -200,7 +201,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             False if a callback ended the training.
 
         Raises:
-            EndlessEpisodesError: if no group is complete after very many steps.
+            EndlessEpisodesError: if no group is complete after `MOST_STEPS`, or twice the environment's own limit.
         """
         with self._playing():
             return self._collect(env, callback, n_rollout_steps)
@@ -229,7 +230,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
-            if n_steps >= max(n_rollout_steps, MOST_STEPS) and not self.groups.complete:
+            if n_steps >= max(n_rollout_steps, MOST_STEPS) and not self.groups.complete and n_steps >= _endless(env):
                 raise EndlessEpisodesError(
                     f"GRPO learns from groups of episodes that have ended, but none was whole after {n_steps} steps of "
                     "each environment. Does the environment end its episodes? heed.envs.make(..., max_steps=...), or "
@@ -281,3 +282,15 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
             self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
             self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+
+
+def _endless(env: VecEnv) -> int:
+    """Return after how many steps without a whole group its episodes are taken to be endless.
+
+    Episodes of a group need not begin together, so it is twice the limit that the environments name, if they do.
+    """
+    named: list[int] = []
+    for name in ("spec", "max_steps"):
+        with contextlib.suppress(AttributeError):
+            named += [n for one in env.get_attr(name) if isinstance(n := getattr(one, "max_episode_steps", one), int)]
+    return max([MOST_STEPS, *(2 * limit for limit in named)])

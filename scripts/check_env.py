@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from heed.envs.checks.playing import Choose
 
 
+OF_ONE = ("episodes", "seed", "reward_episodes", "max_episode_steps", "model", "max_prompt_tokens")
+"""Options that only the check of one environment has."""
+OF_MANY = ("jobs", "time_limit")
+"""Options that only the table has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
     """Check that an environment keeps the language contract, and say how to mend what does not."""
@@ -77,6 +83,11 @@ class CheckEnvConfig:
             raise ConfigurationError("--out is for the table that --all or --pattern makes.")
         if self.policy is not None and many:
             raise ConfigurationError("--policy plays one environment: name it.")
+        ignored = OF_ONE if many else OF_MANY
+        for name in ignored:
+            if getattr(self, name) != getattr(CheckEnvConfig, name):
+                which = "the check of one environment: name it" if many else "the table of --all or --pattern"
+                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of {which}.")
 
 
 def run(config: CheckEnvConfig) -> bool:

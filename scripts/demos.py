@@ -61,6 +61,8 @@ class DemosConfig:
             require_at_least(self, {"max_episode_steps": 1})
         if self.greedy and self.expert in (BOT, PERSON):
             raise ConfigurationError(f"--greedy is for trained agents, not for --expert {self.expert}.")
+        if self.n_envs != DemosConfig.n_envs and self.expert in (BOT, PERSON):
+            raise ConfigurationError(f"--n-envs is for trained agents: --expert {self.expert} plays alone.")
 
 
 class QuitError(Exception):

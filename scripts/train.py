@@ -56,13 +56,12 @@ def train(config: TrainConfig) -> None:
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
-    from heed.agents.device import available_device
     from heed.agents.learners import join
     from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
     from heed.scripts.run_folder import RunFolder
 
     config = config.resolved()
-    available_device(config.device)  # before anything is computed
+    _require_device(config.device)
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
     with join(config.device) as learners, _telling_once(learners, run):
@@ -400,7 +399,19 @@ def main(arguments: list[str] | None = None) -> None:
     with as_sentence():
         with _quiet_beside_others():
             config = _parse(arguments)
+            _require_device(config.device)
         train(config)
+
+
+def _require_device(device: str) -> None:
+    """Refuse a device that is not there, before anything is computed.
+
+    Raises:
+        DeviceError: saying so.
+    """
+    from heed.agents.device import available_device
+
+    available_device(device)
 
 
 @contextlib.contextmanager

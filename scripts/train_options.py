@@ -498,6 +498,8 @@ class TrainConfig(
             if given and not any(getattr(self, option) for option in needed):
                 needs = " or ".join(map(_option, needed))
                 raise ConfigurationError(f"{_option(name)} is of no use without {needs}: give it, or leave this out.")
+        if self.layer_decay != 1 and self.train_layers == 0:
+            raise ConfigurationError("With --train-layers 0 no layer trains: leave --layer-decay out.")
         if self.layer_decay > 1:
             raise ConfigurationError(f"--layer-decay is {self.layer_decay}, but must be at most 1.")
         if self.instruction_changes is not None:

@@ -174,7 +174,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     for line in (*what_is_missing(numbers), *what_did_not_end(numbers)):
         console.print(line, markup=False)
     for path in (out / "evaluation.json", out / "episodes.csv", out / "axes.csv", report, *gifs):
-        console.print(f"  {path}")
+        console.print(f"  {path}", markup=False)
     return report
 
 

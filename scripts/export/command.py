@@ -101,7 +101,7 @@ def export_run(config: ExportConfig) -> Path:
 
     logging.disable_progress_bar()  # of the shards that transformers writes
     export(agent, config.out, beside_model=beside_model, beside_agent=beside_agent)
-    console.print(f"{config.out} holds the agent after {agent.num_timesteps} steps.")
+    console.print(f"{config.out} holds the agent after {agent.num_timesteps} steps.", markup=False)
     if evaluation is None:
         tell(
             console,

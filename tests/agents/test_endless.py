@@ -16,7 +16,7 @@ from heed.agents.grpo import EndlessEpisodesError
 from heed.envs import LanguageVecEnv
 from heed.envs.demonstrate import MOST_STEPS, demonstrate, most_steps
 from heed.envs.make import make_env
-from tests.endless import Endless
+from tests.endless import ENDLESS, Endless
 
 
 @pytest.mark.parametrize(("ends_after", "finished"), [(None, False), (8, False), (7, True), (3, True)])
@@ -30,9 +30,7 @@ def test_an_episode_that_is_not_over_at_the_limit_has_failed(ends_after: int | N
 def test_an_environment_that_names_a_longer_limit_is_given_it() -> None:
     assert most_steps(Endless()) == MOST_STEPS
     assert most_steps(Endless(), 12) == 12
-    limited = gymnasium.wrappers.TimeLimit(Endless(), 10 * MOST_STEPS)
-    limited.spec = gymnasium.envs.registration.EnvSpec("Long-v0", max_episode_steps=10 * MOST_STEPS)
-    assert most_steps(limited) == 10 * MOST_STEPS
+    assert most_steps(gymnasium.make(ENDLESS, max_episode_steps=10 * MOST_STEPS)) == 10 * MOST_STEPS
     assert most_steps(make_env("BabyAI-GoToRedBallNoDists-v0")) == MOST_STEPS  # its own is shorter
 
 
@@ -70,7 +68,9 @@ def test_grpo_does_not_wait_for_groups_that_never_end(monkeypatch: pytest.Monkey
     monkeypatch.setattr(grpo_module, "MOST_STEPS", 20)
     env = LanguageVecEnv([Endless] * 2, seed=0, group_size=2)
     agent = GRPO(env=env, group_size=2, n_steps=4, seed=0, device="cpu")
-    with pytest.raises(EndlessEpisodesError, match="none was whole after 20 steps of each environment.*--max-steps"):
+    with pytest.raises(EndlessEpisodesError, match=r"none was whole after 20 steps of each environment.*--max-steps"):
         agent.learn(1000)
+    long = LanguageVecEnv([lambda: gymnasium.make(ENDLESS, max_episode_steps=50)] * 2, group_size=2)
+    assert grpo_module._endless(long) == 100
     ending = LanguageVecEnv([lambda: Endless(15)] * 2, seed=0, group_size=2)
     GRPO(env=ending, group_size=2, n_steps=4, batch_size=16, n_epochs=1, seed=0, device="cpu").learn(30)

@@ -66,7 +66,7 @@ def test_every_told_command_gives_back_its_words(name: str) -> None:
 def test_a_new_environment_in_a_folder_with_a_space(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "my environments"
     folder.mkdir()
-    new_env.main([str(folder / "red_doors")])
+    new_env.main(["red_doors", "--folder", str(folder)])
     check, train = [shlex.split(line) for line in capsys.readouterr().out.splitlines()[-2:]]
     assert check == ["heed", "check-env", str(folder / "red_doors.py")]
     assert train == ["heed", "train", "--env", str(folder / "red_doors.py"), "--steps", "30000"]
