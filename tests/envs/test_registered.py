@@ -15,7 +15,7 @@ from heed.envs import AutomaticVerbalizer, make, register_verbalizer
 from heed.envs.make import make_env
 from heed.envs.masks import MaskedActions
 from heed.envs.toy_text import TaxiVerbalizer
-from heed.envs.vectorize.likeness import Likeness, WorkerDiffersError, likenesses_here, require_alike
+from heed.envs.vectorize.likeness import Likeness, WorkerDiffersError, likenesses_here, require_as_here
 from heed.envs.vectorize.registered import Registered
 from heed.envs.verbalize import _registry
 
@@ -102,11 +102,11 @@ def test_differences_are_told() -> None:
         other = Likeness.of(make_env("CartPole-v1"))
     finally:
         _registry.clear()
-    require_alike([one], [one])
+    require_as_here([one], [one])
     with pytest.raises(WorkerDiffersError, match=r"the verbalizer is heed.*CartPoleVerbalizer, but .* Wordy|Wordy"):
-        require_alike([one], [other])
+        require_as_here([one], [other])
     with pytest.raises(WorkerDiffersError, match="the environment is .*CartPoleEnv, but in a worker process it is"):
-        require_alike([one], [Likeness.of(make_env("MountainCar-v0"))])
+        require_as_here([one], [Likeness.of(make_env("MountainCar-v0"))])
 
 
 def test_verbalizers_within_others_count() -> None:
