@@ -61,7 +61,7 @@ def poison(agent: Any, part: str = "") -> str:
     with torch.no_grad():
         for name in names:
             network.get_parameter(name).fill_(NAN)
-    return names[0]
+    return str(names[0])
 
 
 # -- an update ----------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_continuous_actions_are_not_drawn_around_nan() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.action_space = spaces.Box(-1, 1, (2,))  # type: ignore[assignment]
+            self.action_space = spaces.Box(-1, 1, (2,))
 
         def step(self, action: Any) -> Any:
             assert np.isfinite(action).all()
