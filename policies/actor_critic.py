@@ -152,7 +152,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             if isinstance(self.action_dist, DiagGaussianDistribution):
                 require_finite_scores(self.log_std, self, name="standard deviation")
                 return self.action_dist.proba_distribution(outputs, self.log_std)
-            return self.action_dist.proba_distribution(action_logits=outputs)  # type: ignore[call-arg]
+            return self.action_dist.proba_distribution(action_logits=outputs)
         assert isinstance(self.action_dist, CategoricalDistribution)
         # Actions that are not there have the score -inf, from which entropy and KL would make NaN.
         logits = (scores / self.temperature).clamp(min=NO_ACTION)

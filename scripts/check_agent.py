@@ -16,7 +16,8 @@ from heed.scripts.train_options import LANGUAGE_AGENTS, RunOptions, TrackingOpti
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from heed.agents.probing import MakeAgent, Result
+    from heed.agents.probing import Result
+    from heed.agents.probing.check import MakeAgent
 
 _TAKEN = {"agent", "steps", "n_envs", "seed", "gamma", "learning_rate", "learning_rate_schedule", "device"}
 """The options of every training that this command takes; the others are about its environment and its folder."""

@@ -25,7 +25,7 @@ def small_model(kind: str, folder: Path) -> LanguageModel:
     model: PreTrainedModel
     if kind == "causal":
         size: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
-        heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
+        heads: dict[str, Any] = {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 128}
         model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **size, **heads))
     else:
         size = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}

@@ -26,7 +26,7 @@ from heed.envs.vectorize import LanguageVecEnv
 
 GAMMA = 0.5
 """A discount that values tell from none after a single step."""
-STEPS = 16_384
+STEPS = 32_768
 """Of the environments together, at most, on each probe."""
 N_ENVS = 16
 

@@ -104,9 +104,10 @@ class Exam(BaseCallback):
 
 
 def _wrong_values(beliefs: _Beliefs, row: int, case: Case) -> str:
-    critic = beliefs.values is not None and case.comes_of_best_actions
-    if critic and not abs(beliefs.values[row] - case.value) <= TOLERANCE:  # type: ignore[index]
-        return f"The value of {_told(case)} is {beliefs.values[row]:.2f}, but should be {case.value:.2f}."
+    if beliefs.values is not None and case.comes_of_best_actions:
+        believed = beliefs.values[row]
+        if not abs(believed - case.value) <= TOLERANCE:  # so that NaN is wrong too
+            return f"The value of {_told(case)} is {believed:.2f}, but should be {case.value:.2f}."
     if beliefs.action_values is not None:
         for action, value in enumerate(case.action_values):
             believed = beliefs.action_values[row, action]

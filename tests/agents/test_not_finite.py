@@ -18,7 +18,7 @@ from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, Cloning, QLearning, clon
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv, RandomNetworkDistillation, Thompson
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv
-from heed.policies import load_language_model, score_action_texts
+from heed.policies import load_language_model, score_action_texts, zero_shot
 from heed.policies.finite import NonFiniteError, require_finite_loss
 from tests.agents.test_imitation import PRESSES
 from tests.buttons import Buttons, make_buttons
@@ -61,7 +61,7 @@ def poison(agent: Any, part: str = "") -> str:
     with torch.no_grad():
         for name in names:
             network.get_parameter(name).fill_(NAN)
-    return names[0]
+    return str(names[0])
 
 
 # -- an update ----------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def test_continuous_actions_are_not_drawn_around_nan() -> None:
 
         def __init__(self) -> None:
             super().__init__()
-            self.action_space = spaces.Box(-1, 1, (2,))  # type: ignore[assignment]
+            self.action_space = spaces.Box(-1, 1, (2,))
 
         def step(self, action: Any) -> Any:
             assert np.isfinite(action).all()
@@ -310,9 +310,8 @@ def test_what_was_saved_before_stays(kind: Any, tmp_path: Path) -> None:
     assert all(map(torch.equal, before, weights(load(tmp_path / "agent"))))
 
 
-def test_untrained_scores_are_refused_too() -> None:
-    model = load_language_model()
-    for parameter in model.model.parameters():
-        parameter.data.fill_(NAN)
-    with pytest.raises(NonFiniteError, match=r"^The score of an action is NaN, since the weight "):
-        score_action_texts(model, WORDS, [["press red", "press blue"]])
+def test_untrained_scores_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = torch.tensor([[-1.0, NAN]])
+    monkeypatch.setattr(zero_shot, "make_scorer", lambda *arguments: lambda *arguments: (None, scores))
+    with pytest.raises(NonFiniteError, match=r"^The score of an action is NaN, although all weights are finite"):
+        score_action_texts(load_language_model(), WORDS, [["press red", "press blue"]])

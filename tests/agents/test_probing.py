@@ -37,7 +37,8 @@ def maker(
 
     def make(env: Any) -> Any:
         kwargs = {} if name == "q-learning" else {"policy_kwargs": {"max_prompt_tokens": 84, **policy_kwargs}}
-        agent = AGENTS[name](env=env, seed=0, gamma=GAMMA, device="cpu", **SETTINGS[name], **kwargs)
+        kind: Any = AGENTS[name]
+        agent = kind(env=env, seed=0, gamma=GAMMA, device="cpu", **SETTINGS[name], **kwargs)
         break_it(agent)
         return agent
 
@@ -126,7 +127,7 @@ def skipped(name: str, head: str) -> set[str]:
 def test_an_agent_solves_them(
     name: str, head: str, kind: str, probes: tuple[str, ...], model: Callable[[str], Any]
 ) -> None:
-    frozen = {"train_layers": 0} if kind == "segments" else {}
+    frozen: dict[str, Any] = {"train_layers": 0} if kind == "segments" else {}
     results = check(name, maker(name, model=model(kind), head=head, **frozen), probes=probes)
     expected = {probe: "skipped" if probe in skipped(name, head) else "passed" for probe in probes}
     assert outcomes(results) == expected, [result.detail for result in results if result.outcome == "failed"]
