@@ -317,3 +317,23 @@ def test_an_agent_that_never_played_is_not_interrupted(tmp_path: Path) -> None:
     for agent in (one, other):
         agent.learn(20)
     np.testing.assert_array_equal(one.replay_buffer.actions, other.replay_buffer.actions)
+
+
+class StopBetweenRollouts(BaseCallback):
+    """Ends a training as `heed train` does where a signal has come."""
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps >= 20:
+            raise InterruptedError
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [PPO, GRPO, DQN])
+def test_what_ends_between_two_rollouts_interrupts_nothing(kind: Any) -> None:
+    agent = begun(kind)
+    with pytest.raises(InterruptedError):
+        agent.learn(100, StopBetweenRollouts(), reset_num_timesteps=False)
+    assert agent._last_obs is agent.env.prompts
+    assert agent.get_env_state() is not None
