@@ -58,13 +58,17 @@ class RunningEpisodes(BaseAlgorithm):
         """Whether what the agent saw last is what the environments gave last."""
         shown = self._shown()
         # Not by its content: an episode that somebody else has begun since may look the same.
-        return shown is None or shown is self._last_obs
+        return shown is None or (shown is self._last_obs and not getattr(self.env, "is_stepping", False))
 
     @contextmanager
     def _playing(self) -> Iterator[None]:
-        """Interrupt the episodes where playing raises: nobody knows whether the environments have moved on."""
+        """Interrupt the episodes where playing raises, unless the agent is known to have taken in all steps.
+
+        A training that is ended between two rollouts (`on_rollout_start`) goes on exactly.
+        """
         try:
             yield
         except BaseException:
-            self._interrupt_episodes()
+            if getattr(self.env, "is_stepping", True) or self._step_is_open or not self._sees_what_is_shown():
+                self._interrupt_episodes()
             raise

@@ -395,6 +395,13 @@ class PromptVecEnv(VecEnvWrapper):
         self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.layout.width), dtype=encoder.integer)
         """The prompts given last, (n_envs, width)."""
         self._read_with = getattr(venv, "read_with", None)  # somebody's own vector may not know what cannot be read
+        self.is_stepping = False
+        """Whether a step was begun whose prompts were not given: then nobody knows what the environments show."""
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Take the actions for the next `step_wait`."""
+        self.is_stepping = True
+        self.venv.step_async(actions)
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
@@ -429,4 +436,5 @@ class PromptVecEnv(VecEnvWrapper):
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:
         self.words = observations
         self.prompts = self.encoder(observations)
+        self.is_stepping = False
         return self.prompts

@@ -21,11 +21,13 @@ from heed.agents.groups import EpisodeGroups
 from heed.agents.learners import ALONE, Learners, LearnersError, current, join, started
 from heed.agents.policy_gradient import _in_parts
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.envs import LanguageVecEnv
 from heed.envs.make import make
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train import require_shares
 from heed.scripts.train_options import TrainConfig
+from tests.buttons import Buttons
 from tests.learners_job import LEVEL, N_ENVS
 
 REPOSITORY = Path(__file__).parents[2]
@@ -245,16 +247,19 @@ def test_an_agent_refuses_what_its_processes_cannot_do(monkeypatch: pytest.Monke
 
 def test_groups_of_a_later_process_have_rows_of_their_own() -> None:
     """The first environment here is the fifth of all, so the first row is the third."""
+    env = LanguageVecEnv([Buttons] * 2, seed=0, first_index=4, group_size=2)
+    env.reset()
+    assert env.running_groups == [(2, 0), (2, 0)]
     space = spaces.Box(-1, 9, (3,), np.int16)
     arguments: Any = {"gamma": 1.0, "divide_by_deviation": False, "divide_by_length": False, "device": "cpu"}
     groups = EpisodeGroups(space, spaces.Discrete(2), group_size=2, n_envs=2, **arguments)
-    groups.first_row = 2
     prompts, actions, nothing = np.zeros((2, 3), dtype=np.int16), np.zeros((2, 1)), np.zeros(2)
     for number in range(2):
-        infos: list[dict[str, Any]] = [{"episode_group": (2, number)}, {"episode_group": (2, number)}]
+        _, rewards, dones, infos = env.step(np.zeros(2, dtype=int))
+        assert [info["episode_group"] for info in infos] == [(2, number), (2, number)]
         infos[1] |= {"episode_lost": "broken"} if number == 0 else {}
-        groups.add(prompts, actions, nothing, np.array([1.0, 0.0]), np.array([True, True]), infos)
-    # One episode of the first group was lost, and all have gone on from it: of the two groups one is complete.
+        groups.add(prompts, actions, nothing, rewards, dones, infos, env.running_groups)
+    # One episode of the first group was lost, and none of it runs any more: of the two groups one is complete.
     assert [len(group) for group in groups.complete] == [2]
 
 

@@ -64,7 +64,7 @@ class Forgetful(LanguageVecEnv):
     """Cannot be brought back."""
 
     @property
-    def set_state(self) -> Any:  # type: ignore[override]
+    def set_state(self) -> Any:
         raise AttributeError("set_state")
 
 
@@ -239,8 +239,8 @@ def test_demonstrations_stay_and_no_episode_is_joined_with_them(way: Any, tmp_pa
     agent = DQN(env=new_env(DQN), seed=0, **OPTIONS[DQN])
     words = {"instruction": ["walk"] * 3, "observation": ["0 0", "0 1", "0 2"]}
     numbers = [np.zeros(2, dtype=np.float32)] * 3
-    episode = {"observations": agent.language_policy.encoder({**words, "numbers": numbers}), "actions": [0, 0]}
-    agent.replay_buffer.keep_episode(**episode, rewards=[50.0, 50.0], terminated=False)
+    observations = agent.language_policy.encoder({**words, "numbers": numbers})
+    agent.replay_buffer.keep_episode(observations, [0, 0], [50.0, 50.0], terminated=False)
     agent.learn(10)
     agent = way(agent, tmp_path / "agent")
     assert agent.replay_buffer.kept == 2
@@ -317,3 +317,23 @@ def test_an_agent_that_never_played_is_not_interrupted(tmp_path: Path) -> None:
     for agent in (one, other):
         agent.learn(20)
     np.testing.assert_array_equal(one.replay_buffer.actions, other.replay_buffer.actions)
+
+
+class StopBetweenRollouts(BaseCallback):
+    """Ends a training as `heed train` does where a signal has come."""
+
+    def _on_rollout_start(self) -> None:
+        if self.model.num_timesteps >= 20:
+            raise InterruptedError
+
+    def _on_step(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [PPO, GRPO, DQN])
+def test_what_ends_between_two_rollouts_interrupts_nothing(kind: Any) -> None:
+    agent = begun(kind)
+    with pytest.raises(InterruptedError):
+        agent.learn(100, StopBetweenRollouts(), reset_num_timesteps=False)
+    assert agent._last_obs is agent.env.prompts
+    assert agent.get_env_state() is not None

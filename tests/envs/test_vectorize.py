@@ -301,7 +301,7 @@ def test_whoever_was_interrupted_in_waiting_gets_no_old_answer(processes: VecEnv
     alone.step(chosen[7])
     steps.append([env.reset() for env in (processes, alone)])
     for theirs, ours in steps:
-        assert list(theirs["observation"]) == list(ours["observation"])  # type: ignore[call-overload, index]
+        assert list(theirs["observation"]) == list(ours["observation"])  # type: ignore[call-overload]
     assert transcript(processes, chosen) == transcript(alone, chosen)
 
 
