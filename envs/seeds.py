@@ -15,6 +15,7 @@ and may repeat: a training that plays a world twice learns from it twice.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,8 @@ def seed_drawn_anew(seed: int, *key: int) -> int:
     use = seed >> SHARE_BITS
     if use not in (DEMONSTRATIONS, EVALUATIONS):
         return _drawn(sequence)
-    return (use << SHARE_BITS) + int(sequence.generate_state(1)[0]) % LONGEST
+    place = int(sequence.generate_state(1)[0]) % LONGEST
+    return int((use << SHARE_BITS) + place)
 
 
 def sequence_of_seeds(use: int, key: tuple[int, ...], first: int, count: int) -> list[int]:
@@ -70,13 +72,13 @@ def sequence_of_seeds(use: int, key: tuple[int, ...], first: int, count: int) ->
     return [(use << SHARE_BITS) + int(number) for number in _permuted(places, (use, *key))]
 
 
-def _permuted(places: npt.NDArray[np.uint32], key: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+def _permuted(places: npt.NDArray[np.uint32], key: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the places of numbers below 2**24 in a permutation: each round can be undone, so no two get the same."""
-    left: npt.NDArray[np.uint32] = places >> _HALF
-    right: npt.NDArray[np.uint32] = places & (2**_HALF - 1)
+    left: npt.NDArray[Any] = places >> _HALF
+    right: npt.NDArray[Any] = places & (2**_HALF - 1)
     for mixed in _tables(key):
         left, right = right, left ^ mixed[right]
-    joined: npt.NDArray[np.uint32] = left << _HALF | right
+    joined: npt.NDArray[Any] = left << _HALF | right
     return joined
 
 

@@ -274,7 +274,7 @@ def _kind_of(default: Any) -> type | tuple[type, ...] | None:
     """Return of which type a parameter with this default is, or None where that is not clear."""
     if isinstance(default, float):
         return (int, float)
-    return type(default) if isinstance(default, str | int | tuple) else None
+    return type(default) if isinstance(default, str | int) else None  # of lists the axis itself says more
 
 
 def _as_tuple(value: Any) -> Any:
