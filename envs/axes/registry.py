@@ -140,6 +140,10 @@ class Axis(ABC):
             AxisDoesNotApplyError: if the axis has no meaning there.
         """
 
+    def around(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        """Return an environment of all levels, each of which `play` has changed, as the axis has it: as it is."""
+        return env
+
     @final
     def make_env(
         self, env_id: str, *, history: int = 0, render_mode: str | None = None, **arguments: Any
@@ -169,7 +173,7 @@ class Axis(ABC):
             self.play(PlainLevel(env_id=level.env_id, mixture=env_id, render_mode=render_mode, arguments=arguments))
             for level in levels
         ]
-        env = envs[0] if len(envs) == 1 else Mixture(envs, levels)
+        env = self.around(envs[0] if len(envs) == 1 else Mixture(envs, levels))
         if arguments.get("hold_out"):  # an axis may say in other words what the level may not say
             env = WithoutPhrases(env, arguments["hold_out"])
         # Outermost, so that it remembers what the agent saw.
