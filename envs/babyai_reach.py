@@ -86,8 +86,10 @@ class Reach:
             return
         if isinstance(thing, Key):
             self._keys.add(str(thing.color))
-        elif isinstance(thing, Box) and thing.contains is not None:
-            self._use(thing.contains)
+        elif isinstance(thing, Box):
+            inside: Any = thing.contains
+            if inside is not None:
+                self._use(inside)
 
     def _lets_through(self, thing: WorldObj | None) -> bool:
         if thing is None:

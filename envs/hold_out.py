@@ -103,7 +103,7 @@ def names_one_of(phrases: Sequence[str], instruction: str) -> bool:
     return any(_pattern(phrase).search(plain) for phrase in phrases)
 
 
-def checked_phrases(phrases: Sequence[str]) -> tuple[str, ...]:
+def checked_phrases(phrases: Sequence[Any]) -> tuple[str, ...]:
     """Return `phrases` as a tuple.
 
     Raises:

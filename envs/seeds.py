@@ -15,6 +15,7 @@ and may repeat: a training that plays a world twice learns from it twice.
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -47,7 +48,8 @@ def seed_drawn_anew(seed: int, *key: int) -> int:
     use = seed >> SHARE_BITS
     if use not in (DEMONSTRATIONS, EVALUATIONS):
         return _drawn(sequence)
-    return use << SHARE_BITS | int(sequence.generate_state(1)[0]) % LONGEST
+    place = int(sequence.generate_state(1)[0]) % LONGEST
+    return int((use << SHARE_BITS) + place)
 
 
 def sequence_of_seeds(use: int, key: tuple[int, ...], first: int, count: int) -> list[int]:
@@ -67,15 +69,17 @@ def sequence_of_seeds(use: int, key: tuple[int, ...], first: int, count: int) ->
     if first + count > LONGEST:
         raise ValueError(f"There are {LONGEST} different episodes for one seed, but {first + count} were asked for.")
     places = np.arange(first, first + count, dtype=np.uint32)
-    return ((use << SHARE_BITS) + _permuted(places, (use, *key)).astype(np.int64)).tolist()
+    return [(use << SHARE_BITS) + int(number) for number in _permuted(places, (use, *key))]
 
 
-def _permuted(places: npt.NDArray[np.uint32], key: tuple[int, ...]) -> npt.NDArray[np.uint32]:
+def _permuted(places: npt.NDArray[np.uint32], key: tuple[int, ...]) -> npt.NDArray[Any]:
     """Return the places of numbers below 2**24 in a permutation: each round can be undone, so no two get the same."""
-    left, right = places >> _HALF, places & (2**_HALF - 1)
+    left: npt.NDArray[Any] = places >> _HALF
+    right: npt.NDArray[Any] = places & (2**_HALF - 1)
     for mixed in _tables(key):
         left, right = right, left ^ mixed[right]
-    return left << _HALF | right
+    joined: npt.NDArray[Any] = left << _HALF | right
+    return joined
 
 
 @functools.lru_cache(maxsize=16)
@@ -91,5 +95,5 @@ def _drawn(sequence: np.random.SeedSequence) -> int:
     if first >> SHARE_BITS < DEMONSTRATIONS:
         return first
     # One in 128. More words of the same sequence; that all of them are of another use has a chance of 1e-17.
-    words = sequence.generate_state(9)[1:].tolist()
+    words = map(int, sequence.generate_state(9)[1:])
     return next((word for word in words if word >> SHARE_BITS < DEMONSTRATIONS), first % (DEMONSTRATIONS << SHARE_BITS))

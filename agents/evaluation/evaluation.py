@@ -153,7 +153,7 @@ class _Limited:
         return self.axis.label
 
     def make_env(self, env_id: str) -> gymnasium.Env[Any, Any]:
-        limit = {} if self.max_steps is None else {"max_steps": self.max_steps}
+        limit: dict[str, Any] = {} if self.max_steps is None else {"max_steps": self.max_steps}
         return self.axis.make_env(env_id, **limit)
 
 

@@ -194,6 +194,7 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
                 raise
             chosen = np.array([error] * len(games), dtype=object)
         for index, game, action in zip(indices, games, chosen, strict=True):
+            advice: Any = None
             try:
                 advice = game.advice() if player.asks_expert else None
             except Exception as error:  # whatever somebody's expert raises

@@ -17,7 +17,8 @@ from heed.envs.make import gives_instruction_with
 class UnseenCombinations(Axis):
     """Only instructions that name a phrase held out at training (`heed train --hold-out "purple key"`).
 
-    An episode whose instruction names none is drawn anew, from seeds that follow from its own.
+    An episode whose instruction names none is drawn anew, from seeds that follow from its own; of a mixture the level
+    too, since not every level may name one.
     """
 
     name: ClassVar[str] = "unseen-combinations"
@@ -37,6 +38,11 @@ class UnseenCombinations(Axis):
                 f"The axis {self.name} needs the phrases that were held out at training, and none were: train with "
                 '--hold-out "purple key", or give the axis its phrases.'
             )
-        if not gives_instruction_with(self.phrases, level.env_id, **level.arguments):
-            raise AxisDoesNotApplyError(f"No instruction of {level.env_id} names one of {', '.join(self.phrases)}.")
-        return Reworded(OnlyWithPhrases(level.make(), self.phrases), lambda words, _: words, purpose=self.name)
+        # Of a mixture not every level needs to: it is the whole that is drawn anew.
+        if not gives_instruction_with(self.phrases, level.mixture, **level.arguments):
+            raise AxisDoesNotApplyError(f"No instruction of {level.mixture} names one of {', '.join(self.phrases)}.")
+        return Reworded(level.make(), lambda words, _: words, purpose=self.name)
+
+    def around(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        """Return the environment with those episodes only."""
+        return OnlyWithPhrases(env, self.phrases)

@@ -141,6 +141,10 @@ class Axis(ABC):
             AxisDoesNotApplyError: if the axis has no meaning there.
         """
 
+    def around(self, env: gymnasium.Env[Any, Any]) -> gymnasium.Env[Any, Any]:
+        """Return an environment of all levels, each of which `play` has changed, as the axis has it: as it is."""
+        return env
+
     @final
     def make_env(
         self, env_id: str, *, history: int = 0, render_mode: str | None = None, **arguments: Any
@@ -170,7 +174,7 @@ class Axis(ABC):
             self.play(PlainLevel(env_id=level.env_id, mixture=env_id, render_mode=render_mode, arguments=arguments))
             for level in levels
         ]
-        env = envs[0] if len(envs) == 1 else Mixture(envs, levels)
+        env = self.around(envs[0] if len(envs) == 1 else Mixture(envs, levels))
         if arguments.get("hold_out"):  # an axis may say in other words what the level may not say
             env = WithoutPhrases(env, arguments["hold_out"])
         # Outermost, so that it remembers what the agent saw.
@@ -275,7 +279,7 @@ def _kind_of(default: Any) -> type | tuple[type, ...] | None:
     """Return of which type a parameter with this default is, or None where that is not clear."""
     if isinstance(default, float):
         return (int, float)
-    return type(default) if isinstance(default, str | int | tuple) else None
+    return type(default) if isinstance(default, str | int) else None  # of lists the axis itself says more
 
 
 def _as_tuple(value: Any) -> Any:

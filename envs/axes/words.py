@@ -80,7 +80,8 @@ class RenamedWords(Axis):
 
     def __post_init__(self) -> None:
         """Refuse names that would make two things one."""
-        if not all(isinstance(part, str) and part.strip() for pair in self.words for part in pair):
+        parts: list[Any] = [part for pair in self.words for part in pair]
+        if not all(isinstance(part, str) and part.strip() for part in parts):
             raise ValueError(f"words are such as {{ball: wug}}, words with their names, but not {self.words!r}.")
         names = dict(self.words)
         if len(names) < len(self.words) or len(set(names.values())) < len(self.words):

@@ -17,6 +17,7 @@ from heed.envs.axes.registry import CHANGES
 from heed.envs.contract import ContractError, action_texts_of, sample_action
 from heed.envs.make import UnknownEnvironmentError, instruction_pool, make_env
 
+NEWEST_TAXI = max(env_id for env_id in gymnasium.registry if env_id.startswith("Taxi-v"))
 SAMPLE = (
     "BabyAI-GoToLocalS6N4-v0",
     "BabyAI-PickupLoc-v0",
@@ -25,7 +26,7 @@ SAMPLE = (
 )
 WORLDS = (
     *sorted(env_id for env_id in gymnasium.registry if env_id.startswith(("BabyAI-", "MiniGrid-"))),
-    *("FrozenLake8x8-v1", "Taxi-v3", "CliffWalking-v1", "Blackjack-v1"),
+    *("FrozenLake8x8-v1", NEWEST_TAXI, "CliffWalking-v1", "Blackjack-v1"),
     *("CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"),
     *("LunarLander-v3", "BipedalWalker-v3", "Heed/DeepSea-v0"),
     *("Heed/Crafter-v0", "Heed/CrafterPixels-v0", "Heed/CrafterCollectWood-v0"),
@@ -99,6 +100,8 @@ def check(env_id: str) -> dict[str, set[str]]:
     try:
         plain = make_env(env_id)
     except UnknownEnvironmentError as missing:
+        if str(missing).startswith("There is no environment"):
+            raise
         pytest.skip(str(missing))
     found: dict[str, set[str]] = {}
     for one in axes_for(env_id):

@@ -161,3 +161,11 @@ def test_the_axis_asks_for_what_was_held_out_and_nothing_else() -> None:
 def test_the_axis_does_not_apply_where_no_instruction_names_one() -> None:
     with pytest.raises(AxisDoesNotApplyError, match=f"No instruction of {RED} names one of purple key, blue key"):
         axis("unseen-combinations", phrases=["purple key", "blue key"]).make_env(RED)
+
+
+def test_of_a_mixture_the_axis_plays_the_levels_that_name_one() -> None:
+    env = axis("unseen-combinations", phrases=["purple key"]).make_env(f"{GO}+{RED}")
+    for seed in range(8):
+        words, info = env.reset(seed=seed)
+        assert names_one_of(["purple key"], words["instruction"])
+        assert info["level"] == GO

@@ -117,7 +117,7 @@ def test_no_words_of_a_training_name_what_is_held_out(path: str) -> None:
 @pytest.mark.parametrize("options", [{"curriculum": Curriculum()}, {"group_size": 2}, {"wrappers": [tasks]}])
 def test_vectors_are_told_of_none_either(options: dict[str, Any]) -> None:
     made = {"n_envs": 4, "seed": 0, "wrappers": [CHANGING], **options}
-    env = make(f"{GO}+{PICK}", **made, hold_out=PHRASES)
+    env: Any = make(f"{GO}+{PICK}", **made, hold_out=PHRASES)
     heard = list(env.reset()["instruction"])
     for step in range(80):
         observations, _, _, infos = env.step(np.full(4, (2, 0, 2, 1)[step % 4]))

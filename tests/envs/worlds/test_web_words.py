@@ -189,7 +189,12 @@ def test_each_option_has_a_name_of_its_own(options: list[str], expected: dict[st
 
 def test_options_that_cannot_be_chosen_are_left_out_and_chosen_ones_of_several_taken_back() -> None:
     """Their places count all the same."""
-    several = {"options": ["-", "Ann", "Bob", "Bob"], "unusable": [0], "chosen": [1, 3], "multiple": True}
+    several: dict[str, Any] = {
+        "options": ["-", "Ann", "Bob", "Bob"],
+        "unusable": [0],
+        "chosen": [1, 3],
+        "multiple": True,
+    }
     things = things_on(page(element("SELECT", 2, **several)))
     told = [(action.text, action.index) for action in actions_on(things, "", (), most=64)[1:]]
     assert told == [("unselect Ann in list", 1), ("choose Bob in list", 2), ("unselect Bob (2) in list", 3)]
