@@ -53,7 +53,7 @@ def test_a_module_in_the_current_folder_is_found(tmp_path: Path) -> None:
     )
     repository = Path(__file__).parents[2]
     code = (
-        f"import sys; sys.path.append({str(repository)!r}); from heed.scripts import cli\n"
+        f"import sys; sys.path.insert(0, {str(repository)!r}); from heed.scripts import cli\n"
         "sys.argv = ['heed', 'check-env', 'my_world:Mine-v0']; sys.path.remove('') if '' in sys.path else None\n"
         "cli.main()"
     )
