@@ -6,6 +6,7 @@ its own: `heed.agents.saved_agent` saves and loads it, `heed.agents.joined_agent
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import abstractmethod
 from typing import Any
@@ -14,12 +15,19 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
+from heed.agents.environments import (
+    fitting_env,
+    require_language_vec_env,
+    reward_normalization,
+)
 from heed.agents.saved_agent import OWN, SavedAgent
 from heed.agents.saved_policy import WEIGHTS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import telling_when
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.layout import Beside, PromptLayout
 from heed.policies.loading import load_language_model
@@ -61,13 +69,27 @@ class LanguageAgent(SavedAgent):
             The environment, and the policy's keyword arguments with the language model in them.
         """
         policy_kwargs = dict(policy_kwargs or {})
-        max_tokens = policy_kwargs.pop("max_prompt_tokens", MAX_PROMPT_TOKENS)
+        max_tokens = policy_kwargs.pop("max_prompt_tokens", None)
         template = policy_kwargs.pop("template", None)
         words_only = policy_kwargs.pop("words_only", False)
         quantize = policy_kwargs.pop("quantize", None)
         segments = policy_kwargs.pop("segments", None)
         if env is None:
             return None, policy_kwargs
+        env = require_language_vec_env(env)
+        if isinstance(env.observation_space, PromptSpace):
+            asked = {
+                "max_prompt_tokens": max_tokens,
+                "template": template,
+                "words_only": words_only,
+                "segments": segments,
+            }
+            ignored = [name for name, value in asked.items() if value not in (None, False)]
+            if ignored:
+                raise ValueError(
+                    f"The environment makes prompts already (PromptVecEnv), so {' and '.join(ignored)} in "
+                    "policy_kwargs would change nothing: say it to its encoder, or give the environment without it."
+                )
         model = policy_kwargs.get("model", TINY)
         if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
             raise ValueError(
@@ -77,21 +99,91 @@ class LanguageAgent(SavedAgent):
             language_model = model
         else:
             dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
-            language_model = load_language_model(model, dtype=dtype, quantize=quantize)
+            language_model = load_language_model(model, dtype=dtype, quantize=quantize).give_away()
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):
             return env, policy_kwargs
-        if not isinstance(env, VecEnv):
-            raise TypeError(
-                f"{type(env).__name__} is not a VecEnv: make the environment with `heed.envs.make(id, n_envs=...)`, "
-                "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
-            )
-        if not isinstance(env.observation_space, spaces.Dict):
-            return PromptVecEnv(env, language_model.encoder()), policy_kwargs  # which says what is wrong with it
+        assert isinstance(env.observation_space, spaces.Dict)
         beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
         segments = reads_segments(language_model, policy_kwargs, segments)
-        encoder = language_model.encoder(template=template, max_tokens=max_tokens, beside=beside, segments=segments)
+        encoder = language_model.encoder(
+            template=template,
+            max_tokens=MAX_PROMPT_TOKENS if max_tokens is None else max_tokens,
+            beside=beside,
+            segments=segments,
+        )
         return PromptVecEnv(env, encoder), policy_kwargs
+
+    def _setup_model(self) -> None:
+        super()._setup_model()
+        if isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy):
+            # A model that the policy has copied is not kept beside it.
+            self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
+        # SB3 would put back what VecNormalize has changed in observations. Here it changes rewards alone.
+        self._vec_normalize_env = None
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(
+                f"There is no policy {policy_name!r} here, since observations are words: leave it out, or give "
+                f"{LANGUAGE_POLICY!r}, which reads them with a language model."
+            )
+        return super()._get_policy_from_name(policy_name)
+
+    def get_env(self) -> VecEnv | None:
+        """Return the environments as they were given, before prompts were made of what they say."""
+        given = self._given_env
+        return given if given in (self.env, getattr(self.env, "venv", None)) else self.env
+
+    def get_vec_normalize_env(self) -> VecNormalize | None:
+        """Return SB3's `VecNormalize`, if it is around the environments: it scales their rewards."""
+        return reward_normalization(self.env)
+
+    def set_env(self, env: Any, force_reset: bool = True) -> None:
+        """Train in other environments from now on, as many as there were.
+
+        Args:
+            env: as in the constructor, with the actions that the agent has.
+            force_reset: begin new episodes; False goes on with those that are running, if these environments are the
+                ones that the agent has already.
+
+        Raises:
+            TypeError: if it is no `VecEnv`.
+            ValueError: if it carries no words, or has other actions, or not what the agent reads beside the words; if
+                the number of environments is another; or if there are no episodes to go on with.
+        """
+        same = env is not None and env in (self.env, self.get_env())
+        if not same and not force_reset:
+            raise ValueError(
+                "force_reset=False goes on with the running episodes, but other environments do not have these: leave "
+                "it out."
+            )
+        if not same:
+            self._use_env(env)
+        if force_reset:
+            self._interrupt_episodes()
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        """Return other environments as the agent takes them."""
+        return fitting_env(env, self.language_policy.encoder, self.action_space)
+
+    def _use_env(self, env: Any) -> None:
+        """Take other environments in place of those that there are, or of none."""
+        taken = self._fitting_env(env)
+        if taken.num_envs != self.n_envs:
+            raise ValueError(
+                f"The agent has {self.n_envs} environments, and set_env takes as many, not {taken.num_envs}: "
+                f"{type(self).__name__}.load(path, env=...) takes another number."
+            )
+        self._given_env, self.env = env, taken
+        if self.learners.several:
+            self._require_shares()
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Set the seed of all randomness; the environments begin new episodes with it."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._interrupt_episodes()
 
     @property
     def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
@@ -115,6 +207,21 @@ class LanguageAgent(SavedAgent):
         """What stands where in what the policy reads; of what are no prompts, all that they hold."""
         space = self.observation_space
         return space.encoder.layout if isinstance(space, PromptSpace) else PromptLayout(math.prod(space.shape or ()))
+
+    def learn(self, *arguments: Any, **named: Any) -> Any:
+        """Train; the arguments are those of SB3's algorithm.
+
+        Raises:
+            NonFiniteError: where a loss, gradient, score, value or reward is NaN or infinite, saying when.
+        """
+        with self._telling_when():
+            return super().learn(*arguments, **named)  # type: ignore[safe-super]  # the algorithm's, behind this mixin
+
+    def _telling_when(self) -> contextlib.AbstractContextManager[None]:
+        """Return what says how far the training was when a number came up that is not finite."""
+        return telling_when(
+            lambda: f"The training ends here, after {self.num_timesteps} steps and {self._n_updates} updates."
+        )
 
     def _policies(self) -> list[torch.nn.Module]:
         """Return the policy, and what other policies the agent keeps."""

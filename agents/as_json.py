@@ -1,18 +1,17 @@
-"""What a checkpoint holds as JSON, and what as tensors: an agent's arguments, its action space, its optimizer."""
+"""What a checkpoint holds as JSON: an agent's arguments and its action space."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.utils import ConstantSchedule, LinearSchedule
-from torch import Tensor
 
-from heed.agents.checkpoint import CheckpointError
 from heed.agents.exploration import Exploration, exploration_from_json
+from heed.agents.optimizers import find_optimizer, name_of
 from heed.agents.schedules import CosineSchedule, Warmup
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.adapters import Adapter
@@ -25,65 +24,11 @@ _SCHEDULES: dict[str, Any] = {
 }
 
 
-def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Split an optimizer's state into JSON and tensors, named "<parameter>.<key>"."""
-    tensors, numbers = {}, {}
-    for index, entries in state["state"].items():
-        for key, value in entries.items():
-            if isinstance(value, Tensor):
-                tensors[f"{index}.{key}"] = value
-            else:
-                numbers[f"{index}.{key}"] = value
-    return {"groups": state["param_groups"], "numbers": numbers}, tensors
-
-
-def read_optimizer(
-    optimizer: torch.optim.Optimizer, saved: dict[str, Any], tensors: dict[str, Tensor], path: Path
-) -> None:
-    """Put what `flatten_optimizer` split back into an optimizer of the same parameters.
-
-    Args:
-        optimizer: of the agent.
-        saved: the part that is JSON.
-        tensors: the rest.
-        path: of the file that held it, for messages.
-
-    Raises:
-        CheckpointError: if a tensor is not of the shape or type of the parameter that it belongs to, or a group has
-            other settings than the optimizer knows.
-    """
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for name, tensor in tensors.items():
-        index = name.split(".", 1)[0]
-        if not index.isdecimal() or int(index) >= len(parameters):
-            raise CheckpointError(f"{path} does not fit the agent: {name!r} belongs to none of its parameters.")
-        # A single number, such as Adam's count of steps, or one for each of the parameter's.
-        fits = tensor.numel() == 1 or tensor.shape == parameters[int(index)].shape
-        if not fits or not tensor.is_floating_point():
-            raise CheckpointError(
-                f"{path} does not fit the agent: {name!r} has the shape {tuple(tensor.shape)} and the type "
-                f"{tensor.dtype}, its parameter the shape {tuple(parameters[int(index)].shape)}."
-            )
-    state = unflatten_optimizer(saved, tensors)
-    for group, own in zip(state["param_groups"], optimizer.param_groups, strict=True):
-        for name, value in group.items():
-            if name not in own or not isinstance(value, bool | int | float | None | tuple | list):
-                raise CheckpointError(f"{path} does not fit the agent: its optimizer has no {name!r} of {value!r}.")
-    optimizer.load_state_dict(state)
-
-
-def unflatten_optimizer(saved: dict[str, Any], tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Put together what `flatten_optimizer` split."""
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in {**saved["numbers"], **tensors}.items():
-        index, key = name.split(".", 1)
-        state.setdefault(int(index), {})[key] = value
-    groups = [{k: tuple(v) if k == "betas" else v for k, v in group.items()} for group in saved["groups"]]
-    return {"state": state, "param_groups": groups}
-
-
 def argument_to_json(name: str, value: Any) -> Any:
-    """Return a constructor argument as JSON; a schedule and a strategy are told apart by their keys.
+    """Return a constructor argument as JSON.
+
+    What JSON has no kind of its own for is an object with one key, which tells the kind: schedules, strategies,
+    dictionaries. Lists are told apart from tuples, which are JSON's arrays.
 
     Raises:
         TypeError: if it is a function or another thing that JSON cannot hold.
@@ -102,31 +47,53 @@ def argument_to_json(name: str, value: Any) -> Any:
         return {"cosine_schedule": [value.start, value.end]}
     if isinstance(value, ConstantSchedule):
         return {"constant_schedule": [value.val]}
+    if isinstance(value, type) and issubclass(value, torch.optim.Optimizer):
+        return {"optimizer_class": name_of(value)}
+    if isinstance(value, np.generic):
+        value = value.item()
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple) and all(isinstance(entry, bool | int | float | str) for entry in value):
-        return list(value)
+    if isinstance(value, list | tuple):
+        entries = [argument_to_json(f"{name}[{index}]", entry) for index, entry in enumerate(value)]
+        return entries if isinstance(value, tuple) else {"list": entries}
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {"dict": {key: argument_to_json(f"{name}[{key!r}]", entry) for key, entry in value.items()}}
     raise TypeError(
-        f"The argument {name}={value!r} cannot be saved without pickle. Give a number, or "
-        "stable_baselines3.common.utils.LinearSchedule or heed.agents.schedules.CosineSchedule for a schedule."
+        f"The argument {name}={value!r} cannot be saved without pickle. Give a number, a text, or a list or dictionary "
+        "of such; stable_baselines3.common.utils.LinearSchedule or heed.agents.schedules.CosineSchedule for a schedule."
     )
 
 
 def argument_from_json(value: Any) -> Any:
-    """Return the argument that `argument_to_json` wrote."""
-    if isinstance(value, dict) and "adapter" in value:
-        return Adapter(**value["adapter"])
-    if isinstance(value, dict) and "learning_rates" in value:
-        return LearningRates(**value["learning_rates"])
-    if isinstance(value, dict) and "warmup" in value:
-        schedule, fraction = value["warmup"]
-        return Warmup(argument_from_json(schedule), fraction)
-    if isinstance(value, dict) and "exploration" in value:
-        return exploration_from_json(value["exploration"])
-    if isinstance(value, dict):
-        ((kind, numbers),) = value.items()
-        return _SCHEDULES[kind](*numbers)
-    return tuple(value) if isinstance(value, list) else value
+    """Return the argument that `argument_to_json` wrote.
+
+    Raises:
+        CheckpointError: if it names an optimizer that the program does not know.
+        KeyError, TypeError, ValueError: if it did not write this.
+    """
+    if isinstance(value, list):
+        return tuple(argument_from_json(entry) for entry in value)
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    match kind:
+        case "adapter":
+            return Adapter(**content)
+        case "learning_rates":
+            return LearningRates(**content)
+        case "warmup":
+            schedule, fraction = content
+            return Warmup(argument_from_json(schedule), fraction)
+        case "exploration":
+            return exploration_from_json(content)
+        case "optimizer_class":
+            return find_optimizer(content)
+        case "list":
+            return [argument_from_json(entry) for entry in content]
+        case "dict":
+            return {key: argument_from_json(entry) for key, entry in content.items()}
+        case _:
+            return _SCHEDULES[kind](*content)
 
 
 def space_to_json(space: spaces.Space[Any]) -> dict[str, Any]:

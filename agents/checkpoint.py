@@ -114,6 +114,16 @@ def verify_checkpoint(folder: Path) -> None:
         CheckpointError: in a sentence that names the file that is missing, cut off, changed, or must not be there.
     """
     if not folder.is_dir():
+        if folder.is_file():
+            raise CheckpointError(
+                f"{folder} is a file, but a checkpoint is a folder. If Stable-Baselines3 saved it, it holds pickles, "
+                "which can run code: it is not loaded, and belongs to an agent of another kind."
+            )
+        if folder.suffix == ".zip" and folder.with_suffix("").is_dir():
+            raise CheckpointError(
+                f"There is no checkpoint folder {folder}, but there is {folder.with_suffix('')}: a checkpoint has the "
+                "name that save() was given, without .zip."
+            )
         replaced = [path for path in left_behind(folder) if path.suffix == ".old" and (path / MANIFEST).is_file()]
         raise CheckpointError(
             f"There is no checkpoint folder {folder}."

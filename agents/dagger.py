@@ -20,9 +20,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from heed.agents.evaluation import sampled
+from heed.agents.evaluation.players import unreadable
 from heed.agents.imitation import Cloned, Cloning, Epoch, clone_split, split_by_seed
 from heed.agents.policy_gradient import PolicyGradient
-from heed.envs.demonstrate import MakeEnv, Outcome, demonstrate
+from heed.envs.demonstrate import TIMEOUT, MakeEnv, Outcome, demonstrate
 from heed.envs.demonstrations import Demonstration, demonstration_seeds
 
 
@@ -39,7 +40,7 @@ class Round:
     success_rate: float
     """Of these."""
     given_up: int
-    """Episodes of this round in which the expert did not know further."""
+    """Episodes of this round in which the expert did not know further, or which did not end."""
     cloned: Cloned
 
     def as_json(self) -> dict[str, Any]:
@@ -67,6 +68,9 @@ def dagger(
     beta: float = 0.0,
     history: int = 0,
     n_envs: int = 32,
+    max_episode_steps: int | None = None,
+    step_timeout: float | None = TIMEOUT,
+    reset_timeout: float | None = TIMEOUT,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
     on_round: Callable[[Round], None] = lambda round_: None,
 ) -> Aggregated:
@@ -82,6 +86,9 @@ def dagger(
         beta: the expert acts in place of the learner with probability `beta ** round`.
         history: the length of the `History` that the agent reads its observations with.
         n_envs: how many episodes run side by side.
+        max_episode_steps: as in `heed.envs.demonstrate.demonstrate`; what an episode that is given up came to is kept.
+        step_timeout: as there.
+        reset_timeout: as there.
         on_epoch: is told of each epoch.
         on_round: is told of each round.
 
@@ -93,6 +100,7 @@ def dagger(
     if rounds < 0 or episodes < 1 or not 0 <= beta <= 1:
         raise ValueError(f"There must be rounds >= 0, episodes >= 1 and 0 <= beta <= 1, not {rounds, episodes, beta}.")
     settings = settings or Cloning()
+    all_seeds = demonstration_seeds(settings.seed, (rounds + 1) * episodes, part=1)
     training: list[Demonstration] = []
     held_out: list[Demonstration] = []
     finished: list[Round] = []
@@ -101,9 +109,17 @@ def dagger(
         if number == 0 and demonstrations:
             outcomes = [Outcome(number=0, demonstration=episode, given_up=None) for episode in demonstrations]
         else:
-            seeds = demonstration_seeds(settings.seed, episodes, part=number)
+            seeds = all_seeds[number * episodes : (number + 1) * episodes]
             choose = sampled(agent) if number else None
-            options = {"expert_share": share if number else None, "history": history, "n_envs": n_envs}
+            options = {
+                "expert_share": share if number else None,
+                "refused": unreadable(agent) if number else None,
+                "history": history,
+                "n_envs": n_envs,
+                "max_episode_steps": max_episode_steps,
+                "step_timeout": step_timeout,
+                "reset_timeout": reset_timeout,
+            }
             learners = agent.learners
             played = demonstrate(make_env, learners.part(seeds), choose, **options)  # type: ignore[arg-type]
             of_each = learners.gather(sorted(played, key=lambda outcome: outcome.number))

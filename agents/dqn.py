@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -36,19 +36,20 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import CheckpointError, read_json, write_json
+from heed.agents.checkpoint import CheckpointError
 from heed.agents.dqn_demonstrations import DemonstratedDQN
 from heed.agents.dqn_exploration import ExploringDQN
+from heed.agents.dqn_hindsight import RelabellingDQN
+from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.hindsight import HindsightReplay
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.replay import Batch, ReplayBuffer
-from heed.policies.prompt import PromptVecEnv
-from heed.policies.q_network import LanguageQPolicy
+from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
+from heed.policies.q_network import LanguageQPolicy, sharing
 
 
-class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
+class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
@@ -141,8 +142,6 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         self.margin_coef = margin_coef
         self.margin = margin
         self.demonstration_bonus = demonstration_bonus
-        self._hindsight: HindsightReplay | None = None
-        self._words: dict[str, npt.NDArray[Any]] = {}
         epsilon = ExplorationSchedule(
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
@@ -192,28 +191,23 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
                 device=self.device,
                 seed=self.learners.seed(self.seed),
             )
+        if issubclass(self.policy_class, LanguageQPolicy):
+            self.policy_class = sharing(self.policy_class)
         super()._setup_model()
-        if self.hindsight and self.env is not None:
-            self._hindsight = self._watch(self.env)
+        require_rewards_for_replay(self.env)
         self._begin_exploring()
 
-    def _watch(self, env: VecEnv) -> HindsightReplay:
-        """Have the environments tell what each step fulfils.
+    def _fitting_env(self, env: Any) -> VecEnv:
+        taken = super()._fitting_env(env)
+        require_rewards_for_replay(taken)
+        return taken
 
-        Raises:
-            ValueError: if they cannot.
-        """
-        if not isinstance(env, PromptVecEnv) or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
-            raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
-        env.unwrapped.tell_fulfilled_instructions()
-        seed = self.learners.seed(self.seed)
-        return HindsightReplay(env.num_envs, env.encoder, per_episode=self.hindsight, seed=seed)
-
-    def _setup_learn(self, *arguments: Any, **named: Any) -> Any:
-        result = super()._setup_learn(*arguments, **named)
-        if self._hindsight is not None:
-            self._words = cast(PromptVecEnv, self.env).words
-        return result
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Set the seed of all randomness; the environments begin new episodes with it."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._exploration = np.random.default_rng(self.learners.seed(seed))
+            self.replay_buffer.seed(self.learners.seed(seed))
 
     def _store_transition(
         self,
@@ -224,18 +218,24 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
-        before: Any = self._last_obs
+        normalization = self.get_vec_normalize_env()
+        if normalization is not None:  # the buffer holds rewards as they are, since the scale goes on changing
+            reward = normalization.get_original_reward()
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        if self._hindsight is not None:
-            for episode in self._hindsight.step(self._words, before, buffer_action, reward, dones, infos):
-                self.replay_buffer.add_episode(episode.prompts, episode.actions, episode.rewards, terminated=True)
-            self._words = cast(PromptVecEnv, self.env).words
+        self._step_is_open = False
+
+    def _episodes_interrupted(self) -> None:
+        self.replay_buffer.interrupt_episodes()
+        super()._episodes_interrupted()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
 
-        Of several learners each draws the same share of a batch from its own buffer.
+        Of several learners each draws the same share of a batch from its own buffer. While the first n-step returns
+        are not complete there is nothing to draw, and nothing is done.
         """
+        if not self.learners.least(self.replay_buffer.size):
+            return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
@@ -243,9 +243,10 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
             batch = self._sample(batch_size // self.learners.count)
             measures, errors = self._gather_gradient(batch)
             measures = self.learners.sum_gradients(self.policy.q_net.parameters(), measures)
+            require_finite_loss(measures, self.policy.q_net)
             losses.append(measures["loss"])
             values.append(measures["q_value"])
-            torch.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
+            clip_gradient(self.policy.q_net, self.max_grad_norm)
             self.policy.optimizer.step()
             self._share_ranks()
             self.replay_buffer.update_priorities(batch.indices, errors)
@@ -297,6 +298,10 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         """Draw transitions, of several learners each this many from its own buffer."""
         exponent = self._importance_exponent_now()
         batch = self.replay_buffer.sample(batch_size, exponent)
+        normalization = self.get_vec_normalize_env()
+        if normalization is not None:
+            rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
+            batch = batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
         priorities = self.replay_buffer.priorities
         if priorities is None or not self.learners.several:
             return batch
@@ -324,17 +329,28 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         log_interval: int | None = None,
     ) -> RolloutReturn:
         """Act and store transitions; the arguments are SB3's."""
-        if not self.learners.several:
-            return super().collect_rollouts(
-                env, callback, train_freq, replay_buffer, action_noise, learning_starts, log_interval
-            )
-        # SB3 would count, and log by, the episodes of this learner alone.
         before, taken_in = self._episode_num, self.episodes_of_all.count
-        rollout = super().collect_rollouts(env, callback, train_freq, replay_buffer, action_noise, learning_starts)
-        self._episode_num = before + self.episodes_of_all.count - taken_in
-        if log_interval is not None and self._episode_num // log_interval > before // log_interval:
-            self.dump_logs()
+        # SB3 would log by the episodes of this learner alone.
+        interval = None if self.learners.several else log_interval
+        with self._playing():
+            rollout = super().collect_rollouts(
+                env, callback, train_freq, replay_buffer, action_noise, learning_starts, interval
+            )
+            if not rollout.continue_training:
+                self._take_in_last_step(replay_buffer, callback.locals)
+        if self.learners.several:
+            self._episode_num = before + self.episodes_of_all.count - taken_in
+            if log_interval is not None and self._episode_num // log_interval > before // log_interval:
+                self.dump_logs()
         return rollout
+
+    def _take_in_last_step(self, replay_buffer: Any, step: dict[str, Any]) -> None:
+        """Store the step after which a callback ended the training: SB3 returns before it does."""
+        self._update_info_buffer(step["infos"], step["dones"])
+        self._store_transition(
+            replay_buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
+        )
+        self._episode_num += int(step["dones"].sum())
 
     def _on_step(self) -> None:
         """Let the target network follow when it is time; SB3's own would move what both networks share."""
@@ -363,12 +379,12 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         self.policy.set_training_mode(False)
         prompts, _ = self.policy.obs_to_tensor(observations)
         with torch.no_grad():
-            return self.q_net(prompts).cpu().numpy()  # type: ignore[no-any-return]
+            values: npt.NDArray[np.floating[Any]] = self.q_net(prompts).cpu().numpy()
+        require_finite_values(values)
+        return values
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         self.replay_buffer.write(folder)
-        if self._hindsight is not None:
-            write_json(folder / "hindsight.json", self._hindsight.get_state())
         return super()._write_own(folder)
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
@@ -378,8 +394,6 @@ class DQN(ExploringDQN, DemonstratedDQN, SB3DQN):
         actions = self.replay_buffer.actions
         if actions.min() < 0 or actions.max() >= self.action_space.n:
             raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        if self._hindsight is not None and (place / "hindsight.json").is_file():
-            self._hindsight.set_state(read_json(place / "hindsight.json"))
         super()._read(folder, saved)
 
     def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.demonstrated import require_readable
+from heed.agents.readable_demonstrations import readable
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.demonstrations import Demonstration
 
@@ -59,6 +60,7 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
         encoder = self.language_policy.encoder
         require_readable(demonstrations, encoder.layout.beside)
+        demonstrations = readable(demonstrations, encoder, history=history, texts=texts)
         for demonstration in self.learners.part(demonstrations):
             self.replay_buffer.keep_episode(
                 encoder(demonstration.read(history, texts, auxiliary=encoder.keys)),
@@ -82,9 +84,10 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
         train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
         steps = self._steps_of_target
         interval = max(steps * self.gradient_steps // train_freq.frequency, 1)
-        for done in range(0, updates, interval):
-            self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
-            self._update_target()
+        with self._telling_when():
+            for done in range(0, updates, interval):
+                self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
+                self._update_target()
 
     @property
     @abstractmethod

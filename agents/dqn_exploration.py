@@ -25,6 +25,7 @@ from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.epsilon_greedy import explore
 from heed.agents.replay import Batch
 from heed.envs.contract import ChangingActions
+from heed.policies.finite import require_finite_values
 
 
 class ExploringDQN(LanguageAgent, SB3DQN):
@@ -63,7 +64,9 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         if self.exploration.heads:
             seed = int(self._exploration.integers(2**31))
             heads, prior_scale = self.exploration.heads, self.exploration.prior_scale
-            self.ensemble = ValueEnsemble(heads=heads, n_actions=n_actions, prior_scale=prior_scale, seed=seed)
+            self.ensemble = ValueEnsemble(
+                heads=heads, n_actions=n_actions, layout=self._layout, prior_scale=prior_scale, seed=seed
+            )
             self.ensemble.to(self.device)
 
     def predict(
@@ -86,15 +89,15 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         assert isinstance(self.action_space, spaces.Discrete)
+        self._step_is_open = True
         self.policy.set_training_mode(False)
-        prompts, _ = self.policy.obs_to_tensor(self._last_obs)  # type: ignore[arg-type]
+        prompts: Any = self.policy.obs_to_tensor(self._last_obs)[0]  # type: ignore[arg-type]
         states = self._fingerprints(prompts)
         if self.ensemble is not None:
-            self.ensemble.features(prompts, observe=True)
+            self.ensemble.observe(prompts)
         if self.num_timesteps < learning_starts:
             first = np.zeros(n_envs, dtype=np.int64)
-            rows: Any = prompts
-            counts = self._layout.numbers_of_actions(rows.cpu().numpy())
+            counts = self._layout.numbers_of_actions(prompts.cpu().numpy())
             n_actions = int(self.action_space.n) if counts is None else counts
             actions = explore(first, n_actions, 1.0, self._exploration)
         else:
@@ -108,11 +111,16 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         if dones is not None:
             self.exploration.ended(dones, self._exploration)
 
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._exploration)
+
     def _values_to_explore(self, prompts: Any) -> npt.NDArray[Any]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
         with torch.no_grad():
             values = self.q_net(prompts)[None] if self.ensemble is None else self.ensemble(prompts)
         array: npt.NDArray[Any] = values.cpu().numpy()
+        require_finite_values(array)
         return array
 
     def _fingerprints(self, prompts: Any) -> list[int]:

@@ -49,6 +49,7 @@ def export(
         FileExistsError: if something stands at `path`.
         TypeError: if the agent has no language model, or an argument cannot be written as JSON.
         OSError: if the disk does not take it.
+        NonFiniteError: if a weight is not finite.
     """
     folder = Path(path)
     require_free(folder)
@@ -56,6 +57,7 @@ def export(
     if not isinstance(policy, LanguageActorCriticPolicy | LanguageQPolicy):
         raise TypeError(f"{type(agent).__name__} has no language model to be shared: use save().")
     language_model = language_model_of(policy)
+    agent.require_finite()
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.partial"
     temporary.mkdir()

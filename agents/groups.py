@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,8 +50,9 @@ class EpisodeGroups(BaseBuffer):
 
     Nothing is cut: the steps of a group wait until its last episode has ended, be it in a later rollout. An episode
     that counted only where it ended in time would count the more often the shorter it was. An episode that its
-    environment lost counts for nothing, and the others of its group are compared among themselves, once every
-    environment of the row has ended an episode of a later group; where fewer than two are left they are dropped.
+    environment lost counts for nothing, and the others of its group are compared among themselves, once no episode of
+    it runs or is still to come; where fewer than two are left they are dropped. Which groups these are, the
+    environments tell: they alone know what they have begun.
 
     Args:
         observation_space: of the prompts.
@@ -66,8 +67,8 @@ class EpisodeGroups(BaseBuffer):
 
     learners: Learners = ALONE
     """Those who learn from groups of their own at the same time."""
-    first_row: int = 0
-    """The row of the first group here."""
+    running_groups: Collection[tuple[int, int]] = ()
+    """The groups of which an episode runs; only of these may others be still to come. As of the last step."""
 
     def __init__(
         self,
@@ -91,7 +92,6 @@ class EpisodeGroups(BaseBuffer):
     def clear(self) -> None:
         """Drop all steps."""
         self._running = [Episode() for _ in range(self.n_envs)]
-        self._newest = [-1] * self.n_envs
         self._ended: dict[tuple[int, int], list[Episode]] = {}
         self._samples: RolloutBufferSamples | None = None
 
@@ -108,6 +108,7 @@ class EpisodeGroups(BaseBuffer):
         rewards: npt.NDArray[np.floating[Any]],
         dones: npt.NDArray[np.bool_],
         infos: Sequence[dict[str, Any]],
+        running_groups: Collection[tuple[int, int]],
     ) -> None:
         """Add one step of every environment.
 
@@ -118,18 +119,19 @@ class EpisodeGroups(BaseBuffer):
             rewards: (N,).
             dones: which episodes ended with the step, (N,).
             infos: of the step; where an episode ended, `infos[n]["episode_group"]` names its group.
+            running_groups: behind the step.
         """
         self._samples = None
+        self.running_groups = set(running_groups)
         for index, episode in enumerate(self._running):
             episode.prompts.append(prompts[index])
             episode.actions.append(actions[index])
             episode.log_probabilities.append(float(log_probabilities[index]))
             episode.rewards.append(float(rewards[index]))
             if dones[index]:
-                first, second = infos[index][GROUP]
                 if EPISODE_LOST not in infos[index]:
+                    first, second = infos[index][GROUP]
                     self._ended.setdefault((first, second), []).append(episode)
-                self._newest[index] = second
                 self._running[index] = Episode()
 
     @property
@@ -138,11 +140,8 @@ class EpisodeGroups(BaseBuffer):
         return [episodes for name, episodes in self._ended.items() if self._is_over(name) and len(episodes) > 1]
 
     def _is_over(self, name: tuple[int, int]) -> bool:
-        """Whether no episode of a group is still to come: all are there, or every environment has gone on from it."""
-        if len(self._ended[name]) == self.group_size:
-            return True
-        row, number = name[0] - self.first_row, name[1]
-        return min(self._newest[row * self.group_size : (row + 1) * self.group_size]) > number
+        """Whether no episode of a group runs or is still to come."""
+        return name not in self.running_groups
 
     def samples(self) -> RolloutBufferSamples:
         """Return all steps of the complete groups, M of them; there must be such a group."""
@@ -209,8 +208,6 @@ class EpisodeGroups(BaseBuffer):
                 [log for one in episodes for log in one.log_probabilities], dtype=torch.float64
             ),
             "rewards": torch.tensor([reward for one in episodes for reward in one.rewards], dtype=torch.float64),
-            # of each environment: the group whose episode it ended last
-            "newest": torch.tensor(self._newest),
         }
 
     def set_state(self, state: dict[str, Tensor]) -> None:
@@ -224,8 +221,6 @@ class EpisodeGroups(BaseBuffer):
         if steps_of_all != {int(lengths.sum())} or bool((lengths < 0).any()):
             raise ValueError("the steps of the groups that wait are not as many as their episodes have")
         self.clear()
-        if "newest" in state:  # a checkpoint of an earlier version does not tell
-            self._newest = state["newest"].tolist()
         prompts, actions = state["prompts"].numpy(), state["actions"].numpy()
         log_probabilities, rewards = state["log_probabilities"].tolist(), state["rewards"].tolist()
         begin = 0

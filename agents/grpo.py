@@ -23,6 +23,7 @@ The policy improves by PPO's clipped ratio, held near a reference policy by thei
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
-from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -41,10 +42,16 @@ from heed.agents.agent import LANGUAGE_POLICY
 from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.groups import EpisodeGroups
 from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.envs.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
 
 PENDING = "episodes.safetensors"
 """The file of a checkpoint that holds the steps which wait for their group."""
+
+
+class EndlessEpisodesError(ValueError):
+    """The episodes that an agent waits for do not end. The message says after how many steps, and what to do."""
 
 
 class GRPO(PolicyGradient, OnPolicyAlgorithm):
@@ -151,14 +158,23 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             supported_action_spaces=(spaces.Box, spaces.Discrete, spaces.MultiDiscrete, spaces.MultiBinary),
         )
 
+    def _require_groups(self, env: Any) -> None:
+        """Refuse environments whose episodes begin alike in groups of another size."""
+        theirs = getattr(env.unwrapped, "group_size", 1)
+        if theirs != self.group_size:
+            raise ValueError(
+                f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
+                f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
+            )
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        taken = super()._fitting_env(env)
+        self._require_groups(taken)
+        return taken
+
     def _setup_model(self) -> None:
         if self.env is not None:
-            theirs = getattr(self.env.unwrapped, "group_size", 1)
-            if theirs != self.group_size:
-                raise ValueError(
-                    f"The agent compares groups of {self.group_size} episodes, but the environments begin alike in "
-                    f"groups of {theirs}: make them with heed.envs.make(..., group_size={self.group_size})."
-                )
+            self._require_groups(self.env)
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
         self.groups = EpisodeGroups(
@@ -172,28 +188,25 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             n_envs=self.n_envs,
         )
         self.groups.learners = self.learners
-        first_index = 0 if self.env is None else getattr(self.env.unwrapped, "first_index", 0)
-        self.groups.first_row = first_index // self.group_size
         self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
 
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or self._last_obs is None:
-            self.groups.clear()  # the environments begin anew, and the running episodes never end
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.groups.clear()  # of an episode that was not played to its end nobody knows what it is worth
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
 
         Returns:
             False if a callback ended the training.
+
+        Raises:
+            EndlessEpisodesError: if no group is complete after `MOST_STEPS`, or twice the environment's own limit.
         """
+        with self._playing():
+            return self._collect(env, callback, n_rollout_steps)
+
+    def _collect(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
         assert isinstance(self.policy, LanguageActorCriticPolicy)
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
@@ -210,14 +223,24 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
                 taken = np.clip(actions, self.action_space.low, self.action_space.high)
             new_obs, rewards, dones, infos = env.step(taken)
             # Before a callback may end the training: the environments have moved on, and the steps must not be lost.
-            self.groups.add(prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos)
+            running = env.unwrapped.running_groups  # type: ignore[attr-defined]
+            self.groups.add(
+                prompts, actions.reshape(len(actions), -1), log_probabilities, rewards, dones, infos, running
+            )
             self._last_obs, self._last_episode_starts = new_obs, dones  # type: ignore[assignment]
             self.num_timesteps += env.num_envs
             n_steps += 1
+            if n_steps >= max(n_rollout_steps, MOST_STEPS) and not self.groups.complete and n_steps >= _endless(env):
+                raise EndlessEpisodesError(
+                    f"GRPO learns from groups of episodes that have ended, but none was whole after {n_steps} steps of "
+                    "each environment. Does the environment end its episodes? heed.envs.make(..., max_steps=...), or "
+                    "--max-steps, ends them after so many steps."
+                )
             callback.update_locals(locals())
-            if not callback.on_step():
-                return False
+            goes_on = callback.on_step()
             self._update_info_buffer(infos, dones)
+            if not goes_on:
+                return False
         callback.on_rollout_end()
         return True
 
@@ -230,6 +253,13 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.logger.record("train/groups", int(count))
         self.logger.record("train/groups_that_differ", differ / count)
         self.groups.reset()
+
+    def _require_finite_rollout(self) -> None:
+        samples = self.groups.samples()
+        names = {"log-probability": samples.old_log_prob, "return": samples.returns, "advantage": samples.advantages}
+        wrong = first_not_finite(names.items())
+        if wrong is not None:
+            raise NonFiniteError(f"The {wrong[0]} of a step is {kind_of(wrong[1])}. {REMEDY}")
 
     def _returns(self, group: Any) -> Any:
         return np.array([episode.discounted_return(self.gamma) for episode in group])
@@ -251,3 +281,16 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         super()._read(folder, saved)
         if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
             self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
+            self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+
+
+def _endless(env: VecEnv) -> int:
+    """Return after how many steps without a whole group its episodes are taken to be endless.
+
+    Episodes of a group need not begin together, so it is twice the limit that the environments name, if they do.
+    """
+    named: list[int] = []
+    for name in ("spec", "max_steps"):
+        with contextlib.suppress(AttributeError):
+            named += [n for one in env.get_attr(name) if isinstance(n := getattr(one, "max_episode_steps", one), int)]
+    return max([MOST_STEPS, *(2 * limit for limit in named)])

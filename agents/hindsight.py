@@ -12,6 +12,9 @@ says the step would have brought. What the papers do and this does not:
   are those of any other episode;
 - so goals are not drawn for each transition anew ("future"): what was fulfilled is the instruction of all that came
   before;
+- rewards are the environment's own (`environment_reward`): bonuses for what is new, and whatever else a wrapper adds to
+  a reward, belong to the instruction and the moment in which they were paid. They are in the unit of the transitions
+  beside them, so divided by the scale of a `ScaledRewardsVecEnv`;
 - no negative example is made ("go to the ball" unfulfilled by what was not the ball): the episodes as played are those.
 """
 
@@ -25,6 +28,9 @@ import numpy as np
 import numpy.typing as npt
 
 from heed.policies.prompt import PromptEncoder
+
+ENVIRONMENT_REWARD = "environment_reward"
+"""The key of an `info` that holds the environment's own reward, as `heed.envs` writes it beside what was fulfilled."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class HindsightReplay:
     """
 
     def __init__(self, n_envs: int, encoder: PromptEncoder, *, per_episode: int, seed: int | None = None):
+        self.n_envs = n_envs
         self.encoder = encoder
         self.per_episode = per_episode
         self._episodes = [_RunningEpisode() for _ in range(n_envs)]
@@ -76,6 +83,7 @@ class HindsightReplay:
         rewards: npt.NDArray[Any],
         dones: npt.NDArray[Any],
         infos: Sequence[Mapping[str, Any]],
+        unit: float = 1.0,
     ) -> Iterator[RelabelledEpisode]:
         """Take one step of every environment, and yield the ended episodes in hindsight.
 
@@ -83,21 +91,28 @@ class HindsightReplay:
             words: `instruction` and `observation` before the step, each (n_envs,).
             prompts: what the agent read before the step, (n_envs, L).
             actions: (n_envs,).
-            rewards: (n_envs,).
+            rewards: the environments' own, (n_envs,).
             dones: (n_envs,).
             infos: each with `fulfilled_instructions`.
+            unit: by what rewards are divided now.
         """
         for index, episode in enumerate(self._episodes):
             episode.instruction = str(words["instruction"][index])
             episode.observations.append(str(words["observation"][index]))
             episode.beside.append(prompts[index, self.encoder.layout.tokens :].tolist())
             episode.actions.append(int(actions[index]))
-            episode.rewards.append(float(rewards[index]))
+            episode.rewards.append(float(rewards[index]) / unit)
             for instruction, reward in infos[index]["fulfilled_instructions"].items():
-                episode.fulfilled.setdefault(instruction, (len(episode.actions), float(reward)))
+                episode.fulfilled.setdefault(instruction, (len(episode.actions), float(reward) / unit))
             if dones[index]:
                 yield from self._relabel(episode)
                 self._episodes[index] = _RunningEpisode()
+
+    def interrupt(self) -> Iterator[RelabelledEpisode]:
+        """End the running episodes, which are not played on, and yield them in hindsight."""
+        running, self._episodes = self._episodes, [_RunningEpisode() for _ in range(self.n_envs)]
+        for episode in running:
+            yield from self._relabel(episode)
 
     def _relabel(self, episode: _RunningEpisode) -> Iterator[RelabelledEpisode]:
         others = [instruction for instruction in episode.fulfilled if instruction != episode.instruction]
@@ -105,8 +120,10 @@ class HindsightReplay:
             others = [others[index] for index in sorted(self._random.choice(len(others), self.per_episode, False))]
         for instruction in others:
             steps, reward = episode.fulfilled[instruction]
-            observations = episode.observations[:steps]
-            read = self.encoder.encode_words({"instruction": [instruction] * steps, "observation": observations})
+            words = {"instruction": [instruction] * steps, "observation": episode.observations[:steps]}
+            if self.encoder.refused(words):
+                continue  # an instruction that is too long, say, and was nobody's
+            read = self.encoder.encode_words(words, self.encoder.room_beside(episode.beside[:steps]))
             beside = np.array(episode.beside[:steps], dtype=read.dtype).reshape(steps, -1)
             prompts = np.concatenate([read, beside], axis=1)
             yield RelabelledEpisode(
@@ -125,10 +142,9 @@ class HindsightReplay:
         return {"episodes": episodes, "random": self._random.bit_generator.state}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on from a state of `get_state`; running episodes of another number of environments are left out."""
+        """Go on from a state of `get_state`; of another number of environments there must be an `interrupt` first."""
         self._random.bit_generator.state = state["random"]
-        if len(state["episodes"]) == len(self._episodes):
-            self._episodes = [
-                _RunningEpisode(**{**saved, "fulfilled": {words: (when, r) for words, when, r in saved["fulfilled"]}})
-                for saved in state["episodes"]
-            ]
+        self._episodes = [
+            _RunningEpisode(**{**saved, "fulfilled": {words: (when, r) for words, when, r in saved["fulfilled"]}})
+            for saved in state["episodes"]
+        ]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,11 @@ from heed.agents.demonstrated import require_readable
 from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
+from heed.agents.readable_demonstrations import readable
 from heed.envs.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import clip_gradient, require_finite_loss, telling_when
+from heed.policies.parameter_groups import FACTOR
 
 EVALUATION_BATCH = 2048
 """Examples that are read at once where no gradient is wanted."""
@@ -49,7 +53,7 @@ class Cloning:
     batch_size: int = 128
     """Examples in a minibatch."""
     learning_rate: float = 1e-3
-    """At the start; it falls linearly to a tenth over the epochs."""
+    """At the start; it falls linearly to a tenth over the epochs. A policy's `LearningRates` multiply it."""
     ent_coef: float = 0.0
     """Weight of an entropy bonus, against a clone that is too sure of itself to explore."""
     vf_coef: float = 0.5
@@ -183,7 +187,7 @@ def clone_split(
     policy = policy_of(agent)
     trained = [parameter for parameter in policy.parameters() if parameter.requires_grad]
     kwargs = {**policy.optimizer_kwargs, "lr": settings.learning_rate}
-    optimizer = policy.optimizer_class(trained, **kwargs)
+    optimizer = policy.optimizer_class(policy.trained_parameters(), **kwargs)
     rng = np.random.default_rng((settings.seed, 1))
     steps, total = 0, settings.epochs * -(-len(examples) // settings.batch_size)
     epochs: list[Epoch] = []
@@ -194,9 +198,10 @@ def clone_split(
         sums = np.zeros(2)
         for batch in examples.shuffled(settings.batch_size, rng):
             for group in optimizer.param_groups:
-                group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total)
-            measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
-            torch.nn.utils.clip_grad_norm_(trained, settings.max_grad_norm)
+                group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total) * group.get(FACTOR, 1.0)
+            with telling_when(partial("The cloning ends here, in epoch {} at update {}.".format, number, steps + 1)):
+                measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
+                clip_gradient(policy, settings.max_grad_norm)
             optimizer.step()
             sums += np.array(measures) * len(batch)
             steps += 1
@@ -277,6 +282,7 @@ class Examples:
         texts = getattr(agent.action_space, "texts", ())
         encoder = policy_of(agent).encoder
         require_readable(demonstrations, encoder.layout.beside)
+        demonstrations = readable(demonstrations, encoder, history=history, texts=texts)
         words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []
         returns: list[float] = []
@@ -362,6 +368,7 @@ def _gather_gradient(
         cross_entropy, value_loss = 0.0, 0.0
     measures = {"cross_entropy": cross_entropy, "value_loss": value_loss}
     measures = learners.sum_gradients(policy.parameters(), measures)
+    require_finite_loss(measures, policy)
     return measures["cross_entropy"], measures["value_loss"]
 
 

@@ -10,20 +10,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy.typing as npt
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecNormalize, unwrap_vec_wrapper
 from torch import Tensor
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.learners import ALONE, Learners, current
+from heed.agents.running_episodes import RunningEpisodes
 from heed.agents.together import EpisodesOfAll, counting_together
 
 
-class JoinedAgent(BaseAlgorithm):
+class JoinedAgent(RunningEpisodes):
     """Mixin before an SB3 algorithm: knows the processes that train it; one alone has nobody to wait for."""
 
     learners: Learners = ALONE
@@ -48,27 +48,41 @@ class JoinedAgent(BaseAlgorithm):
             ValueError: if the environments are not shares of a larger vector, or what they remember cannot be shared.
         """
         learners = self.learners
-        if self.env is not None:
-            shares = learners.gather((self.env.num_envs, getattr(self.env.unwrapped, "first_index", None)))
-            sizes = [size for size, _ in shares]
-            if len(set(sizes)) > 1:
-                raise ValueError(f"Each process must have as many environments as any other, but they have {sizes}.")
-            if any(first not in (None, rank * sizes[0]) for rank, (_, first) in enumerate(shares)):
-                raise ValueError(
-                    "The processes would play the same episodes: make the environments of each with "
-                    f"heed.envs.make(..., n_envs={sizes[0]}, first_index=learners.rank * {sizes[0]})."
-                )
-            if unwrap_vec_wrapper(self.env, IntrinsicRewardVecEnv) is not None:
-                raise ValueError(
-                    "Rewards for what is new cannot be had in several processes: each would know only what it has seen "
-                    "itself. Train in one process, or without them."
-                )
+        self._require_shares()
         learners.make_alike(self._weights())
         own_seed = learners.seed(self.seed)
         if not learners.is_first and own_seed is not None:
             # Minibatches and actions are drawn anew in each learner; the weights were drawn alike.
             set_random_seed(own_seed, using_cuda=self.device.type == "cuda")
             self.action_space.seed(own_seed)
+
+    def _require_shares(self) -> None:
+        """Refuse environments that are no shares of a larger vector, or remember what cannot be shared; called by all.
+
+        Raises:
+            ValueError: saying why.
+        """
+        if self.env is None:
+            return
+        shares = self.learners.gather((self.env.num_envs, getattr(self.env.unwrapped, "first_index", None)))
+        sizes = [size for size, _ in shares]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"Each process must have as many environments as any other, but they have {sizes}.")
+        if any(first not in (None, rank * sizes[0]) for rank, (_, first) in enumerate(shares)):
+            raise ValueError(
+                "The processes would play the same episodes: make the environments of each with "
+                f"heed.envs.make(..., n_envs={sizes[0]}, first_index=learners.rank * {sizes[0]})."
+            )
+        if unwrap_vec_wrapper(self.env, IntrinsicRewardVecEnv) is not None:
+            raise ValueError(
+                "Rewards for what is new cannot be had in several processes: each would know only what it has seen "
+                "itself. Train in one process, or without them."
+            )
+        if unwrap_vec_wrapper(self.env, VecNormalize) is not None:
+            raise ValueError(
+                "VecNormalize would scale the rewards of each process in a unit of its own: use "
+                "heed.agents.scaled_rewards.ScaledRewardsVecEnv, which scales by the returns of all of them."
+            )
 
     def _weights(self) -> Iterator[Tensor]:
         """Yield all tensors of the policy, which are the same in all learners."""
@@ -83,6 +97,10 @@ class JoinedAgent(BaseAlgorithm):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
+        if self.env is None:
+            raise ValueError(
+                "There is no environment to train in: load the agent with one (env=...), or give it one by set_env."
+            )
         if self.learners.several:
             callback = counting_together(callback)
             if not self.learners.is_first:

@@ -25,7 +25,10 @@ OBSERVATION_UNKNOWN = "observation_unknown"
 
 
 class RolloutWithoutLostSteps(RolloutBuffer):
-    """SB3's buffer, which gives all samples but those of lost steps; where none is lost it is SB3's altogether.
+    """SB3's buffer, which gives all samples but those of lost steps.
+
+    Minibatches are of like size: where a rollout is no multiple of theirs, SB3 ends with the rest, however small it is.
+    Where it is one, and no step is lost, this is SB3's altogether.
 
     Several learners give equally many minibatches, each of its own samples.
     """
@@ -58,7 +61,8 @@ class RolloutWithoutLostSteps(RolloutBuffer):
 
     def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
         """Yield the samples in random order, in as many minibatches of like size as there would be without losses."""
-        if not self.lost.any() and not self.learners.several:
+        divides = batch_size is None or batch_size >= self.lost.size or self.lost.size % batch_size == 0
+        if divides and not self.lost.any() and not self.learners.several:
             yield from super().get(batch_size)
             return
         parts = 1 if batch_size is None else -(-self.lost.size * self.learners.count // batch_size)

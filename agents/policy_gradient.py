@@ -21,10 +21,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from stable_baselines3.common.utils import explained_variance
+from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
 
@@ -34,6 +36,7 @@ from heed.agents.checkpoint import read_tensors, write_tensors
 from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
 from heed.policies.layout import PADDING
 from heed.policies.prompt import PromptVecEnv
 
@@ -97,7 +100,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
-            language_model = self.language_policy.language_model.copy()
+            language_model = self.language_policy.language_model.copy().give_away()
             kwargs = {**self.policy_kwargs, "model": language_model, "train_layers": 0, "adapter": None}
             kwargs["activation_checkpointing"] = False  # it has no gradient
             self.reference = reference(self.observation_space, self.action_space, lambda _: 0.0, **kwargs)
@@ -135,8 +138,23 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if ends and isinstance(self.env, PromptVecEnv) and isinstance(self.policy, LanguageActorCriticPolicy):
             self.policy.read_ahead(np.concatenate([self.env.prompts, ends]))
 
+    def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
+        """Act for a rollout; the arguments are SB3's.
+
+        Where a callback ends the training, the rollout is given up, but not the step that was just taken: SB3 returns
+        before it has looked at what the environments show now.
+        """
+        with self._playing():
+            is_whole = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
+            if not is_whole:
+                step = callback.locals
+                self._update_info_buffer(step["infos"], step["dones"])
+                self._last_obs, self._last_episode_starts = step["new_obs"], step["dones"]
+        return is_whole
+
     def train(self) -> None:
         """Update the policy on the rollout, `n_epochs` times over."""
+        self._require_finite_rollout()
         warms_up = self.warms_up
         # Where the language model stands still it may remember what it read.
         self.policy.set_training_mode(not warms_up)
@@ -149,11 +167,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             for minibatch in self._minibatches():
                 measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
                 measures = self.learners.sum_gradients(self.policy.parameters(), measures)
+                require_finite_loss(measures, self.policy)
                 measured.append(measures)
                 moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
                 if moved_too_far:
                     break
-                torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.max_grad_norm)
+                clip_gradient(self.policy, self.max_grad_norm)
                 self.policy.optimizer.step()
                 if not warms_up:
                     self._share_ranks()
@@ -178,12 +197,33 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
+    def _require_finite_rollout(self) -> None:
+        """Refuse a rollout that an update would turn all weights into NaN with.
+
+        Raises:
+            NonFiniteError: naming the first quantity that is not finite, and its step.
+        """
+        buffer = self.rollout_buffer
+        require_finite_rollout(
+            {
+                "value": buffer.values,
+                "log-probability": buffer.log_probs,
+                # PromptVecEnv has checked the environments' own.
+                "reward, with the value behind a time limit,": buffer.rewards,
+                "advantage": buffer.advantages,
+                "return": buffer.returns,
+            }
+        )
+
     def _entropy_weight(self) -> float:
         """Return the weight of the entropy bonus at this time of the training."""
         return self.ent_coef(self._current_progress_remaining) if callable(self.ent_coef) else self.ent_coef
 
     def _minibatches(self) -> Iterator[RolloutBufferSamples]:
-        """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens."""
+        """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens.
+
+        They are as many as that takes, and of like size: a small rest would move the weights as far as any other.
+        """
         if self.batch_tokens is None:
             # An algorithm without minibatches has one, the rollout.
             yield from self.rollout_buffer.get(getattr(self, "batch_size", None))
@@ -191,14 +231,8 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for rollout in self.rollout_buffer.get():
             prompts = self._layout.tokens_of(rollout.observations)
             tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
-            if self.learners.several:
-                parts = self.learners.most(-(-int(tokens[-1]) * self.learners.count // self.batch_tokens))
-                for rows in _in_parts(tokens, parts):
-                    yield _rows(rollout, rows)
-                return
-            full = torch.div(tokens - 1, self.batch_tokens, rounding_mode="floor")  # minibatches before each sample
-            sizes = torch.unique_consecutive(full, return_counts=True)[1]
-            for rows in torch.arange(len(tokens), device=tokens.device).split(sizes.tolist()):
+            parts = -(-int(tokens[-1]) * self.learners.count // self.batch_tokens)
+            for rows in _in_parts(tokens, self.learners.most(min(parts, len(tokens)))):
                 yield _rows(rollout, rows)
 
     def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:

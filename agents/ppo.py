@@ -33,8 +33,8 @@ class PPO(PolicyGradient, SB3PPO):
         env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
         learning_rate: a number or a schedule; by default 1e-3 falling linearly to 1e-4.
         n_steps: steps per environment in a rollout.
-        batch_size: prompts in a minibatch.
-        batch_tokens: tokens in a minibatch, if it is to be given so; `batch_size` has no meaning then.
+        batch_size: prompts in a minibatch, at most; all are of about the same size.
+        batch_tokens: tokens in a minibatch, about, if it is to be given so; `batch_size` has no meaning then.
         micro_batch_tokens: the gradient of a minibatch is gathered in parts of at most so many different tokens, which
             bounds memory and changes nothing but rounding; None for the whole minibatch at once.
         n_epochs: passes over a rollout.
@@ -97,31 +97,32 @@ class PPO(PolicyGradient, SB3PPO):
             target_kl=target_kl,
         )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
-        if self.learners.several:  # SB3 holds minibatches of all learners against the rollout of this one
+        with warnings.catch_warnings():
+            # That the last of them is small, which it is not here.
             warnings.filterwarnings("ignore", "You have specified a mini-batch size")
-        super().__init__(
-            policy=policy,
-            env=env,
-            learning_rate=learning_rate,
-            n_steps=n_steps,
-            batch_size=batch_size,
-            n_epochs=n_epochs,
-            gamma=gamma,
-            gae_lambda=gae_lambda,
-            clip_range=clip_range,
-            ent_coef=ent_coef,  # type: ignore[arg-type]  # SB3 keeps it, and only our update reads it
-            vf_coef=vf_coef,
-            max_grad_norm=max_grad_norm,
-            target_kl=target_kl,
-            normalize_advantage=normalize_advantage,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            policy_kwargs=policy_kwargs,
-            verbose=verbose,
-            seed=seed,
-            device=device,
-            _init_setup_model=_init_setup_model,
-        )
+            super().__init__(
+                policy=policy,
+                env=env,
+                learning_rate=learning_rate,
+                n_steps=n_steps,
+                batch_size=batch_size,
+                n_epochs=n_epochs,
+                gamma=gamma,
+                gae_lambda=gae_lambda,
+                clip_range=clip_range,
+                ent_coef=ent_coef,  # type: ignore[arg-type]  # SB3 keeps it, and only our update reads it
+                vf_coef=vf_coef,
+                max_grad_norm=max_grad_norm,
+                target_kl=target_kl,
+                normalize_advantage=normalize_advantage,
+                stats_window_size=stats_window_size,
+                tensorboard_log=tensorboard_log,
+                policy_kwargs=policy_kwargs,
+                verbose=verbose,
+                seed=seed,
+                device=device,
+                _init_setup_model=_init_setup_model,
+            )
 
     def _begin_update(self) -> None:
         assert callable(self.clip_range)

@@ -29,10 +29,21 @@ from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
+from heed.agents.environments import require_language_vec_env, require_same_actions
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.lost_steps import EPISODE_LOST
 from heed.agents.q_table import QTable, State, states_of
 from heed.envs.contract import ChangingActions, language_space
+from heed.policies.finite import (
+    REMEDY,
+    REWARD_REMEDY,
+    NonFiniteError,
+    kind_of,
+    require_finite_array,
+    require_finite_values,
+)
+from heed.policies.observations import as_batch
+from heed.policies.prompt import PromptSpace
 
 
 class QLearning(LanguageAgent):
@@ -105,7 +116,6 @@ class QLearning(LanguageAgent):
         assert isinstance(self.action_space, spaces.Discrete)
         self._setup_lr_schedule()
         self.set_random_seed(self.seed)
-        self._generator = np.random.default_rng(self.seed)
         n_actions = int(self.action_space.n)
         self.table = QTable(
             n_actions,
@@ -129,6 +139,19 @@ class QLearning(LanguageAgent):
         progress_bar: bool = False,
     ) -> QLearning:
         """Train; the arguments are SB3's, `log_interval` counts episodes."""
+        with self._telling_when():
+            self._learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        return self
+
+    def _learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback,
+        log_interval: int,
+        tb_log_name: str,
+        reset_num_timesteps: bool,
+        progress_bar: bool,
+    ) -> None:
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
@@ -136,14 +159,15 @@ class QLearning(LanguageAgent):
         logged = self._episode_num
         while self.num_timesteps < total_timesteps:
             callbacks.on_rollout_start()
-            if not self._step(callbacks):
+            with self._playing():
+                goes_on = self._step(callbacks)
+            if not goes_on:
                 break
             callbacks.on_rollout_end()
             if log_interval and self._episode_num // log_interval > logged // log_interval:
                 logged = self._episode_num
                 self._log()
         callbacks.on_training_end()
-        return self
 
     def _step(self, callback: BaseCallback) -> bool:
         """Act once in every environment and learn from it; return whether to go on."""
@@ -153,6 +177,7 @@ class QLearning(LanguageAgent):
         values = self._values_to_explore(*self.table.look_up(rows))
         actions = self.exploration.act(values, rows, self.exploration_rate, self._generator)
         following, rewards, dones, infos = self.env.step(actions)
+        require_finite_array(rewards, "reward", REWARD_REMEDY)
         self.num_timesteps += self.n_envs
         self.exploration.acted(rows, actions)
         self._update_info_buffer(infos, dones)
@@ -177,6 +202,13 @@ class QLearning(LanguageAgent):
         self.exploration_rate = self.exploration.schedule(self._current_progress_remaining)
         callback.update_locals(locals())
         return callback.on_step()
+
+    def _episodes_interrupted(self) -> None:
+        super()._episodes_interrupted()
+        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
+
+    def _shown(self) -> Any:
+        return getattr(self.env, "observations", None)
 
     def _update(self, row: int, action: int, reward: float, following: State | None, alpha: float, heads: Any) -> None:
         """Move one entry of the table, and of the strategy's `heads`, towards its target; None ends the episode."""
@@ -212,7 +244,7 @@ class QLearning(LanguageAgent):
 
     def q_values(self, words: Mapping[str, Any]) -> npt.NDArray[np.float64]:
         """Return the values of all actions, (B, A), for a batch of language observations."""
-        return self.table.look_up(self.table.find(words))[0]
+        return self.table.look_up(self.table.find(as_batch(words)[0]))[0]
 
     def predict(
         self,
@@ -222,19 +254,18 @@ class QLearning(LanguageAgent):
         deterministic: bool = False,
     ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
         """Return the best actions, (B,) or one; unless `deterministic`, as the exploration draws them."""
-        single = isinstance(observation["instruction"], str)
-        words = {key: [observation[key]] if single else observation[key] for key in ("instruction", "observation")}
+        words, batched = as_batch(observation)
         if deterministic:
             actions = self.q_values(words).argmax(axis=1)
         else:
             rows = self.table.find(words)
             values = self._values_to_explore(*self.table.look_up(rows))
             actions = self.exploration.sample(values, rows, self.exploration_rate, self._generator)
-        return (actions[0] if single else actions), state
+        return (actions if batched else actions[0]), state
 
     def action_probabilities(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
         """Return how likely the exploration makes every action, (B, A), for a batch of language observations."""
-        rows = self.table.find(observations)
+        rows = self.table.find(as_batch(observations)[0])
         values = self._values_to_explore(*self.table.look_up(rows))
         return self.exploration.probabilities(values, rows, self.exploration_rate)
 
@@ -252,12 +283,42 @@ class QLearning(LanguageAgent):
         self, values: npt.NDArray[np.float64], heads: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Return the values that the strategy looks at, (H, B, A): its own, or without such the agent's."""
-        return heads if self.exploration.heads else values[None]
+        shown = heads if self.exploration.heads else values[None]
+        require_finite_values(shown)
+        return shown
+
+    def _fitting_env(self, env: Any) -> VecEnv:
+        return _fitting_table_env(env, self.action_space)
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Set the seed of all randomness; the environments begin new episodes with it."""
+        super().set_random_seed(seed)
+        self._generator = np.random.default_rng(seed)
+
+    def get_parameters(self) -> Any:
+        """Refuse: what a table has learned is no tensor of PyTorch's modules."""
+        raise TypeError(
+            "A table has no parameters of PyTorch's: its values are in `agent.table`, and save() keeps them."
+        )
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Refuse likewise."""
+        raise TypeError("A table has no parameters of PyTorch's: load() brings back what save() has kept.")
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
     def _policies(self) -> list[torch.nn.Module]:
         return []
+
+    def require_finite(self) -> None:
+        """Refuse to be saved with a value that is not finite.
+
+        Raises:
+            NonFiniteError: saying what it is.
+        """
+        for name, values in (("value", self.table.values), ("exploration's value", self.table.heads)):
+            if not np.isfinite(values).all():
+                raise NonFiniteError(f"The table holds a {name} that is {kind_of(values)}. {REMEDY}")
 
     def _write_policy(self, folder: Path) -> dict[str, Any]:
         """Write the table: its states as JSON, its values as tensors."""
@@ -271,8 +332,8 @@ class QLearning(LanguageAgent):
     @classmethod
     def _read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
-    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
-        return {}, language_space(), lambda env: env
+    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[Any, spaces.Space[Any]], VecEnv]]:
+        return {}, language_space(), _fitting_table_env
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         states = [(instruction, observation) for instruction, observation in read_json(folder / "states.json")]
@@ -297,17 +358,18 @@ class QLearning(LanguageAgent):
         return set_state(state) if set_state is not None else None
 
 
+def _fitting_table_env(env: Any, action_space: spaces.Space[Any]) -> VecEnv:
+    """Return environments that an agent with a table takes which is made already."""
+    _require_table_env(env)
+    require_same_actions(env, action_space)
+    taken: VecEnv = env
+    return taken
+
+
 def _require_table_env(env: Any) -> None:
-    if not isinstance(env, VecEnv):
-        raise TypeError(
-            f"{type(env).__name__} is not a VecEnv: make the environment with `heed.envs.make(id, n_envs=...)`, "
-            "or put a language environment of your own into `heed.envs.LanguageVecEnv([lambda: env])`."
-        )
-    space = env.observation_space
-    if not isinstance(space, spaces.Dict) or not {"instruction", "observation"} <= set(space.spaces):
-        raise ValueError(
-            f"This environment carries no words: its observations are {space}. Make it with `heed.envs.make`."
-        )
+    require_language_vec_env(env)
+    if isinstance(env.observation_space, PromptSpace):
+        raise ValueError("A table reads words, not prompts: give the environment without PromptVecEnv.")
     if not isinstance(env.action_space, spaces.Discrete):
         raise ValueError(f"A table needs Discrete actions, but the environment's are {env.action_space}.")
     if isinstance(env.action_space, ChangingActions):

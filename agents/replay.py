@@ -16,7 +16,7 @@ of relabelled episodes (`heed.agents.hindsight`) and of demonstrations stand bes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +28,7 @@ from torch import Tensor
 
 from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.lost_steps import EPISODE_LOST, OBSERVATION_UNKNOWN
+from heed.agents.n_step_returns import NStepReturns, Transition
 from heed.agents.sum_tree import SumTree
 
 PRIORITY_EPSILON = 1e-3
@@ -37,18 +38,6 @@ TENSORS, NUMBERS = "replay_buffer.safetensors", "replay_buffer.json"
 """The files of a replay buffer in a checkpoint."""
 
 _ARRAYS = ("observations", "actions", "rewards", "next_observations", "discounts")
-
-
-class Transition(NamedTuple):
-    """An action, the n steps' rewards from there, and what comes behind them."""
-
-    observation: npt.NDArray[Any]
-    action: int
-    reward: float
-    """r_0 + gamma * r_1 + ... + gamma ** (n - 1) * r_(n - 1)."""
-    next_observation: npt.NDArray[Any]
-    discount: float
-    """Of the value of `next_observation`: gamma ** n, or 0 where the episode ended by its own rules."""
 
 
 class Batch(NamedTuple):
@@ -70,52 +59,6 @@ class Batch(NamedTuple):
     """Which are of demonstrations, (B, 1), 0 or 1."""
     indices: npt.NDArray[np.int64]
     """Where they stand in the buffer, (B,)."""
-
-
-class NStepReturns:
-    """Turns one episode's steps after the other into transitions over `n_steps` steps."""
-
-    def __init__(self, n_steps: int, gamma: float):
-        self.n_steps = n_steps
-        self.gamma = gamma
-        self.waiting: list[tuple[npt.NDArray[Any], int, float]] = []
-        """Observation, action and reward of the steps whose transition is not complete, fewer than `n_steps`."""
-
-    def step(
-        self,
-        observation: npt.NDArray[Any],
-        action: int,
-        reward: float,
-        next_observation: npt.NDArray[Any],
-        *,
-        terminated: bool,
-        truncated: bool,
-    ) -> Iterator[Transition]:
-        """Take a step, and yield the transitions that it completes: at most one, and at an episode's end all."""
-        self.waiting.append((observation, action, reward))
-        while self.waiting and (terminated or truncated or len(self.waiting) == self.n_steps):
-            discount, total = 1.0, 0.0
-            for *_, later in self.waiting:
-                total += discount * later
-                discount *= self.gamma
-            first, chosen, _ = self.waiting.pop(0)
-            yield Transition(first, chosen, total, next_observation, 0.0 if terminated else discount)
-
-    def cut(self, observation: npt.NDArray[Any], *, known: bool) -> list[Transition]:
-        """End the episode before a step that was lost, of which neither reward nor outcome is known.
-
-        Args:
-            observation: in which that step was taken, so what the steps before it came to.
-            known: whether it is that; otherwise nothing is known of their outcome either.
-
-        Returns:
-            The transitions of the steps before; without the lost one.
-        """
-        waiting, self.waiting = self.waiting, []
-        if not waiting or not known:
-            return []
-        self.waiting, (before, action, reward) = waiting[:-1], waiting[-1]
-        return list(self.step(before, action, reward, observation, terminated=False, truncated=True))
 
 
 class ReplayBuffer:
@@ -216,6 +159,10 @@ class ReplayBuffer:
             )
         self._insert(complete)
 
+    def interrupt_episodes(self) -> None:
+        """Complete the transitions of episodes that are not played on: they bootstrap from what was seen last."""
+        self._insert([transition for stream in self._streams for transition in stream.interrupt()])
+
     def add_episode(
         self,
         observations: npt.NDArray[Any],
@@ -288,6 +235,10 @@ class ReplayBuffer:
 
     # -- what goes out -------------------------------------------------------------------------------------
 
+    def seed(self, seed: int | None) -> None:
+        """Set the seed of the draw."""
+        self._random = np.random.default_rng(seed)
+
     def sample(self, batch_size: int, importance_exponent: float = 0.0) -> Batch:
         """Draw transitions, with replacement.
 
@@ -349,6 +300,9 @@ class ReplayBuffer:
         shape = self.observations.shape[1:]
         steps = [observation for steps in waiting for observation, *_ in steps]
         arrays["waiting"] = np.array(steps, dtype=self.observations.dtype).reshape(-1, *shape)
+        newest = [stream.newest for stream in self._streams if stream.waiting]
+        if not any(observation is None for observation in newest):  # after a checkpoint of an earlier version
+            arrays["newest"] = np.array(newest, dtype=self.observations.dtype).reshape(-1, *shape)
         write_tensors(folder / TENSORS, {name: torch.from_numpy(array) for name, array in arrays.items()})
         state = {
             "position": self.position,
@@ -362,7 +316,8 @@ class ReplayBuffer:
     def read(self, folder: Path) -> None:
         """Bring the buffer back from a checkpoint's folder.
 
-        Steps whose transition was not complete come back if there are as many environments as there were.
+        Steps whose transition was not complete come back if there are as many environments as there were; of another
+        number nothing is played on, and their transitions are completed as those of a time limit.
 
         Raises:
             CheckpointError: if a file is missing or damaged, or the tensors do not go together.
@@ -392,8 +347,33 @@ class ReplayBuffer:
         if self.priorities is not None:
             # What was saved without priorities begins as new transitions do.
             self.priorities[np.arange(size)] = arrays.get("priorities", self.highest_priority)
-        if len(state["waiting"]) == len(self._streams):
-            observations = iter(arrays["waiting"])
-            for stream, steps in zip(self._streams, state["waiting"], strict=True):
-                stream.waiting = [(next(observations), int(action), float(reward)) for action, reward in steps]
+        streams = self._read_streams(folder, arrays, state["waiting"])
+        if len(streams) == len(self._streams):
+            self._streams = streams
+        else:
+            self._insert([transition for stream in streams for transition in stream.interrupt()])
         self._random.bit_generator.state = state["random"]
+
+    def _read_streams(
+        self, folder: Path, arrays: Mapping[str, npt.NDArray[Any]], waiting: Sequence[Sequence[Any]]
+    ) -> list[NStepReturns]:
+        """Return the steps whose transition was not complete, of each environment.
+
+        Raises:
+            CheckpointError: if the tensors are not of these steps.
+        """
+        shape, begun = self.observations.shape[1:], sum(bool(steps) for steps in waiting)
+        expected = {"waiting": sum(map(len, waiting)), "newest": begun if "newest" in arrays else 0}
+        for name, count in expected.items():
+            if name in arrays and arrays[name].shape != (count, *shape):
+                raise CheckpointError(
+                    f"{folder / TENSORS} does not fit {folder / NUMBERS}: {name!r} is not of its steps."
+                )
+        observations, newest = iter(arrays["waiting"]), iter(arrays.get("newest", ()))
+        streams = []
+        for steps in waiting:
+            stream = NStepReturns(self.n_steps, self.gamma)
+            stream.waiting = [(next(observations), int(action), float(reward)) for action, reward in steps]
+            stream.newest = next(newest, None) if steps else None
+            streams.append(stream)
+        return streams

@@ -18,13 +18,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.utils import get_device
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize, unwrap_vec_wrapper
 
 from heed.agents.as_json import argument_from_json, argument_to_json, space_from_json, space_to_json
 from heed.agents.checkpoint import (
@@ -36,16 +36,25 @@ from heed.agents.checkpoint import (
     write_json,
     write_tensors,
 )
+from heed.agents.device import available_device
+from heed.agents.environments import fitting_env
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.agents.joined_agent import JoinedAgent
 from heed.agents.learners import current
 from heed.agents.random_state import get_random_state, set_random_state
-from heed.agents.saved_policy import describe_policy, read_language_model, read_policy, write_policy
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.saved_policy import (
+    describe_policy,
+    read_language_model,
+    read_policy,
+    require_savable,
+    write_policy,
+)
+from heed.agents.scaled_rewards import NormalizedRewards, ScaledRewardsVecEnv
 from heed.agents.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.untrusted import as_checkpoint_error, check_agent, limited_parameters
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.prompt import PromptSpace, PromptVecEnv
+from heed.policies.finite import require_finite_weights
+from heed.policies.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 from heed.policies.rank_budget import RankBudget
 
@@ -62,6 +71,8 @@ class SavedAgent(JoinedAgent):
 
     _arguments: dict[str, Any]
     _not_yet_logged: dict[str, Any]
+    _given_env: Any
+    """The environments as they were given, before prompts were made of what they say."""
     _counters: ClassVar[tuple[str, ...]] = (
         "num_timesteps",
         "_total_timesteps",
@@ -73,7 +84,19 @@ class SavedAgent(JoinedAgent):
     """Attributes that say how far a training is; an algorithm may have more."""
 
     def _remember_arguments(self, arguments: dict[str, Any]) -> None:
-        """Keep the constructor's arguments, for checkpoints; constructors begin with it."""
+        """Keep the constructor's arguments, for checkpoints; constructors begin with it.
+
+        Raises:
+            DeviceError: if there is no such device.
+            TypeError: if there is no environment.
+            TypeError, ValueError: if the policy's optimizer cannot train it, or not be saved.
+        """
+        given = arguments["env"]
+        if given is None and arguments["_init_setup_model"]:
+            raise TypeError(_no_env(type(self).__name__, arguments.get("policy")))
+        available_device(arguments["device"])
+        require_savable(arguments.get("policy_kwargs") or {}, arguments["device"])
+        self._given_env = given
         self._join()
         self._not_yet_logged = {}
         self._arguments = {k: v for k, v in arguments.items() if k not in _NOT_SAVED and not k.startswith("__")}
@@ -98,6 +121,10 @@ class SavedAgent(JoinedAgent):
         """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
 
     @abstractmethod
+    def _policies(self) -> list[torch.nn.Module]:
+        """Return the policy, and what other policies the agent keeps."""
+
+    @abstractmethod
     def forget_readings(self) -> None:
         """Forget what the language model has read."""
 
@@ -115,12 +142,14 @@ class SavedAgent(JoinedAgent):
             FileExistsError: if something else stands at `path`.
             TypeError: if an argument of the agent cannot be written as JSON.
             LearnersError: if the learners have not the same weights any more.
+            NonFiniteError: if a weight is not finite; what was saved before stays.
         """
         if exclude is not None or include is not None:
             raise TypeError("save() takes no `exclude` or `include`: a checkpoint holds what resuming needs.")
         if isinstance(path, io.BufferedIOBase):
             raise TypeError("A checkpoint is a folder: give a path, not an open file.")
         self.learners.require_alike(self._weights())
+        self.require_finite()
         own_files = self.learners.to_first({} if self.learners.is_first else self._own_files())
 
         def fill(folder: Path) -> None:
@@ -134,6 +163,15 @@ class SavedAgent(JoinedAgent):
         self.learners.first(lambda: write_checkpoint(Path(path), fill))
         # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
         self.forget_readings()
+
+    def require_finite(self) -> None:
+        """Refuse to be saved or shared with a weight that is not finite.
+
+        Raises:
+            NonFiniteError: naming the first.
+        """
+        for policy in self._policies():
+            require_finite_weights(policy)
 
     def save_replay_buffer(self, path: Any) -> None:
         """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""
@@ -202,9 +240,15 @@ class SavedAgent(JoinedAgent):
         write_json(folder / "agent.json", described)
 
     def get_env_state(self) -> dict[str, Any] | None:
-        """Return the state of the training environments, where they can tell it and a training has begun."""
+        """Return the state of the training environments, where they can tell it and a training has begun.
+
+        In the middle of a step of an agent that goes on from one step to the next there is none: an agent that is
+        loaded from there begins new episodes.
+        """
         if self.env is None or self._last_obs is None or not hasattr(self.env.unwrapped, "get_state"):
             return None
+        if self._step_is_open:
+            return None  # they are ahead of what is saved beside them
         state: dict[str, Any] = self.env.unwrapped.get_state()
         return state
 
@@ -217,6 +261,21 @@ class SavedAgent(JoinedAgent):
             for name, value in self.logger.name_to_value.items()
             if np.isscalar(value) and not isinstance(value, str) and np.isfinite(value)
         }
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Put tensors into the policy and its optimizer, a dictionary as `get_parameters` gives it.
+
+        Raises:
+            TypeError: if it is a path: SB3's files hold pickles.
+            ValueError: if they are of other modules.
+        """
+        if not isinstance(load_path_or_dict, dict):
+            raise TypeError(
+                "set_parameters() takes a dictionary of get_parameters(), not a path, where SB3 keeps a pickle: use "
+                "load(), which brings the weights back as well."
+            )
+        super().set_parameters(load_path_or_dict, exact_match, device)
+        self.forget_readings()
 
     # -- load ----------------------------------------------------------------------------------------------
 
@@ -232,7 +291,8 @@ class SavedAgent(JoinedAgent):
         """Load an agent from a checkpoint folder, or from one that `heed.agents.export` wrote.
 
         With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
-        continues exactly where the checkpoint was made. One that several learners made is continued by as many. An
+        continues exactly where the checkpoint was made; where environments cannot be brought back, the episodes that
+        ran there end as truncated, and new ones begin. One that several learners made is continued by as many. An
         agent that was shared has no optimizer and no replay buffer, and can be trained on from its weights only.
 
         Args:
@@ -277,11 +337,11 @@ class SavedAgent(JoinedAgent):
         )
         if env is not None and not saved.get("shared"):
             _require_as_many(folder, saved.get("learners", 1), current().count)
-        device = get_device(device)
+        device = available_device(device)
         # What the caller changes may be wrong in ways of its own.
         reading = contextlib.nullcontext() if arguments else as_checkpoint_error(folder)
         with reading:
-            own_arguments, observation_space, wrap = cls._read_arguments(folder, saved, base_model)
+            own_arguments, observation_space, taken_env = cls._read_arguments(folder, saved, base_model)
             construct: Any = cls  # the mixin's constructor is the algorithm's
             agent: Self = construct(
                 env=None,
@@ -295,13 +355,8 @@ class SavedAgent(JoinedAgent):
             agent.action_space = space_from_json(saved["action_space"])
             agent.n_envs = saved["n_envs"]
         if env is not None:
-            if isinstance(env, VecEnv) and not isinstance(env.observation_space, PromptSpace):
-                env = wrap(env)
-            if env.action_space != agent.action_space:
-                raise ValueError(
-                    f"The agent acts in {agent.action_space}, but the environment's actions are {env.action_space}."
-                )
-            agent.env, agent.n_envs = env, env.num_envs
+            agent._given_env, agent.env = env, taken_env(env, agent.action_space)
+            agent.n_envs = agent.env.num_envs
         building = contextlib.nullcontext() if arguments else as_checkpoint_error(folder, plays=True)
         with building:
             with limited_parameters(folder):
@@ -310,15 +365,25 @@ class SavedAgent(JoinedAgent):
                 agent._read_shared(folder, saved)
             else:
                 agent._read(folder, saved)
+                if agent._last_obs is None:
+                    agent._interrupt_episodes()  # the environments could not be brought back
         return agent
 
     @classmethod
     def _read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
-    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[VecEnv], VecEnv]]:
-        """Return the constructor's arguments beside those in `saved`, the observation space, what wraps an `env`."""
+    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[Any, spaces.Space[Any]], VecEnv]]:
+        """Return the constructor's arguments beside those in `saved`, the observation space, and what takes an `env`.
+
+        The last is given environments and the agent's action space; it returns them as the agent takes them, or raises
+        what `set_env` does.
+        """
         policy_kwargs, encoder = read_language_model(folder, saved, base_model)
-        return {"policy_kwargs": policy_kwargs}, encoder.space, lambda env: PromptVecEnv(env, encoder)
+        return (
+            {"policy_kwargs": policy_kwargs},
+            encoder.space,
+            lambda env, action_space: fitting_env(env, encoder, action_space),
+        )
 
     def _read(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put the saved state into this newly made agent; the random states come last."""
@@ -333,9 +398,10 @@ class SavedAgent(JoinedAgent):
         infos, successes = saved["episodes"]
         self.ep_info_buffer = deque(infos, maxlen=self._stats_window_size)
         self.ep_success_buffer = deque(successes, maxlen=self._stats_window_size)
+        if own["episode_starts"] is not None:
+            self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         if self.env is not None and own["envs"] is not None and saved["n_envs"] == self.n_envs:
             self._last_obs = self._restore_envs(own["envs"])
-            self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, own["random"], read_tensors(place / "random.safetensors"))
 
@@ -366,6 +432,13 @@ class SavedAgent(JoinedAgent):
         raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
 
 
+def _no_env(name: str, policy: Any) -> str:
+    """Say what an agent that was given no environment needs."""
+    if isinstance(policy, VecEnv | gymnasium.Env) or (callable(policy) and not isinstance(policy, type)):
+        return f"The first argument of {name} is the policy: give the environment by its name, {name}(env=...)."
+    return f"{name} needs an environment to be made for: give env=heed.envs.make(id, n_envs=...)."
+
+
 def _folder_of(rank: int) -> str:
     """Return the name of the folder in a checkpoint that holds another learner's own files than the first one's."""
     return f"learner-{rank}"
@@ -384,16 +457,21 @@ def _require_as_many(folder: Path, theirs: int, ours: int) -> None:
         )
 
 
-_REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv]] = {
+_REWARD_WRAPPERS: dict[str, type[IntrinsicRewardVecEnv] | type[ScaledRewardsVecEnv] | type[VecNormalize]] = {
     "intrinsic_reward.safetensors": IntrinsicRewardVecEnv,
     "reward_scale.safetensors": ScaledRewardsVecEnv,
+    "normalized_rewards.safetensors": VecNormalize,
 }
 """What changes rewards by what it has seen, and the file of a checkpoint that holds it."""
 
 
-def _reward_wrappers(env: VecEnv | None) -> Iterator[tuple[str, IntrinsicRewardVecEnv | ScaledRewardsVecEnv]]:
+def _reward_wrappers(
+    env: VecEnv | None,
+) -> Iterator[tuple[str, IntrinsicRewardVecEnv | ScaledRewardsVecEnv | NormalizedRewards]]:
     """Yield those that are around `env`, each with the name of its file."""
     for name, kind in _REWARD_WRAPPERS.items():
         wrapper = None if env is None else unwrap_vec_wrapper(env, kind)
-        if wrapper is not None:
+        if isinstance(wrapper, VecNormalize):
+            yield name, NormalizedRewards(wrapper)
+        elif wrapper is not None:
             yield name, wrapper

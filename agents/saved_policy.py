@@ -6,12 +6,17 @@ language model stands in a folder of its own (`heed.agents.shared`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from heed.agents.as_json import argument_from_json, argument_to_json, flatten_optimizer, read_optimizer
+import torch
+from stable_baselines3.common.utils import get_device
+
+from heed.agents.as_json import argument_from_json, argument_to_json
 from heed.agents.base_weights import describe_base, load_base, put_back, weights_to_save
-from heed.agents.checkpoint import CheckpointError, read_tensors, tensor_names, write_tensors
+from heed.agents.checkpoint import CheckpointError, as_json_text, read_tensors, tensor_names, write_tensors
+from heed.agents.optimizers import flatten_optimizer, read_optimizer, require_optimizer
 from heed.agents.untrusted import check_language_model, limited_parameters
 from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
@@ -30,6 +35,22 @@ WEIGHTS = "policy.safetensors"
 
 _RANKS = "ranks.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
+
+
+def require_savable(policy_kwargs: Mapping[str, Any], device: torch.device | str) -> None:
+    """Refuse an optimizer that could not train a policy on `device`, or not be saved with it.
+
+    Raises:
+        TypeError: if its class, its settings or its state cannot be saved.
+        ValueError: if it makes no step.
+    """
+    if not policy_kwargs.keys() & {"optimizer_class", "optimizer_kwargs"}:
+        return
+    settings = policy_kwargs.get("optimizer_kwargs") or {}
+    if not isinstance(settings, Mapping):
+        raise TypeError(f"optimizer_kwargs is {settings!r}, but must be a dictionary.")
+    as_json_text(argument_to_json("optimizer_kwargs", settings))
+    require_optimizer(policy_kwargs.get("optimizer_class", torch.optim.Adam), settings, get_device(device))
 
 
 def describe_policy(
@@ -118,5 +139,5 @@ def read_language_model(
         segments=bool(saved.get("segments", False)),
     )
     encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
-    policy_kwargs["model"] = language_model
+    policy_kwargs["model"] = language_model.give_away()
     return policy_kwargs, encoder

@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from stable_baselines3.common.running_mean_std import RunningMeanStd
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
 from heed.agents.learners import current
+from heed.policies.finite import REWARD_REMEDY, require_finite_array
 
 EPSILON = 1e-8
 """Added to the variance: rewards may all be zero for long."""
@@ -64,18 +65,58 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         self._returns = self.gamma * self._returns + rewards
         self._statistics.update(np.concatenate(self._learners.gather(self._returns)))
         self._returns[dones] = 0
-        return observations, (rewards / self.scale).astype(np.float32), dones, infos
+        scaled = (rewards / self.scale).astype(np.float32)
+        require_finite_array(scaled, "scaled reward", REWARD_REMEDY)
+        return observations, scaled, dones, infos
 
     def get_tensors(self) -> dict[str, Tensor]:
         """Return what the scale follows from."""
-        statistics = self._statistics
-        numbers = np.array([float(statistics.mean), float(statistics.var), float(statistics.count)])
-        return {"statistics": torch.from_numpy(numbers), "returns": torch.from_numpy(self._returns.copy())}
+        return _as_tensors(self._statistics, self._returns)
 
     def set_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `get_tensors` returned; in another number of environments the running returns begin anew."""
-        mean, variance, count = tensors["statistics"].tolist()
-        self._statistics.mean, self._statistics.var = np.array(mean), np.array(variance)
-        self._statistics.count = count
-        if len(tensors["returns"]) == self.num_envs:
-            self._returns = tensors["returns"].numpy().copy()
+        self._returns = _put_back(tensors, self._statistics, self._returns)
+
+
+def reward_unit(env: VecEnv) -> float:
+    """Return by what the wrappers around environments divide their rewards now; 1 where none does."""
+    unit = 1.0
+    while isinstance(env, VecEnvWrapper):
+        if isinstance(env, ScaledRewardsVecEnv):
+            unit *= env.scale
+        env = env.venv
+    return unit
+
+
+class NormalizedRewards:
+    """What SB3's `VecNormalize` scales rewards by, for checkpoints: by itself it saves that as a pickle.
+
+    Args:
+        wrapper: around the environments.
+    """
+
+    def __init__(self, wrapper: VecNormalize):
+        self._wrapper = wrapper
+
+    def get_tensors(self) -> dict[str, Tensor]:
+        """Return what the scale follows from."""
+        return _as_tensors(self._wrapper.ret_rms, self._wrapper.returns)
+
+    def set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Put back what `get_tensors` returned; in another number of environments the running returns begin anew."""
+        self._wrapper.returns = _put_back(tensors, self._wrapper.ret_rms, self._wrapper.returns)
+
+
+def _as_tensors(statistics: RunningMeanStd, returns: npt.NDArray[np.float64]) -> dict[str, Tensor]:
+    numbers = np.array([float(statistics.mean), float(statistics.var), float(statistics.count)])
+    return {"statistics": torch.from_numpy(numbers), "returns": torch.from_numpy(returns.copy())}
+
+
+def _put_back(
+    tensors: dict[str, Tensor], statistics: RunningMeanStd, returns: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Put the statistics back in place; return the running returns, or those that there are of another number."""
+    mean, variance, count = tensors["statistics"].tolist()
+    statistics.mean, statistics.var, statistics.count = np.array(mean), np.array(variance), count
+    saved: npt.NDArray[np.float64] = tensors["returns"].numpy().copy()
+    return saved if len(saved) == len(returns) else returns

@@ -218,6 +218,7 @@ def _check_episodes(episodes: list[Any]) -> None:
 
 
 def _check_prompts(saved: Mapping[str, Any]) -> None:
+    _require_kinds(saved, dict, ("policy",))
     _at_most("max_prompt_tokens", saved.get("max_prompt_tokens"), least=1)
     texts = saved.get("changing_action_texts", ())
     _require(all(isinstance(text, str) for text in texts), "an action's text is no text")

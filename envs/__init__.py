@@ -13,6 +13,7 @@ from heed.envs.contract import (
     FreeText,
     LanguageObservation,
     TextActions,
+    UnknownEnvironmentError,
     language_space,
 )
 from heed.envs.demonstrate import demonstrate
@@ -27,7 +28,7 @@ from heed.envs.demonstrations import (
 from heed.envs.faults import LostEpisode, LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError
-from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
+from heed.envs.make import instruction_pool, make, make_env
 from heed.envs.masks import MaskedActions
 from heed.envs.mixture import Mixture
 from heed.envs.suites import Suite, SuiteError, load_suite

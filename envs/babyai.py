@@ -70,7 +70,17 @@ class QuietLevelGeneration(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class MiniGridVerbalizer(Verbalizer):
-    """Words for every MiniGrid and BabyAI environment with the symbolic partial view."""
+    """Words for every MiniGrid and BabyAI environment with the symbolic partial view, of any size."""
+
+    reads_through = ("DirectionObsWrapper", "ViewSizeWrapper")
+
+    @classmethod
+    def reads(cls, space: spaces.Space[Any]) -> bool:
+        """Say whether a space holds a symbolic view and a mission."""
+        if not isinstance(space, spaces.Dict) or not {"image", "mission"} <= space.spaces.keys():
+            return False
+        image = space.spaces["image"]
+        return isinstance(image, spaces.Box) and len(image.shape) == 3 and image.shape[2] == 3
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         unwrapped = env.unwrapped

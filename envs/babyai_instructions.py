@@ -46,6 +46,7 @@ from minigrid.envs.babyai.core.verifier import (
 )
 
 from heed.envs.axes.grammar import JOINTS
+from heed.envs.babyai_reach import apart_from, descriptions_of, is_done_already
 
 Place = tuple[int, int]
 """A cell of the grid."""
@@ -98,7 +99,9 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         """Return what can be done in this episode's world in place of its own instruction, sorted.
 
         That is what `fulfilled_instructions` can come to tell, but for what the own one, or a part of it, is about too:
-        "the ball on your left" may be the ball in front of you, and whoever picks up a thing has gone to it.
+        "the ball on your left" may be the ball in front of you, and whoever picks up a thing has gone to it. Nor is
+        there what is done as the episode begins, what is on the way to the own one (the key to the room that it is in),
+        or what the own one is on the way to.
         """
         return tuple(sorted(self._looked_at().possible()))
 
@@ -312,11 +315,10 @@ class _Episode:
         for movable, fixed in self._put_next.values():
             candidates += [PutNextInstr(move, goal) for move in movable for goal in fixed if _can_be_asked(move, goal)]
         own = list(_parts(self._level.instrs))
-        return {
-            candidate.surface(self._level)
-            for candidate in candidates
-            if not any(_is_done_with(part, candidate) for part in own)
-        }
+        others = [other for other in candidates if not any(_is_done_with(part, other) for part in own)]
+        others = [other for other in others if not is_done_already(self._level, other)]
+        things = [thing for thing, _ in self._things]
+        return {other.surface(self._level) for other in apart_from(self._level, own, others, things)}
 
     def impossible(self) -> set[str]:
         """Return the words of instructions about what is not there."""
@@ -368,13 +370,9 @@ def _parts_done(instruction: Any, *, done: bool = False) -> Iterator[bool]:
         yield done
 
 
-def _descriptions_of(part: Any) -> list[ObjDesc]:
-    return [part.desc_move, part.desc_fixed] if isinstance(part, PutNextInstr) else [part.desc]
-
-
 def _is_done_with(own: Any, other: Any) -> bool:
     """Say whether who does `own` may have done `other`, since both are about the same things."""
-    ours, theirs = _descriptions_of(own), _descriptions_of(other)
+    ours, theirs = descriptions_of(own), descriptions_of(other)
     if isinstance(other, PutNextInstr):
         return isinstance(own, PutNextInstr) and all(map(_share_a_thing, ours, theirs))
     return any(_share_a_thing(description, theirs[0]) for description in ours)
@@ -385,7 +383,7 @@ def _share_a_thing(one: ObjDesc, other: ObjDesc) -> bool:
 
 
 def _speaks_of_a_place(part: Any) -> bool:
-    return any(description.loc is not None for description in _descriptions_of(part))
+    return any(description.loc is not None for description in descriptions_of(part))
 
 
 def _wording(description: ObjDesc) -> Wording:

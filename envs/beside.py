@@ -20,6 +20,9 @@ from heed.envs.large_arrays import is_large, is_picture
 MOST_NUMBERS = 1_000
 """So many numbers stand beside the words at most; an array that would go beyond is left out whole."""
 
+LARGEST = np.finfo(np.float32).max
+"""What stands for all numbers beyond it, infinity included: a policy reads numbers, and words say "infinity"."""
+
 Read = Callable[[Any], Any]
 """Takes a part out of an observation."""
 
@@ -57,7 +60,8 @@ class BesideWords:
         if self._image is not None:
             told["image"] = np.array(self._image(observation))
         if self._numbers:
-            told["numbers"] = as_numbers(*(read(observation) for read in self._numbers))
+            numbers = as_numbers(*(read(observation) for read in self._numbers))
+            told["numbers"] = np.clip(numbers, -LARGEST, LARGEST, out=numbers)  # leaves NaN, which is a fault
         return told
 
 

@@ -22,7 +22,9 @@ episode must have been the one under that instruction: the same observations, an
 For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
 `possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what can be done in this episode's
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
-done. And `impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
+done. What is done already as the episode begins, or has to be done on the way to the own instruction, or only after
+it, is not among them: whoever obeys the own one, and nobody else, would seem to obey the other. And
+`impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
 
 Where instructions have parts ("open the door, then go to the ball"), an environment may offer
 `fulfilled_parts() -> tuple[str, ...]`: after each step, the parts of the episode's own instruction that count as done
@@ -39,11 +41,15 @@ from typing import Any, TypedDict
 
 import gymnasium
 import numpy as np
+import numpy.typing as npt
 from gymnasium import spaces
 
 MAX_TEXT_LENGTH = 100_000
 """Characters that a `FreeText` holds unless told otherwise: a bound against runaway text, not a format."""
 
+
+ACTION_SPACES = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
+"""What SB3's algorithms can act in."""
 
 OPTIONAL_METHODS = (
     "expert_action",
@@ -64,6 +70,10 @@ class LanguageObservation(TypedDict):
 
 class ContractError(ValueError):
     """An environment breaks the language contract. The message says which rule and how to mend it."""
+
+
+class UnknownEnvironmentError(ValueError):
+    """No environment can be made under this id; the message says why, with ids that look like it."""
 
 
 class ExpertError(ValueError):
@@ -283,6 +293,10 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             "Return `heed.envs.language_space()` as the observation space, or register a Verbalizer for it."
         )
     assert isinstance(env.observation_space, spaces.Dict)
+    try:
+        require_action_space(env.action_space)
+    except ContractError as error:
+        raise ContractError(f"{name}: {error}") from None
     lists_actions = "actions" in env.observation_space.spaces
     if lists_actions != isinstance(env.action_space, ChangingActions):
         raise ContractError(
@@ -295,6 +309,11 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
             require_action_texts(env, env.action_space)
         except ContractError as error:
             raise ContractError(f"{name}: {error}") from None
+
+
+def number_of(reward: Any) -> float:
+    """Return a reward as a number; some environments return an array of one."""
+    return float(reward.item() if isinstance(reward, np.ndarray) and reward.size == 1 else reward)
 
 
 def check_admissible_actions(actions: Any, most: int) -> None:
@@ -312,6 +331,51 @@ def check_admissible_actions(actions: Any, most: int) -> None:
     if len(set(actions)) == len(actions) and all(isinstance(text, str) and text.strip() for text in actions):
         return  # the way of nearly every step, without counting
     check_action_texts(actions, len(actions))
+
+
+def require_action_space(space: Any) -> None:
+    """Refuse an action space that nothing can be learned in.
+
+    Raises:
+        ContractError: saying why.
+    """
+    if not isinstance(space, ACTION_SPACES):
+        names = ", ".join(kind.__name__ for kind in ACTION_SPACES)
+        raise ContractError(f"it has an action space that SB3 cannot act in: {space}. Use one of {names}.")
+    if isinstance(space, spaces.MultiDiscrete) and np.any(space.start):
+        raise ContractError(f"its actions start at {space.start.tolist()}, but they must start at 0: {space}.")
+    if isinstance(space, spaces.MultiBinary) and not isinstance(space.n, int):
+        raise ContractError(f"its actions have several dimensions, but must have one: {space}.")
+    if isinstance(space, spaces.MultiDiscrete | spaces.Box) and (
+        space.shape == () or (len(space.shape) > 1 and isinstance(space, spaces.MultiDiscrete))
+    ):
+        raise ContractError(f"its actions have the shape {space.shape}, but must have one dimension: {space}.")
+    if isinstance(space, spaces.Box) and not space.is_bounded():
+        raise ContractError(f"its actions have no bounds, which SB3 wants to be finite: {space}.")
+
+
+def as_action(space: spaces.Space[Any], action: Any) -> Any:
+    """Return an action as an environment of this action space takes it: an int, or an array of the space's type.
+
+    The array is the environment's own, which may write into it.
+    """
+    if isinstance(space, spaces.Discrete):
+        return int(action)
+    if (
+        isinstance(space, spaces.Box)
+        and np.issubdtype(space.dtype, np.integer)
+        and np.asarray(action).dtype.kind == "f"
+    ):
+        return _whole(space, np.asarray(action, dtype=np.float64))
+    return np.array(action, dtype=space.dtype)
+
+
+def _whole(space: spaces.Box, action: npt.NDArray[np.float64]) -> npt.NDArray[Any]:
+    """Return the whole numbers next to real ones that a policy chose; to cut them would never come to the largest."""
+    rounded = np.rint(action)
+    with np.errstate(invalid="ignore"):  # the largest int64 is, as a real number, one more than itself
+        within = rounded.astype(space.dtype)
+    return np.where(rounded >= space.high, space.high, np.where(rounded <= space.low, space.low, within))
 
 
 def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -> None:

@@ -6,7 +6,7 @@ side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,11 @@ from gymnasium import spaces
 from heed.envs.beside import as_numbers
 from heed.envs.contract import ChangingActions, ExpertError, action_texts_of, expert_of, success_of
 from heed.envs.demonstrations import Demonstration, DemonstrationError
+from heed.envs.detached import Detached
+from heed.envs.faults import FaultError
 from heed.envs.history import Transcript
 from heed.envs.packed_array import PackedArray
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
@@ -27,11 +30,16 @@ Words = dict[str, list[Any]]
 """A batch of language observations: strings, and what stands beside them, by their keys."""
 Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
+Refused = Callable[[Words], Mapping[int, Exception]]
+"""Says which of a batch of language observations cannot be read, by place, and why."""
 
 
 TIMEOUT = 60.0
-"""Seconds that a reset, a step or an expert's advice may take."""
+"""Seconds that a reset, a step or an expert's advice may take unless it is said."""
 
+
+MOST_STEPS = 5_000
+"""Steps after which an episode that is played, not trained in, is given up, where its environment names no limit."""
 
 _ACTIONS = 0xAC710
 """Sets the draws of actions apart from those of the environment."""
@@ -46,6 +54,19 @@ def action_generator(seed: int) -> np.random.Generator:
     return np.random.default_rng((seed, _ACTIONS))
 
 
+def most_steps(env: gymnasium.Env[Any, Any], asked: int | None = None) -> int:
+    """Return after how many steps an episode is given up that has not ended: some environments never end one.
+
+    Args:
+        env: with a limit of its own (`spec.max_episode_steps`, or MiniGrid's `max_steps`) it is given no fewer.
+        asked: how many it is to be in any case; None for `MOST_STEPS`.
+    """
+    if asked is not None:
+        return asked
+    declared = (env.spec.max_episode_steps if env.spec is not None else None, getattr(env.unwrapped, "max_steps", None))
+    return max([MOST_STEPS, *(limit for limit in declared if isinstance(limit, int))])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What became of one episode."""
@@ -55,7 +76,10 @@ class Outcome:
     demonstration: Demonstration
     """The episode; up to where the expert gave up, if it did."""
     given_up: str | None
-    """Why the expert did not know further, if it did not."""
+    """Why it is not whole: the expert did not know further, what was seen could not be read, or the episode did not
+    end; None if it is."""
+    ended: bool = True
+    """Whether it had an end, be it the expert's; else it was given up after the most steps."""
 
 
 def demonstrate(
@@ -64,8 +88,12 @@ def demonstrate(
     choose: Choose | None = None,
     *,
     expert_share: float | None = None,
+    refused: Refused | None = None,
     history: int = 0,
     n_envs: int = 32,
+    max_episode_steps: int | None = None,
+    step_timeout: float | None = TIMEOUT,
+    reset_timeout: float | None = TIMEOUT,
 ) -> Iterator[Outcome]:
     """Play one episode for each seed, and yield it as soon as it is over.
 
@@ -75,23 +103,28 @@ def demonstrate(
         choose: chooses the actions; None for the environment's expert.
         expert_share: with a `choose`, the probability with which the expert acts in its place, in each step anew; the
             expert's actions are recorded as labels. None does not ask the expert at all.
+        refused: says which of a batch of observations `choose` cannot read; an episode that comes to one is given up.
         history: as in `heed.envs.make_env`, for what `choose` reads; what is recorded is without it.
         n_envs: how many episodes run side by side.
+        max_episode_steps: an episode that has not ended after so many is given up; None as in `most_steps`.
+        step_timeout: seconds that a step, or the expert's advice, may take; None for any.
+        reset_timeout: the same of a reset.
 
     Raises:
         ExpertError: if the environment has no expert and one is needed.
         DemonstrationError: if its actions have no texts, or it changes its instruction within an episode.
-        HangError: if it, or its expert, takes longer than a minute for one step.
+        HangError: if it, or its expert, takes longer than it may.
     """
     ask = choose is None or expert_share is not None
     waiting = iter(enumerate(seeds))
-    games = [_Game(make_env(), ask=ask, history=history) for _ in range(min(n_envs, len(seeds)))]
+    limits = _Limits(steps=max_episode_steps, step_seconds=step_timeout, reset_seconds=reset_timeout)
+    games = [_Game(make_env(), ask=ask, history=history, limits=limits) for _ in range(min(n_envs, len(seeds)))]
     try:
         running = [game for game in games if game.begin(waiting)]
         while running:
             ready = []
             for game in running:
-                while (given_up := game.consult()) is not None:
+                while (given_up := game.consult(refused)) is not None:
                     yield game.outcome(given_up)
                     if not game.begin(waiting):
                         break
@@ -108,8 +141,10 @@ def demonstrate(
                 actions = [game.mix(action, expert_share) for game, action in zip(ready, chosen, strict=True)]
             running = []
             for game, action in zip(ready, actions, strict=True):
-                if game.step(int(action)):
-                    yield game.outcome(None)
+                over = game.step(int(action))
+                if over or game.steps >= game.most_steps:
+                    given_up = None if over else f"not over after {game.most_steps} steps"
+                    yield game.outcome(given_up, ended=over)
                     if not game.begin(waiting):
                         continue
                 running.append(game)
@@ -118,13 +153,27 @@ def demonstrate(
             game.env.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Limits:
+    """Of an episode."""
+
+    steps: int | None
+    step_seconds: float | None
+    reset_seconds: float | None
+
+
 class _Game:
     """An environment and the episode that is being played in it."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int):
-        self.env = env
+    def __init__(self, env: gymnasium.Env[Any, Any], *, ask: bool, history: int, limits: _Limits):
+        self.env = Detached(env)
+        self.most_steps = most_steps(env, limits.steps)
+        self._limits = limits
         self._ask = ask
         self._watchdog = Watchdog()
+        self._inspector = Inspector(env)
+        self._fault: str | None = None
+        """What was wrong with the newest observation."""
         self._expert = expert_of(env)
         name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
         if ask and self._expert is None:
@@ -145,7 +194,10 @@ class _Game:
         self.generator = action_generator(self._seed)
         self._mixing = np.random.default_rng((self._seed, 1))
         with self._watchdog:
-            observation, _ = self._watchdog.call("reset", TIMEOUT, self.env.reset, seed=self._seed)
+            observation, _ = self._watchdog.call("reset", self._limits.reset_seconds, self.env.reset, seed=self._seed)
+        self._fault = self._fault_of(observation)
+        if self._fault is not None:
+            observation = {"instruction": "", "observation": ""}
         self._observation = observation
         self._admissible: list[tuple[str, ...]] = [observation["actions"]] if "actions" in observation else []
         self.instruction: str = observation["instruction"]
@@ -159,19 +211,28 @@ class _Game:
         self.text = self._transcript.begin(self._observations[0]) if self._transcript else self._observations[0]
         return True
 
+    @property
+    def steps(self) -> int:
+        """Steps of the running episode so far."""
+        return len(self._actions)
+
     def read(self) -> dict[str, Any]:
         """Return what `choose` reads of the present state."""
         return {**self._observation, "observation": self.text}
 
-    def consult(self) -> str | None:
-        """Ask the expert, if it is asked at all; return why it gives up, if it does."""
+    def consult(self, refused: Refused | None) -> str | None:
+        """Ask the expert, if it is asked at all; return why it gives up, or why nobody can read what it sees."""
+        if self._fault is not None:
+            return self._fault
         if self._ask:
             assert self._expert is not None
             try:
                 with self._watchdog:
-                    self.label = int(self._watchdog.call("expert_action", TIMEOUT, self._expert))
+                    self.label = int(self._watchdog.call("expert_action", self._limits.step_seconds, self._expert))
             except ExpertError as error:
                 return str(error)
+        if refused is not None and (errors := refused({key: [value] for key, value in self.read().items()})):
+            return str(errors[0])
         return None
 
     def mix(self, action: Any, expert_share: float | None) -> int:
@@ -183,8 +244,11 @@ class _Game:
     def step(self, action: int) -> bool:
         """Act; return whether the episode is over."""
         with self._watchdog:
-            result = self._watchdog.call("step", TIMEOUT, self.env.step, action)
+            result = self._watchdog.call("step", self._limits.step_seconds, self.env.step, action)
         observation, reward, terminated, truncated, info = result
+        self._fault = self._fault_of(observation)
+        if self._fault is not None:
+            return False  # given up when it is consulted, with the steps before this one
         if observation["instruction"] != self.instruction:
             raise DemonstrationError(
                 f"{self._name} changes its instruction within an episode, from {self.instruction!r} to "
@@ -212,7 +276,15 @@ class _Game:
         for key, copied in self._auxiliary.items():
             self._arrays[key].append(copied(self._observation[key]))
 
-    def outcome(self, given_up: str | None) -> Outcome:
+    def _fault_of(self, observation: Any) -> str | None:
+        """Return what is wrong with an observation, if anything is: bad data costs its episode."""
+        try:
+            self._inspector.check_observation(observation)
+        except FaultError as error:
+            return str(error)
+        return None
+
+    def outcome(self, given_up: str | None, *, ended: bool = True) -> Outcome:
         """Return the episode as it was played."""
         by_expert = not self._ask or self._labels == self._actions
         demonstration = Demonstration(
@@ -227,7 +299,7 @@ class _Game:
             labels=None if by_expert else tuple(self._labels),
             **{key: PackedArray.of(np.stack(arrays)) for key, arrays in self._arrays.items()},
         )
-        return Outcome(number=self._number, demonstration=demonstration, given_up=given_up)
+        return Outcome(number=self._number, demonstration=demonstration, given_up=given_up, ended=ended)
 
 
 def _auxiliary_of(space: spaces.Space[Any]) -> dict[str, Callable[[Any], npt.NDArray[Any]]]:

@@ -35,10 +35,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from heed.envs.history import Transcript
 from heed.envs.packed_array import PackedArray
+from heed.envs.seeds import DEMONSTRATIONS, LONGEST, sequence_of_seeds
 
 FORMAT, VERSION = "heed-demonstrations", 2
 READ_VERSIONS = (1, VERSION)
@@ -46,11 +45,8 @@ READ_VERSIONS = (1, VERSION)
 AUXILIARY = {"numbers": ("float32", 2), "image": ("uint8", 4)}
 """The keys of auxiliary observations, and the kind and the dimensions of their arrays over an episode's states."""
 
-FIRST_SEED = 2**32
-"""Evaluations and trainings draw seeds of 32 bits: those of demonstrations lie beyond, so that they never meet."""
-
-_DEMONSTRATED = 0xDE30
-"""Sets the sequence of demonstration seeds apart from those of other uses of the same seed."""
+PARTS = 16
+"""Into so many parts the demonstrations of a seed are parted, none of which holds an episode of another."""
 
 
 class DemonstrationError(ValueError):
@@ -168,9 +164,25 @@ class Demonstrations:
 
 
 def demonstration_seeds(seed: int, episodes: int, *, part: int = 0) -> list[int]:
-    """Return the seeds of `episodes` demonstrations: others for another `part`, none of an evaluation or a training."""
-    drawn = np.random.SeedSequence(seed, spawn_key=(_DEMONSTRATED, part)).generate_state(episodes)
-    return [FIRST_SEED + int(number) for number in drawn]
+    """Return seeds of demonstrations: all different, others for another `part`, none of an evaluation or a training.
+
+    Args:
+        seed: from which they follow.
+        episodes: how many.
+        part: which of `PARTS` parts they are of: 0 for those that are recorded, 1 for those that a training gathers.
+
+    Raises:
+        ValueError: if a part does not have so many, or there is no such part.
+    """
+    longest = LONGEST // PARTS
+    if not 0 <= part < PARTS:
+        raise ValueError(f"There are the parts 0 to {PARTS - 1} of demonstrations, but not {part}.")
+    if episodes > longest:
+        raise ValueError(
+            f"There are {longest} different demonstrations for one seed, but {episodes} were asked for: record "
+            "the others with another seed."
+        )
+    return sequence_of_seeds(DEMONSTRATIONS, (seed,), part * longest, episodes)
 
 
 def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> None:

@@ -36,6 +36,7 @@ NOTHING = "nothing"
 """What the words say of a space that holds nothing."""
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+_REAL = (float, np.floating)  # a longdouble becomes no float of Python's
 _ROW_SEPARATORS = (" ", ", ", " / ")  # between numbers, rows, tables
 
 
@@ -172,7 +173,7 @@ class _Array(_Part):
         return [self._prefix + self._in_rows(self.entries(value, before))]
 
     def _number(self, number: Any) -> str:
-        return number_in_words(number, self._digits) if isinstance(number, float) else str(int(number))
+        return number_in_words(number, self._digits) if isinstance(number, _REAL) else str(int(number))
 
     def _change(self, number: Any, earlier: Any) -> str:
         if self._number(number) == self._number(earlier) == "not a number":

@@ -128,12 +128,17 @@ class LostEpisodes:
         if self.in_a_row > self.limit:
             raise TooManyLostEpisodesError(self._too_many(lost)) from cause
         if self.count == 1:
-            warnings.warn(
-                f"An episode was lost: environment {lost.env}, seed {lost.seed}, step {lost.step}: {lost.reason}. Its "
-                "environment is made anew, and training goes on (this is said once; `lost_episodes` keeps them all).",
-                LostEpisodeWarning,
-                stacklevel=4,
-            )
+            self.warn()
+
+    def warn(self) -> None:
+        """Warn of the episode that was lost last."""
+        lost = self.records[-1]
+        warnings.warn(
+            f"An episode was lost: environment {lost.env}, seed {lost.seed}, step {lost.step}: {lost.reason}. Its "
+            "environment is made anew, and training goes on (this is said once; `lost_episodes` keeps them all).",
+            LostEpisodeWarning,
+            stacklevel=5,
+        )
 
     def _too_many(self, lost: LostEpisode) -> str:
         row = "An episode was" if self.in_a_row == 1 else f"{self.in_a_row} episodes in a row were"

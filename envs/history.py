@@ -90,14 +90,14 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Start an episode, with nothing in its past."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._admissible = observation.get("actions", ())
+        self._admissible = tuple(observation.get("actions", ()))
         return {**observation, "observation": self._transcript.begin(observation["observation"])}, info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Act, and write the action and what follows below what was there."""
         observation, reward, terminated, truncated, info = self.env.step(action)
         transcript = self._transcript.add(self._words_for(action), observation["observation"])
-        self._admissible = observation.get("actions", ())
+        self._admissible = tuple(observation.get("actions", ()))
         return {**observation, "observation": transcript}, reward, terminated, truncated, info
 
     @property

@@ -99,5 +99,7 @@ def _array_in_words(value: Any) -> str:
     rest = f", {strange} not finite" if strange else ""
     known = numbers[finite]
     top = " ".join(map(str, np.unravel_index(int(np.where(finite, numbers, -np.inf).argmax()), array.shape)))
-    low, high, mean = (f"{float(number) + 0.0:.3g}" for number in (known.min(), known.max(), known.mean()))
+    with np.errstate(over="ignore"):  # the sum of what is near the largest float64
+        extremes = (known.min(), known.max(), known.mean())
+    low, high, mean = (f"{float(number) + 0.0:.3g}" for number in extremes)
     return f"{shape} numbers from {low} to {high}, mean {mean}, largest at {top}{rest}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import entry_points
 from typing import Any
@@ -14,7 +14,13 @@ import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
-from heed.envs.contract import ContractError, require_language_env, speaks_language
+from heed.envs.contract import (
+    ContractError,
+    UnknownEnvironmentError,
+    method_of,
+    require_language_env,
+    speaks_language,
+)
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
@@ -57,10 +63,6 @@ POOL_EPISODES = 64
 
 MOST_EPISODES = 1024
 """Episodes that are looked through for a phrase before it is said that none names it."""
-
-
-class UnknownEnvironmentError(ValueError):
-    """No environment can be made under this id; the message says why, with ids that look like it."""
 
 
 def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
@@ -118,7 +120,8 @@ def make_env(
         env_id: as in `make_plain_env`.
         max_steps: truncate episodes that are longer (`heed.envs.StepLimit`). The environment's own limit stays, so this
             can only shorten; an argument of the same name, as MiniGrid's levels have it, does not go to them.
-        hold_out: phrases such as "purple key": no instruction names one (`heed.envs.hold_out`).
+        hold_out: phrases such as "purple key": no instruction names one, whether it is the environment's or a wrapper's
+            (`heed.envs.hold_out`).
         wrappers: put around the environment, the first one first, a mixture's around the mixture: functions of a
             language environment that return another, such as `functools.partial(SubInstructionRewards, reward=0.1)`.
         history: `length` of the `heed.envs.History` that shows past observations and actions too; 0 shows none.
@@ -132,7 +135,7 @@ def make_env(
         ValueError: if `history` is negative, or `max_steps` not positive.
     """
     if hold_out:
-        require_hold_out(env_id, checked_phrases(hold_out), **kwargs)
+        require_hold_out(env_id, checked_phrases(hold_out), tuple(wrappers), **kwargs)
     if is_mixture(env_id):  # each level by itself: a mixture would draw another level in place of one that does not fit
         env = _make_mixture(env_id, max_steps=max_steps, hold_out=hold_out, render_mode=render_mode, **kwargs)
     else:
@@ -143,8 +146,8 @@ def make_env(
         env = WithoutPhrases(env, hold_out) if hold_out else env
     for wrap in wrappers:
         env = wrap(env)
-    if wrappers:
         require_language_env(env)
+        env = WithoutPhrases(env, hold_out) if hold_out else env  # it may choose instructions of its own
     # Outermost, so that it remembers what the agent saw, whatever else changes that.
     return History(env, length=history) if history else env
 
@@ -250,7 +253,6 @@ def make(
     if processes == 1:
         venv = LanguageVecEnv([factory] * n_envs, **options)
     else:
-        factory().close()  # an unknown id or a broken contract is told here, before processes start
         venv = ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), **options)
     if curriculum is None:
         return venv
@@ -277,12 +279,15 @@ def instruction_pool(env_id: str, *, episodes: int = POOL_EPISODES, **kwargs: An
 
 
 @functools.lru_cache(maxsize=64)
-def require_hold_out(env_id: str, phrases: tuple[str, ...], **kwargs: Any) -> None:
+def require_hold_out(
+    env_id: str, phrases: tuple[str, ...], wrappers: tuple[MakeWrapper, ...] = (), **kwargs: Any
+) -> None:
     """Check that an environment gives instructions with each of the phrases, and others without any.
 
     Args:
         env_id: as in `make_env`; of a mixture, each level is to give instructions without any of the phrases.
         phrases: that are to be held out.
+        wrappers: as in `make_env`; what they say counts as well.
         kwargs: go to the environment; they must be hashable.
 
     Raises:
@@ -296,17 +301,38 @@ def require_hold_out(env_id: str, phrases: tuple[str, ...], **kwargs: Any) -> No
                 f"such as {pool[0]!r}."
             )
     for phrase in phrases:
-        if not gives_instruction_with((phrase,), env_id, **kwargs):
+        told_by_wrappers = wrappers and names_one_of_all((phrase,), instructions_told(env_id, wrappers, **kwargs))
+        if not told_by_wrappers and not gives_instruction_with((phrase,), env_id, **kwargs):
             raise HoldOutError(
                 f"There is nothing to hold out: none of the first {MOST_EPISODES} instructions of {env_id} names "
                 f"{phrase!r}. Is it written as in {instruction_pool(env_id, **kwargs)[0]!r}?"
             )
 
 
+@functools.lru_cache(maxsize=64)
+def instructions_told(env_id: str, wrappers: tuple[MakeWrapper, ...], **kwargs: Any) -> frozenset[str]:
+    """Return the instructions that an environment with wrappers gives, or lists, in its first seeds."""
+    env = make_env(env_id, wrappers=wrappers, **kwargs)
+    found: set[str] = set()
+    for seed in range(POOL_EPISODES):
+        observation, info = env.reset(seed=seed)
+        found |= {observation["instruction"], str(info.get("instruction", ""))}
+        for name in ("possible_instructions", "impossible_instructions"):
+            tell = method_of(env, name)
+            found |= set(tell() if tell is not None else ())
+    env.close()
+    return frozenset(found)
+
+
+def names_one_of_all(phrases: tuple[str, ...], instructions: Iterable[str]) -> bool:
+    """Say whether one of some instructions names one of the phrases."""
+    return any(names_one_of(phrases, instruction) for instruction in instructions)
+
+
 @functools.lru_cache(maxsize=256)
 def gives_instruction_with(phrases: tuple[str, ...], env_id: str, **kwargs: Any) -> bool:
     """Say whether one of the first instructions of an environment names one of the phrases."""
-    if any(names_one_of(phrases, instruction) for instruction in instruction_pool(env_id, **kwargs)):
+    if names_one_of_all(phrases, instruction_pool(env_id, **kwargs)):
         return True
     env = make_env(env_id, **kwargs)
     seeds = range(POOL_EPISODES, MOST_EPISODES)

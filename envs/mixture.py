@@ -31,6 +31,7 @@ from heed.envs.contract import (
     require_language_env,
 )
 from heed.envs.environment_file import parts_of, weight_of
+from heed.envs.hold_out import hold_out_of
 from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
 
 LEVEL = 0x1E7E1
@@ -110,6 +111,11 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
         self.action_space = self._common_actions()
         self._lists_actions = isinstance(self.action_space, ChangingActions)
         self.action_texts = None if self._lists_actions else self._texts[0]
+        # A level's own texts stay as they are; listed in an observation, a wrapper may have them in other words.
+        self._listed = tuple(
+            texts if texts is None else method_of(env, "listed_action_texts") or texts
+            for env, texts in zip(envs, self._texts, strict=True)
+        )
         self.observation_space = _common_space([env.observation_space for env in envs], self._lists_actions)
         self._keys = tuple(key for key in self.observation_space.spaces if key != "actions")
         modes = [set(env.metadata.get("render_modes") or ()) for env in envs]
@@ -118,6 +124,7 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
         self._draw = WeightedDraw([level.env_id for level in levels], [level.weight for level in levels])
         self._generator = np.random.default_rng()
         self._index = 0
+        self.hold_out = hold_out_of(*envs)
         for name in OPTIONAL_METHODS:
             methods = [method_of(env, name) for env in envs]
             if None not in methods:
@@ -178,7 +185,7 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
     def _common(self, observation: Any) -> dict[str, Any]:
         common = {key: observation[key] for key in self._keys}
         if self._lists_actions:
-            texts = self._texts[self._index]
+            texts = self._listed[self._index]
             common["actions"] = observation["actions"] if texts is None else texts
         return common
 

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import gymnasium
 from gymnasium import spaces
 
+from heed.envs.changing_wrappers import Wrapper, action_changer, observation_changer, wrappers_down_to
 from heed.envs.describe import Names
 
 _OBSERVATION_ATTRIBUTES = ("observation_names", "OBSERVATION_NAMES")
@@ -43,10 +44,12 @@ _MARKUP = re.compile(r"<[^<>]*>|[`*]")
 
 def observation_names(env: gymnasium.Env[Any, Any]) -> Names | None:
     """Return the names of the fields of what `env` observes, as `heed.envs.describe` takes them, or None."""
-    space = env.observation_space
+    space, changer = env.observation_space, observation_changer(env)
     for attribute in _OBSERVATION_ATTRIBUTES:
-        if (names := _fitting(space, _attribute(env, attribute))) is not None:
+        if (names := _fitting(space, _attribute(env, attribute, changer))) is not None:
             return names
+    if changer is not None:
+        return None  # the documentation is of something else
     if isinstance(space, spaces.Dict):
         tables = {str(key): _table_for(env, part, key=str(key)) for key, part in space.spaces.items()}
         return {key: names for key, names in tables.items() if names is not None} or None
@@ -69,10 +72,15 @@ def action_names(env: gymnasium.Env[Any, Any]) -> tuple[str, ...] | None:
 
 def _action_sources(env: gymnasium.Env[Any, Any]) -> Iterator[Any]:
     """Yield what may name the actions: mappings, sequences, enums."""
-    meanings = _attribute(env, "get_action_meanings")
+    changer = action_changer(env)
+    meanings = _attribute(env, "get_action_meanings", changer)
     if callable(meanings):
         with contextlib.suppress(NotImplementedError):  # a base class that leaves it to others
             yield meanings()
+    if changer is not None:
+        for attribute in (*_ACTION_ATTRIBUTES, *_ENUMS):
+            yield _attribute(env, attribute, changer)
+        return  # the innermost environment names other actions
     module = sys.modules.get(type(env.unwrapped).__module__)
     for attribute in _ACTION_ATTRIBUTES:
         yield _attribute(env, attribute)
@@ -129,8 +137,13 @@ def _fields_of(space: spaces.Space[Any]) -> int | None:
     return None
 
 
-def _attribute(env: gymnasium.Env[Any, Any], name: str) -> Any:
-    """Return an attribute of the outermost wrapper that has it, or None."""
+def _attribute(env: gymnasium.Env[Any, Any], name: str, last: Wrapper | None = None) -> Any:
+    """Return an attribute of the outermost wrapper that has it, or None; of those down to `last`, if that is given."""
+    if last is not None:
+        for wrapper in wrappers_down_to(env, last):
+            if name in vars(wrapper) or any(name in vars(kind) for kind in type(wrapper).__mro__):
+                return getattr(wrapper, name)
+        return None
     try:
         return env.get_wrapper_attr(name)
     except AttributeError:

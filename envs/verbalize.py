@@ -12,13 +12,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium
 from gymnasium import spaces
 from gymnasium.spaces import Space  # `spaces` is a method in verbalizers
 
 from heed.envs.beside import BesideWords
+from heed.envs.changing_wrappers import action_changer, observation_changer
 from heed.envs.contract import (
     ChangingActions,
     ContractError,
@@ -26,9 +27,11 @@ from heed.envs.contract import (
     LanguageObservation,
     expert_of,
     language_space,
+    number_of,
 )
 from heed.envs.describe import DIGITS, Describer
 from heed.envs.names import action_names, observation_names
+from heed.envs.plain_actions import learned_actions
 
 ENTRY_POINT_GROUP = "heed.verbalizers"
 """Packages add verbalizers of their own in this entry point group: name = id pattern, value = the class."""
@@ -61,7 +64,18 @@ class Verbalizer(ABC):
 
     One instance serves one environment, so it may keep what it needs of the running episode; it may also wrap
     the environment that it was given (`super().__init__(MyWrapper(env))`).
+
+    It is found by the id, so its words are of what that id shows and does. Around an environment with a wrapper that
+    changes observations, or actions that have texts, it is not used (`verbalizer_for`), unless it says otherwise.
     """
+
+    reads_through: ClassVar[tuple[str, ...]] = ()
+    """Names of wrapper classes that change what is observed or done, with which the words are true all the same."""
+
+    @classmethod
+    def reads(cls, space: Space[Any]) -> bool:
+        """Say whether these are words for observations of a space; for all that come under its id unless overridden."""
+        return True
 
     def __init__(self, env: gymnasium.Env[Any, Any]):
         self.env = env
@@ -128,12 +142,12 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._has_more = bool(beside)
         self._listed: list[int] | None = None
         """The actions that the last observation lists, where actions change."""
-        self._first_action = 0
-        """What the plain environment calls its first action; the contract calls it 0."""
         plain = self.env.action_space
-        if isinstance(plain, spaces.Discrete) and plain.start != 0:
-            self._first_action = int(plain.start)
-            self.action_space = spaces.Discrete(int(plain.n))
+        self._first_action = int(plain.start) if isinstance(plain, spaces.Discrete) else 0
+        """What the plain environment calls its first action; the contract calls it 0."""
+        learned, self._to_plain = learned_actions(plain)
+        if learned is not plain:
+            self.action_space = learned
         changing = type(verbalizer).admissible_actions is not Verbalizer.admissible_actions
         if changing:
             self._list_actions()
@@ -162,15 +176,17 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             if not 0 <= action < len(self._listed):
                 raise ValueError(f"There is no action {action}: the last observation lists {len(self._listed)}.")
             action = self._listed[action]
-        if self._first_action:
-            action = int(action) + self._first_action
+        if self._to_plain is not None:
+            action = self._to_plain(action)
         observation, reward, terminated, truncated, info = self.env.step(action)
+        reward = number_of(reward)
         # An episode that ends by its own rules on the last allowed step has ended: a time limit that says so
         # as well would make learners bootstrap past the end.
         terminated, truncated = bool(terminated), bool(truncated and not terminated)
         if terminated or truncated:
-            info["is_success"] = self.verbalizer.is_success(float(reward), terminated, info)
-        return self._words(observation, terminated), float(reward), terminated, truncated, info
+            # In a dict of ours: an environment may keep its own, and would show this success in the next episode.
+            info = {**info, "is_success": self.verbalizer.is_success(reward, terminated, info)}
+        return self._words(observation, terminated), reward, terminated, truncated, info
 
     def _words(self, observation: Any, terminated: bool = False) -> LanguageObservation:
         words: dict[str, Any] = {
@@ -258,7 +274,7 @@ class AutomaticVerbalizer(Verbalizer):
         space = env.observation_space
         self._told_in: str | None = None
         if isinstance(space, spaces.Dict) and len(space.spaces) > 1:
-            told = [key for key in INSTRUCTION_KEYS if isinstance(space.spaces.get(key), spaces.Text)]
+            told = [key for key in INSTRUCTION_KEYS if key in space.spaces and _holds_text(space.spaces[key])]
             if told:
                 self._told_in = told[0]
                 space = spaces.Dict({key: part for key, part in space.spaces.items() if key != told[0]})
@@ -306,6 +322,11 @@ class AutomaticVerbalizer(Verbalizer):
         return self._episode.value >= self._threshold
 
 
+def _holds_text(space: Space[Any]) -> bool:
+    """Say whether a space holds strings: Gymnasium's `Text`, or another library's, such as MiniGrid's missions."""
+    return isinstance(space, spaces.Text) or (space.dtype is not None and space.dtype.kind == "U")
+
+
 class EpisodeReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
     """Adds up the rewards of the running episode in `value`, and counts its steps in `steps`."""
 
@@ -320,7 +341,7 @@ class EpisodeReturn(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act, and add the reward."""
         result = self.env.step(action)
-        self.value += float(result[1])
+        self.value += number_of(result[1])
         self.steps += 1
         return result
 
@@ -339,17 +360,39 @@ def register_verbalizer(pattern: str, factory: VerbalizerFactory) -> None:
     _registry[pattern] = factory
 
 
+def registered_verbalizers() -> dict[str, VerbalizerFactory]:
+    """Return what was registered in this process, by pattern, the last one last."""
+    return dict(_registry)
+
+
 def verbalizer_for(env: gymnasium.Env[Any, Any], env_id: str) -> Verbalizer:
     """Return the verbalizer for `env`.
 
     Those registered in this process come first, then those of installed packages, then Heed's own, and then
-    the automatic one.
+    the automatic one, which also has the words of what a wrapper has made of an environment: a verbalizer that does not
+    read the space, or that knows nothing of a wrapper which changes observations or actions, is passed over.
     """
+    found = _found_for(env_id)
+    if found is None:
+        return AutomaticVerbalizer(env)
+    factory, everywhere = found
+    reads = getattr(factory, "reads", None)
+    through = getattr(factory, "reads_through", ())
+    changed = observation_changer(env, everywhere=everywhere, but=through) or action_changer(
+        env, everywhere=everywhere, but=through
+    )
+    if changed is not None or (reads is not None and not reads(env.observation_space)):
+        return AutomaticVerbalizer(env)
+    return factory(env)
+
+
+def _found_for(env_id: str) -> tuple[VerbalizerFactory, bool] | None:
+    """Return what is registered for an id, and whether it is Heed's own: those know Gymnasium's own classes, bare."""
     for pattern, factory in reversed(_registry.items()):
         if fnmatchcase(env_id, pattern):
-            return factory(env)
-    for entry_point in (*entry_points(group=ENTRY_POINT_GROUP), *OWN_VERBALIZERS):
-        if fnmatchcase(env_id, entry_point.name):
-            plugged: VerbalizerFactory = entry_point.load()
-            return plugged(env)
-    return AutomaticVerbalizer(env)
+            return factory, False
+    for own, entries in ((False, entry_points(group=ENTRY_POINT_GROUP)), (True, OWN_VERBALIZERS)):
+        for entry_point in entries:
+            if fnmatchcase(env_id, entry_point.name):
+                return entry_point.load(), own
+    return None

@@ -8,13 +8,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, Distribution
+from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution, Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
 from heed.policies.adapters import Adapter
+from heed.policies.finite import require_finite_scores
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.loading import as_trained
 from heed.policies.networks import make_network
@@ -41,7 +42,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
         action_space: any that SB3's PPO takes; `TextActions` or `ChangingActions` for `head="score"`.
         lr_schedule: gives the optimizer's first learning rate.
-        model: a name for `load_language_model`, or a language model, which is copied.
+        model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
         head: how actions come out of the language model.
         normalization: of the scores over an action's tokens.
         temperature: divides the scores.
@@ -129,11 +130,15 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
             nn.init.orthogonal_(self.action_net.weight, gain=0.01)
             nn.init.zeros_(self.action_net.bias)
-        trained: list[Any] = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        if self.learning_rates is not None:
-            values = (self.mlp_extractor.value_net, self.value_net)
-            trained = self.learning_rates.groups(self, self.network.model, values)
+        trained = self.trained_parameters()
         self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
+
+    def trained_parameters(self) -> list[Any]:
+        """Return what an optimizer of the policy takes: the parameters that train, by the factors of their rates."""
+        if self.learning_rates is None:
+            return [parameter for parameter in self.parameters() if parameter.requires_grad]
+        values = (self.mlp_extractor.value_net, self.value_net)
+        return self.learning_rates.groups(self, self.network.model, values)
 
     def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
         """Return the action distribution and the values, (B, 1), for prompts (B, L)."""
@@ -142,12 +147,19 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def _distribution(self, features: Tensor, scores: Tensor | None) -> Distribution:
         if scores is None:
-            return self._get_action_dist_from_latent(features)
+            outputs = self.action_net(features)
+            require_finite_scores(outputs, self)
+            if isinstance(self.action_dist, DiagGaussianDistribution):
+                require_finite_scores(self.log_std, self, name="standard deviation")
+                return self.action_dist.proba_distribution(outputs, self.log_std)
+            return self.action_dist.proba_distribution(action_logits=outputs)  # type: ignore[call-arg]
         assert isinstance(self.action_dist, CategoricalDistribution)
-        # Actions that are not there have the score -inf, from which entropy and KL would make what is not a number.
+        # Actions that are not there have the score -inf, from which entropy and KL would make NaN.
         logits = (scores / self.temperature).clamp(min=NO_ACTION)
-        # Checking the scores takes three times as long as all else that is done with them; what is not a number
-        # still raises where actions are drawn.
+        # Where actions are drawn; in an update the loss tells as much, and is one number.
+        if not torch.is_grad_enabled():
+            require_finite_scores(scores if self.network.action_sets is None else logits, self)
+        # Torch's own check takes three times as long as all else that is done with the scores.
         self.action_dist.distribution = Categorical(logits=logits, validate_args=False)
         return self.action_dist
 

@@ -21,10 +21,12 @@ from torch import Tensor, nn
 from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.action_texts import ActionTexts
 from heed.policies.batching import UniquePrompts
-from heed.policies.encoders import PairEndings, most_tokens, read_texts
-from heed.policies.language_model import LanguageModel
+from heed.policies.encoders import PairEndings, read_texts
+from heed.policies.hidden_states import output_width
+from heed.policies.language_model import LanguageModel, LanguageModelError
 from heed.policies.layout import PADDING
 from heed.policies.memory import RowMemory
+from heed.policies.positions import most_tokens
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.prompt import PromptEncoder
 from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
@@ -48,8 +50,9 @@ class EncoderNetwork(PromptNetwork):
         activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
-        ValueError: if the head does not go with the actions, a normalization is given, prompt and action together are
-            longer than the model reads, or `train_layers` or `activation_checkpointing` cannot be.
+        LanguageModelError: if prompt and action together are longer than the model reads.
+        ValueError: if the head does not go with the actions, a normalization is given, or `train_layers` or
+            `activation_checkpointing` cannot be.
     """
 
     def __init__(
@@ -76,7 +79,7 @@ class EncoderNetwork(PromptNetwork):
         self.pooling = language_model.pooling
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
-        self.features_dim = int(self.model.config.hidden_size)
+        self.features_dim = output_width(self.model)
         self.layout = encoder.layout
         beside = self.layout.beside
         self.tokens_read = 0
@@ -103,7 +106,7 @@ class EncoderNetwork(PromptNetwork):
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
-        self.memory = RowMemory(self.model.parameters(), READINGS_BYTES // (4 * self.features_dim))
+        self.memory = RowMemory(self.model, READINGS_BYTES // (4 * self.features_dim))
 
     def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
         """Return the vector of each prompt, (U, D), and with `head="score"` the scores of its actions, (U, A)."""
@@ -142,12 +145,12 @@ class EncoderNetwork(PromptNetwork):
         """Return what stands behind a prompt of so many tokens to make a pair of it and an action.
 
         Raises:
-            ValueError: if both together are longer than the model reads.
+            LanguageModelError: if both together are longer than the model reads.
         """
         assert self._endings is not None
         ending = self._endings.of(action)
         if self._most is not None and prompt + len(ending) > self._most:
-            raise ValueError(
+            raise LanguageModelError(
                 f"A prompt of {prompt} tokens and the action {action!r} are {prompt + len(ending)} tokens together, "
                 f"but the encoder reads at most {self._most}: lower max_prompt_tokens."
             )

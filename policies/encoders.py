@@ -27,11 +27,14 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
+from heed.policies.adapter_beside import UNMERGED, merge_adapter_beside
 from heed.policies.batching import chunks_of_like_length
+from heed.policies.model_folder import require_whole
+from heed.policies.pretrained import quietly, require_finite, supported_attention
 from heed.policies.prompt import tokens_around
+from heed.policies.text_tokens import TextTokens
 
 Pooling = Literal["mean", "cls"]
 """How a text's vector comes of its tokens' states: their mean, those of special tokens included, or the first one's."""
@@ -64,34 +67,38 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
         dtype: of the weights.
 
     Raises:
-        EncoderError: if the checkpoint lacks weights.
+        ModelFilesError: if the checkpoint lacks weights of the encoder, has more, or some that are not finite.
     """
-    # transformers tells at length of weights that are there and not wanted, such as those of the filler of gaps.
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    try:
+    with quietly():
         model, found = AutoModel.from_pretrained(
             **source,
             **_without_pooler(config),
             config=config,
             dtype=dtype,
-            attn_implementation="sdpa",
+            attn_implementation=supported_attention(MODEL_MAPPING[type(config)]),
             use_safetensors=True,
             output_loading_info=True,
+            **UNMERGED,
         )
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-    missing = sorted(found["missing_keys"])
-    if missing:
-        raise EncoderError(f"its weights are not whole: {missing[0]!r} is missing")
-    encoder: PreTrainedModel = model
+    # What stands on the encoder, such as the filler of gaps, is there and not wanted; a layer too many is not.
+    parts = {name for name, _ in model.named_children()}
+    own = [
+        name
+        for name in found["unexpected_keys"]
+        if name.removeprefix(f"{model.base_model_prefix}.").partition(".")[0] in parts
+    ]
+    lacking = found["missing_keys"] or found["mismatched_keys"]  # then every other name may tell why
+    require_whole({**found, "unexpected_keys": found["unexpected_keys"] if lacking else own})
+    encoder = merge_adapter_beside(model, source)
+    require_finite(encoder)
     return encoder
 
 
 def new_encoder(config: PretrainedConfig, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build such an encoder with weights of that type still to be loaded."""
+    attention = supported_attention(MODEL_MAPPING[type(config)])
     model: PreTrainedModel = AutoModel.from_config(
-        config, **_without_pooler(config), dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        config, **_without_pooler(config), dtype=dtype, attn_implementation=attention, trust_remote_code=False
     )
     return model
 
@@ -150,18 +157,6 @@ def write_pooling(folder: Path, pooling: Pooling, width: int) -> None:
     path.write_text(json.dumps({"word_embedding_dimension": width, **modes}, indent=2) + "\n", encoding="utf-8")
 
 
-def most_tokens(model: PreTrainedModel) -> int | None:
-    """Return how many tokens a text may have that an encoder reads, special ones included; None for any number."""
-    limit = getattr(model.config, "max_position_embeddings", None)
-    if limit is None:
-        return None
-    for name, module in model.named_modules():
-        # RoBERTa begins to count behind the id of its padding.
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
-            return int(limit) - module.padding_idx - 1
-    return int(limit)
-
-
 def special_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Return the tokens that a tokenizer puts before every text, and those behind it."""
     try:
@@ -217,9 +212,14 @@ def pool(states: Tensor, real: Tensor, pooling: Pooling) -> Tensor:
 
 
 def _padding(model: PreTrainedModel) -> int:
-    """Return the id to pad with: the model's own, behind which RoBERTa counts no positions."""
+    """Return the id to pad with: the model's own, behind which RoBERTa counts no positions.
+
+    Some name one that they have no embedding for. Attention leaves padding out, so any other will do.
+    """
     padding = getattr(model.config, "pad_token_id", None)
-    return 0 if padding is None else int(padding)
+    embedding = model.get_input_embeddings()
+    known = embedding.num_embeddings if isinstance(embedding, nn.Embedding) else 0
+    return int(padding) if padding is not None and 0 <= padding < known else 0
 
 
 class PairEndings:
@@ -233,25 +233,30 @@ class PairEndings:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase):
-        self._tokenizer = tokenizer
-        self._alone = tokenizer.encode("a")
-        pair = tokenizer("a", "b")
+        self._texts = TextTokens(tokenizer)
+        alone, pair, second = tokenizer.encode("a"), tokenizer("a", "b"), self._texts.of("b")
         self.has_types = "token_type_ids" in pair
         """Whether the model is told which tokens are of the second text."""
-        if pair["input_ids"][: len(self._alone)] != self._alone:
+        ids = list(pair["input_ids"])
+        if ids[: len(alone)] != alone:
             raise EncoderError("its tokenizer does not write a pair as its first text with something behind it")
         if self.has_types:
-            types = [0] * len(self._alone) + [1] * (len(pair["input_ids"]) - len(self._alone))
+            types = [0] * len(alone) + [1] * (len(ids) - len(alone))
             if not any(pair["token_type_ids"]):
                 self.has_types = False
             elif pair["token_type_ids"] != types:
                 raise EncoderError("its tokenizer gives the texts of a pair other types than 0 and 1")
+        starts = (at for at in range(len(alone), len(ids)) if ids[at : at + len(second)] == second)
+        start = next(starts, None)
+        if start is None:
+            raise EncoderError("its tokenizer reads the second text of a pair otherwise than it does alone")
+        self._between, self._behind = ids[len(alone) : start], ids[start + len(second) :]
         self._endings: dict[str, npt.NDArray[np.int64]] = {}
 
     def of(self, text: str) -> npt.NDArray[np.int64]:
         """Return the token ids behind any first text that make a pair with `text`."""
         found = self._endings.get(text)
         if found is None:
-            ids = self._tokenizer("a", text)["input_ids"][len(self._alone) :]
+            ids = [*self._between, *self._texts.of(text), *self._behind]
             found = self._endings[text] = np.array(ids, dtype=np.int64)
         return found

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from heed.policies.hidden_states import LowerStates, layers_of, read_hidden_states, read_lower_states
+from heed.policies.exactness import trials_of
+from heed.policies.hidden_states import (
+    LowerStates,
+    computes_last_layer_in_part,
+    layers_of,
+    read_hidden_states,
+    read_lower_states,
+)
 from heed.policies.layout import PADDING
 from heed.policies.memory import RowMemory
+from heed.policies.scoring import last_hidden_state
+from heed.policies.trie import Tries
 
 
 def freeze(model: PreTrainedModel, train_layers: int | None) -> None:
@@ -73,7 +83,8 @@ class FrozenLayers:
     def __init__(self, model: PreTrainedModel, layers: int, max_bytes: int):
         width = int(model.config.get_text_config().hidden_size) * model.dtype.itemsize
         self.layers = layers
-        self.memory = RowMemory((p for p in model.parameters() if not p.requires_grad), max_bytes // width)
+        trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
+        self.memory = RowMemory(model, max_bytes // width, skip=trained)
 
     def reader(self, prompts: Tensor, keys: Sequence[bytes]) -> Callable[..., Tensor]:
         """Return `read_hidden_states` for different prompts, (B, L), with these keys, and the nodes of a trie."""
@@ -123,3 +134,25 @@ def _compute(
             positions=None if positions is None else positions.expand(len(tokens), -1)[rows],
             mask=None if mask is None else mask[rows],
         )
+
+
+def goes_on_exactly(model: PreTrainedModel, layers: int, longest: int) -> bool:
+    """Say whether a model that goes on from the states of its lowest layers gives what it gives when read whole.
+
+    Args:
+        model: a causal language model.
+        layers: how many of its layers that is.
+        longest: how many tokens the prompts have at the most.
+    """
+    if computes_last_layer_in_part(model):
+        return True  # by layers of our own
+
+    def go_on(tested: PreTrainedModel, prompts: Tensor, _: Tries) -> Tensor:
+        return last_hidden_state(tested, prompts, read=read_in_two)
+
+    def read_in_two(tested: PreTrainedModel, tokens: Tensor, read: Tensor, **more: Any) -> Tensor:
+        below = min(layers, len(layers_of(tested)) - 1)
+        return read_hidden_states(tested, tokens, read, **more, lower=read_lower_states(tested, tokens, below, **more))
+
+    with trials_of(model, lambda one, prompts, _: last_hidden_state(one, prompts), longest, None) as trials:
+        return all(trial.accepts(go_on) for trial in trials)

@@ -154,13 +154,44 @@ def as_attention_takes_it(model: PreTrainedModel, mask: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=model.dtype).masked_fill(~mask, lowest)
 
 
+_WINDOWS = (
+    "sliding_window",
+    "sliding_window_size",
+    "attention_chunk_size",
+    "attention_window_size",
+    "keep_window_size",
+    "window_size",
+)
+"""What configurations call how far back a layer sees, or how long the chunks are within which it does."""
+
+_KINDS_WITH_WINDOWS = ("sliding", "chunk", "local")
+"""Words in the names of the kinds of layers that see only so far."""
+
+
 def attention_window(model: PreTrainedModel) -> int | None:
     """Return how many tokens back a layer of the model sees at the least, or None where all see everything."""
     config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    slides = "sliding_attention" in kinds if kinds is not None else window is not None
-    return int(window) if slides and window is not None else None
+    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
+    if kinds is not None and not any(word in str(kind) for kind in kinds for word in _KINDS_WITH_WINDOWS):
+        return None
+    found = (getattr(config, name, None) for name in _WINDOWS)
+    return min((window for window in found if isinstance(window, int) and window > 0), default=None)
+
+
+def output_width(model: PreTrainedModel) -> int:
+    """Return how many numbers a hidden state has that the model gives.
+
+    A few project it behind the last layer, as OPT-350m does to the width of its embeddings.
+    """
+    width = int(model.config.get_text_config().hidden_size)
+    head = model.get_output_embeddings()
+    if isinstance(head, nn.Linear) and head.in_features == width:
+        return width
+    start = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+    reader: Any = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
+    with torch.no_grad():
+        states: Tensor = reader(input_ids=start, use_cache=False).last_hidden_state
+    return int(states.shape[-1])
 
 
 def computes_last_layer_in_part(model: PreTrainedModel) -> bool:

@@ -79,11 +79,19 @@ class JinjaError(ValueError):
 
 
 class Piece(str):
-    """A part of a filled template that stands in the instruction or in the observation."""
+    """A part of a filled template that comes of the instruction or of the observation."""
 
-    part: str
+    part: str | None
+    """In which of them it stands; None where the template has changed it."""
     start: int
     """Where in that text."""
+
+    @classmethod
+    def of(cls, value: str, part: str | None, start: int = 0) -> Piece:
+        """Return a text as such a part."""
+        piece = cls(value)
+        piece.part, piece.start = part, start
+        return piece
 
     def __str__(self) -> str:
         """Return itself, where a plain text would be made of it."""
@@ -91,7 +99,9 @@ class Piece(str):
 
 
 def fill_in(source: str, instruction: str, observation: str) -> list[str]:
-    """Return what a template makes of the two texts, in pieces: those that stand in one of them are `Piece`s.
+    """Return what a template makes of the two texts, in pieces.
+
+    What its expressions write is a `Piece`, whether or not it stands in one of the texts; any other is its own text.
 
     Raises:
         JinjaError: if it is none that Heed takes, cannot be filled in, or makes too much of it.
@@ -119,25 +129,19 @@ class _Seen:
         self._texts = texts
         self._reached = dict.fromkeys(texts, 0)
 
-    def mark(self, value: Any) -> Any:
+    def mark(self, value: Any) -> Piece:
         if not isinstance(value, str) or not value:
-            return value
+            return Piece.of(str(value), None)
         for part, text in self._texts.items():
             if value is text:
-                return self._piece(value, part, 0)
+                return Piece.of(value, part)
         for part, text in self._texts.items():
             start = text.find(value, self._reached[part])
             start = start if start >= 0 else text.find(value)
             if start >= 0:
                 self._reached[part] = start + len(value)
-                return self._piece(value, part, start)
-        return value
-
-    @staticmethod
-    def _piece(value: str, part: str, start: int) -> Piece:
-        piece = Piece(value)
-        piece.part, piece.start = part, start
-        return piece
+                return Piece.of(value, part, start)
+        return Piece.of(value, None)
 
 
 @functools.lru_cache(maxsize=64)
@@ -152,6 +156,8 @@ def _compiled(source: str) -> Template:
     try:
         tree = _ENVIRONMENT.parse(source)
         _require_known(tree, set(NAMES))
+        for output in tree.find_all(nodes.Output):  # {{ "text" }} is the template's own, like text around it
+            output.nodes = [_as_template_data(node) for node in output.nodes]
         for loop in list(tree.find_all(nodes.For)):
             loop.iter = nodes.Filter(
                 loop.iter, _TURNS, [], [], None, None, lineno=loop.lineno, environment=_ENVIRONMENT
@@ -202,6 +208,11 @@ def _require_known(node: nodes.Node, names: set[str], depth: int = 0) -> None:
         _require_known(child, names, depth + 1)
 
 
+def _as_template_data(node: nodes.Expr) -> nodes.Expr:
+    constant = isinstance(node, nodes.Const) and isinstance(node.value, str)
+    return nodes.TemplateData(node.value, lineno=node.lineno) if constant else node
+
+
 def _targets(target: nodes.Node) -> list[nodes.Name]:
     found = [target] if isinstance(target, nodes.Name) else list(target.find_all(nodes.Name))
     for name in found:
@@ -227,7 +238,7 @@ def _count_turns(context: Context, values: Iterable[Any]) -> Iterator[Any]:
 
 
 @pass_context
-def _mark(context: Context, value: Any) -> Any:
+def _mark(context: Context, value: Any) -> Piece:
     return context[_SEEN].mark(value)
 
 

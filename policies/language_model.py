@@ -21,22 +21,24 @@ from transformers import (
 from heed.policies import quantization
 from heed.policies.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
 from heed.policies.encoders import (
+    PairEndings,
     Pooling,
-    most_tokens,
     special_tokens,
     write_pooling,
 )
 from heed.policies.foreign_code import remove_named_code
 from heed.policies.frozen import freeze, freeze_embeddings
 from heed.policies.layout import NOTHING, Beside
-from heed.policies.memory import WeightsWatch
 from heed.policies.minilm import HUB_ID, MINILM
+from heed.policies.positions import ActionRoom, most_tokens
 from heed.policies.prompt import TEMPLATE, PromptEncoder
 from heed.policies.quantization import Quantization
 from heed.policies.scoring import Normalization
 from heed.policies.segments import SEGMENTS, SegmentEncoder
-from heed.policies.template import PromptTemplate, Template
+from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template
+from heed.policies.text_tokens import TextTokens
 from heed.policies.trie import ActionTrie, close_prefixes
+from heed.policies.weights_watch import WeightsWatch
 
 TINY = "heed-tiny"
 """The name of the language model that ships with Heed."""
@@ -81,6 +83,10 @@ class LanguageModel:
     """Of an encoder; other models have none."""
     _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
     """The fingerprint, and what tells whether it still holds."""
+    _given_away: bool = dataclasses.field(default=False, init=False, repr=False)
+    """Whether a policy may train it as it is."""
+    _text_tokens: dict[PromptTemplate, TextTokens] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    """What turns the texts of actions into tokens, behind prompts of a template."""
 
     @property
     def vocabulary(self) -> int:
@@ -113,10 +119,16 @@ class LanguageModel:
         one (`heed.policies.segments`).
 
         Raises:
+            LanguageModelError: if a prompt may hold tokens that the model has no embeddings for, or more of them than
+                it reads.
             TemplateError: if the template cannot be used.
-            ValueError: if the model cannot take prompts of that length, or another model than an encoder is to read
-                segments.
+            ValueError: if another model than an encoder is to read segments.
         """
+        encoder = self._encoder(template, max_tokens, beside, segments)
+        self._require_embedded(encoder.largest_id)
+        return encoder
+
+    def _encoder(self, template: Template | None, max_tokens: int, beside: Beside, segments: bool) -> PromptEncoder:
         if segments:
             if self.pooling is None:
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
@@ -127,7 +139,7 @@ class LanguageModel:
             )
         limit = most_tokens(self.model)
         if limit is not None and max_tokens > limit:
-            raise ValueError(
+            raise LanguageModelError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
         return PromptEncoder(
@@ -137,7 +149,25 @@ class LanguageModel:
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
             closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
             beside=beside,
+            action_room=self.action_room(template) if beside.actions else None,
         )
+
+    def action_room(self, template: Template | None = None) -> ActionRoom | None:
+        """Return what tells how long a prompt may be for its actions to have room; None where there is room for any.
+
+        Args:
+            template: of the prompts; the model's own unless given.
+        """
+        positions = most_tokens(self.model)
+        if positions is None or self.model.config.is_encoder_decoder:  # whose actions stand in the decoder
+            return None
+        if self.pooling is not None:
+            endings = PairEndings(self.tokenizer)
+            return ActionRoom(positions, lambda text: len(endings.of(text)))
+        of_tokenizer = template.template(self.tokenizer) if isinstance(template, Chat) else template
+        written = self.template if of_tokenizer is None else PromptTemplate.of(of_tokenizer)
+        # The last token is never read, but an end token may close an action that is the beginning of another.
+        return ActionRoom(positions, lambda text: len(self.action_tokens([text], written)[0]))
 
     def action_tokens(self, texts: Sequence[str], template: PromptTemplate | None = None) -> list[list[int]]:
         """Return each action text's token ids, as they follow a prompt.
@@ -151,17 +181,21 @@ class LanguageModel:
             template: of the prompts; the model's own unless given.
         """
         template = template or self.template
+        known = self._text_tokens.get(template)
+        if known is None:
+            known = self._text_tokens[template] = TextTokens(self.tokenizer, template)
         if self.model.config.is_encoder_decoder:
-            return [self._bare_tokens(text) for text in texts]
+            return [known.of(text) for text in texts]
         end = template.format(instruction="a", observation="a")
+        others = [FilledTemplate(other) for other in _OTHER_ENDS]
         found, torn = [], []
         for text in texts:
-            words = f"{template.before_action}{text}"
-            tokens = self._tokens_behind(end, words)
+            tokens = _tokens_behind(known, end, template.before_action, text)
             if tokens is None:
                 torn.append(text)
-                known = (self._tokens_behind(other, words) for other in _OTHER_ENDS)
-                tokens = next((one for one in known if one is not None), self._bare_tokens(words))
+                behind = (_tokens_behind(known, other, template.before_action, text) for other in others)
+                alone = FilledTemplate().followed_by(template.before_action, text)
+                tokens = next((one for one in behind if one is not None), known.of(alone))
             found.append(tokens)
         if torn:
             warnings.warn(
@@ -171,14 +205,6 @@ class LanguageModel:
                 stacklevel=2,
             )
         return found
-
-    def _bare_tokens(self, text: str) -> list[int]:
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
-
-    def _tokens_behind(self, before: str, text: str) -> list[int] | None:
-        """Return the tokens that `text` adds to those of `before`; None if it changes these."""
-        known, whole = self._bare_tokens(before), self._bare_tokens(before + text)
-        return whole[len(known) :] if whole[: len(known)] == known else None
 
     def action_trie(
         self,
@@ -197,33 +223,67 @@ class LanguageModel:
             distinct: refuse texts that become the same tokens.
 
         Raises:
+            LanguageModelError: if an action has tokens that the model has no embeddings for.
             ValueError: if two texts that are to be `distinct` cannot be told apart by their tokens.
         """
         actions = self.action_tokens(texts, template)
         if normalization == "siblings":
             actions = close_prefixes(actions, self.tokenizer.eos_token_id)
+        self._require_embedded(max((token for action in actions for token in action), default=0))
         return ActionTrie.build(actions, distinct=distinct)
 
-    def copy(self) -> LanguageModel:
-        """Return the same language model with weights of its own, but for those that do not train: they are shared."""
+    def _require_embedded(self, largest: int) -> None:
+        """Refuse token ids up to `largest` if the model has no embeddings for them; ids that nothing uses may be so."""
+        if largest < self.vocabulary:
+            return
+        more = len(self.tokenizer) - self.vocabulary
+        raise LanguageModelError(
+            f"{self.name} cannot read what its tokenizer writes: that has {more} token{'s' if more != 1 else ''} more "
+            f"than the model's embedding, which has {self.vocabulary}, and prompts or actions may hold one of them, "
+            f"{self.tokenizer.convert_ids_to_tokens(largest)!r} ({largest}). Take the tokenizer that the model was "
+            "trained with, or call `resize_token_embeddings` and train the new embeddings first."
+        )
+
+    def copy(self, *, shares_frozen: bool = True) -> LanguageModel:
+        """Return the same language model with weights of its own.
+
+        Args:
+            shares_frozen: let those that do not train be the same in both. Quantized ones always are.
+        """
         if self.quantized is not None:
             return dataclasses.replace(self, model=quantization.copy_of(self.model))
-        shared: dict[int, Any] = {id(weight): weight for weight in self.model.parameters() if not weight.requires_grad}
+        weights = self.model.parameters() if shares_frozen else ()
+        shared: dict[int, Any] = {id(weight): weight for weight in weights if not weight.requires_grad}
         return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
 
+    def give_away(self) -> LanguageModel:
+        """Let the first policy that this is given to train it as it is, where others train a copy; return it.
+
+        Who loads a model for one policy gives it away, so that there is one in memory and not two. Who gives it away
+        must not use it for anything else.
+        """
+        self._given_away = True
+        return self
+
     def stored_in(self, dtype: torch.dtype) -> LanguageModel:
-        """Return the same language model with its own weights stored in another type; an adapter's stay as they are."""
-        copied = dataclasses.replace(self, model=copy.deepcopy(self.model))
-        for weight in copied.own_weights().values():
+        """Return the same language model with its own weights stored in another type; an adapter's stay as they are.
+
+        It is a copy, which is given away, unless this one was.
+        """
+        stored = self
+        if not self._given_away:
+            stored = dataclasses.replace(self, model=copy.deepcopy(self.model)).give_away()
+        for weight in stored.own_weights().values():
             weight.data = weight.data.to(dtype)
-        return copied
+        return stored
 
     def for_training(
         self, train_layers: int | None = None, adapter: Adapter | None = None, *, embeddings: bool = True
     ) -> LanguageModel:
         """Return the same language model, of which only a part trains. That part is its own, the rest is shared.
 
-        This one is left as it is, and must be: were its weights changed, the other's would be, too.
+        This one is left as it is, and must be: were its weights changed, the other's would be, too. One that was given
+        away is returned itself.
 
         Args:
             train_layers: how many of the top layers train; None for the whole model, or all of the adapter.
@@ -244,28 +304,31 @@ class LanguageModel:
             raise AdapterError(
                 f"The weights of {self.name} are rounded to {self.quantized}, so they cannot train: give an adapter."
             )
-        if self.adapter is not None or (train_layers is None and adapter is None and embeddings):
-            return self.copy()
-        if self.quantized is not None:
-            model = quantization.copy_of(self.model)
-            if adapter is not None:
-                add_adapter(model, adapter)
-            return dataclasses.replace(self, model=model, adapter=adapter)
+        is_whole = self.adapter is not None or (train_layers is None and adapter is None and embeddings)
+        own = self
+        if not self._given_away:
+            own = self.copy() if is_whole or self.quantized is not None else self._sharing_all()
+        own._given_away, own._hashed = False, None
+        if adapter is not None:
+            add_adapter(own.model, adapter)
+            own.adapter = adapter
+        elif not is_whole:
+            freeze(own.model, train_layers)
+            if not embeddings:
+                freeze_embeddings(own.model)
+            if own is not self:
+                for weight in own.model.parameters():
+                    if weight.requires_grad:
+                        weight.data = weight.data.clone()
+        return own
+
+    def _sharing_all(self) -> LanguageModel:
+        """Return the same language model with parameters of its own, which have the same memory."""
         shared: dict[int, Any] = {
             id(weight): torch.nn.Parameter(weight.detach(), requires_grad=weight.requires_grad)
             for weight in self.model.parameters()
         }
-        model = copy.deepcopy(self.model, shared)
-        if adapter is None:
-            freeze(model, train_layers)
-            if not embeddings:
-                freeze_embeddings(model)
-            for weight in model.parameters():
-                if weight.requires_grad:
-                    weight.data = weight.data.clone()
-        else:
-            add_adapter(model, adapter)
-        return dataclasses.replace(self, model=model, adapter=adapter)
+        return dataclasses.replace(self, model=copy.deepcopy(self.model, shared))
 
     def own_weights(self) -> dict[str, torch.nn.Parameter]:
         """Return the weights that are the model's and not its adapter's, by their names in it."""
@@ -278,10 +341,11 @@ class LanguageModel:
         """
         if self._hashed is not None and not self._hashed[0].changed():
             return self._hashed[1]
-        watch = WeightsWatch(self.own_weights().values())
+        own = self.own_weights()
+        watch = WeightsWatch(self.model, skip={name for name, _ in self.model.named_parameters()} - own.keys())
         watch.changed()  # from now on
         digest = hashlib.sha256()
-        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in self.own_weights().items()):
+        for name, weight in sorted((name.replace(".base_layer.", "."), w) for name, w in own.items()):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
         self._hashed = (watch, digest.hexdigest())
@@ -317,3 +381,9 @@ class LanguageModel:
         config = json.loads(path.read_text(encoding="utf-8"))
         config[TEMPLATE_KEY] = self.template.as_json()
         path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _tokens_behind(texts: TextTokens, before: FilledTemplate, own: str, text: str) -> list[int] | None:
+    """Return the tokens that `own` and then `text` add to those of `before`; None if they change these."""
+    known, whole = texts.of(before), texts.of(before.followed_by(own, text))
+    return whole[len(known) :] if whole[: len(known)] == known else None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_model
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
@@ -41,7 +40,10 @@ from heed.policies.language_model import (
     LanguageModelError,
 )
 from heed.policies.minilm import MINILM, minilm_folder
+from heed.policies.model_folder import ModelFilesError, damage
+from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.precision import Weights, weights_dtype
+from heed.policies.pretrained import attention_of, auto_class, read_description, read_model, require_causal
 from heed.policies.prompt import TEMPLATE
 from heed.policies.quantization import Quantization
 from heed.policies.scoring import decoder_start
@@ -82,44 +84,31 @@ def load_language_model(
             raise LanguageModelError(f"{name} ships with heed and has no {what}.")
         return _load_tiny(name, dtype)
     source = _source_of(name, revision)
-    try:
-        config = AutoConfig.from_pretrained(**source)
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+    with _telling(name, revision):
+        config, tokenizer = read_description(source)
+        template = _template_of(config, name)
         if is_encoder(config):
             if quantize is not None:
                 raise EncoderError("encoders are not quantized")
             encoder = load_encoder(config, source, dtype).eval()
             special_tokens(tokenizer)  # which are to stand around texts
             pooling = find_pooling(source)
-            return LanguageModel(
-                encoder, tokenizer, name, _template_of(config, name), revision=revision, pooling=pooling
-            )
-        attention = _attention_of(config)
-        model = _auto_class(config).from_pretrained(
-            **source,
-            config=config,
-            attn_implementation=attention,
-            use_safetensors=True,
-            **{"dtype": dtype, **quantization.loading(quantize)},
-        )
-    except EncoderError as error:
-        raise LanguageModelError(f"The encoder {name!r} cannot be used: {error}.") from error
-    except (OSError, ValueError) as error:
-        raise LanguageModelError(_explain(name, revision, error)) from error
-    model.eval()
-    if quantize is not None:
-        model.requires_grad_(False)
-    if config.is_encoder_decoder:
-        try:
-            decoder_start(model)
-        except ValueError as error:
-            raise LanguageModelError(f"{name!r} cannot be used: {error}.") from None
-    if not config.is_encoder_decoder and not _is_causal(model):
-        raise LanguageModelError(
-            f"{name!r} reads its text in both directions, so it gives words no likelihood, and it is no encoder that "
-            "fills gaps: give a causal, an encoder-decoder or such an encoder language model."
-        )
-    return LanguageModel(model, tokenizer, name, _template_of(config, name), revision=revision, quantized=quantize)
+            return LanguageModel(encoder, tokenizer, name, template, revision=revision, pooling=pooling)
+        model = read_model(config, source, **{"dtype": dtype, **quantization.loading(quantize)})
+        if quantize is not None:
+            model.requires_grad_(False)
+        if config.is_encoder_decoder:
+            _require_decoder_start(model)
+        else:
+            require_causal(model)
+    return LanguageModel(model, tokenizer, name, template, revision=revision, quantized=quantize)
+
+
+def _require_decoder_start(model: PreTrainedModel) -> None:
+    try:
+        decoder_start(model)
+    except ValueError as error:
+        raise ModelFilesError(str(error)) from None
 
 
 def language_model_without_weights(
@@ -135,23 +124,17 @@ def language_model_without_weights(
     """
     name, revision = _split_revision(name, revision)
     source = _source_of(str(tiny.FOLDER) if name in (TINY, TINY_RANDOM) else name, revision)
-    try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(**source)
+    with _telling(name, revision):
+        config, tokenizer = read_description(source)
+        template = _template_of(config, name)
         if name in (TINY, TINY_RANDOM):
             config, template = tiny.configuration(len(tokenizer)), tiny.TEMPLATE
-        else:
-            config = AutoConfig.from_pretrained(**source)
-            template = _template_of(config, name)
         if is_encoder(config):
             encoder = new_encoder(config, dtype).eval()
             return LanguageModel(encoder, tokenizer, name, template, revision=revision, pooling=find_pooling(source))
-        model = _auto_class(config).from_config(
-            config, attn_implementation=_attention_of(config), dtype=dtype, trust_remote_code=False
+        model = auto_class(config).from_config(
+            config, attn_implementation=attention_of(config), dtype=dtype, trust_remote_code=False
         )
-    except EncoderError as error:
-        raise LanguageModelError(f"The encoder {name!r} cannot be used: {error}.") from error
-    except (OSError, ValueError) as error:
-        raise LanguageModelError(_explain(name, revision, error)) from error
     return LanguageModel(model.eval(), tokenizer, name, template, revision=revision)
 
 
@@ -165,14 +148,13 @@ def as_trained(
 ) -> LanguageModel:
     """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`).
 
-    One that is given keeps its weights as they are, unless they are to be bfloat16 and are not.
+    One that is given keeps its weights as they are, unless they are to be bfloat16 and are not; what was given away is
+    not copied.
     """
     dtype = weights_dtype(weights)
-    language_model = load_language_model(model, dtype=dtype) if isinstance(model, str) else model
+    language_model = load_language_model(model, dtype=dtype).give_away() if isinstance(model, str) else model
     if weights == "bfloat16" and language_model.model.dtype != dtype:
         language_model = language_model.stored_in(dtype)
-    if isinstance(model, str) and train_layers is None and adapter is None and embeddings:
-        return language_model  # nobody else has it
     return language_model.for_training(train_layers, adapter, embeddings=embeddings)
 
 
@@ -201,10 +183,6 @@ def _source_of(name: str, revision: str | None) -> dict[str, Any]:
         raise LanguageModelError(
             f"{name!r} is a folder here, so it has no revision {revision!r}: leave it out, or give a hub id."
         )
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
-        raise LanguageModelError(
-            f"The folder {name!r} holds an adapter, not a whole language model: give the model that it belongs to."
-        )
     place = str(folder) if folder.is_dir() else name
     where = {"pretrained_model_name_or_path": place, "trust_remote_code": False}
     return where if revision is None else {**where, "revision": revision}
@@ -221,26 +199,6 @@ def _template_of(config: PretrainedConfig, name: str) -> PromptTemplate:
         raise LanguageModelError(
             f"The {TEMPLATE_KEY} in the configuration of {name!r} cannot be used: {error}"
         ) from None
-
-
-def _auto_class(config: PretrainedConfig) -> Any:
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-
-
-def _attention_of(config: PretrainedConfig) -> str:
-    """Return `sdpa`, or what computes attention in models that it cannot serve, such as Gemma 2."""
-    kind = _auto_class(config)._model_mapping.get(type(config), None)
-    return "sdpa" if kind is None or getattr(kind, "_supports_sdpa", False) else "eager"
-
-
-def _is_causal(model: PreTrainedModel) -> bool:
-    """Say whether what comes later in a text leaves the model's output before it alone."""
-    device = model.device
-    with torch.no_grad():
-        first, second = (
-            model(torch.tensor([tokens], device=device)).logits[0, :3] for tokens in ([1, 2, 3, 4], [1, 2, 3, 5])
-        )
-    return bool(torch.allclose(first, second, atol=1e-3, rtol=1e-3))
 
 
 def _minilm() -> Path:
@@ -278,7 +236,7 @@ def rebuild_language_model(
     if is_encoder(config):
         pooling = read_pooling(folder / POOLING_FILE)
         return LanguageModel(new_encoder(config).eval(), tokenizer, name, template, pooling=pooling)
-    model = _auto_class(config).from_config(config, attn_implementation=_attention_of(config), trust_remote_code=False)
+    model = auto_class(config).from_config(config, attn_implementation=attention_of(config), trust_remote_code=False)
     if (folder / "generation_config.json").exists():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     language_model = LanguageModel(model.eval(), tokenizer, name, template)
@@ -295,25 +253,33 @@ def read_shared_language_model(folder: Path, name: str, template: PromptTemplate
         LanguageModelError: if its files are missing or damaged.
     """
     # As above: safetensors only, and no code from the folder.
-    plain: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
-    try:
-        config = AutoConfig.from_pretrained(folder, **plain)
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, **plain)
+    source = {"pretrained_model_name_or_path": str(folder), "trust_remote_code": False, "local_files_only": True}
+    with _telling(str(folder), None):
+        config, tokenizer = read_description(source)
         if is_encoder(config):
-            source = {"pretrained_model_name_or_path": str(folder), **plain}
             encoder = load_encoder(config, source, "auto").eval()
             return LanguageModel(encoder, tokenizer, name, template, pooling=read_pooling(folder / POOLING_FILE))
-        model = _auto_class(config).from_pretrained(
-            folder,
-            config=config,
-            dtype="auto",
-            attn_implementation=_attention_of(config),
-            use_safetensors=True,
-            **plain,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise LanguageModelError(f"{folder} holds no whole language model: {_first_line(error)}") from error
-    return LanguageModel(model.eval(), tokenizer, name, template)
+        model = read_model(config, source, dtype="auto")
+    return LanguageModel(model, tokenizer, name, template)
+
+
+@contextlib.contextmanager
+def _telling(name: str, revision: str | None) -> Iterator[None]:
+    """Turn what transformers makes of a model's files, whatever that is, into a sentence that names what is wrong.
+
+    Raises:
+        LanguageModelError: in place of any other error but those of memory.
+    """
+    try:
+        yield
+    except (LanguageModelError, MemoryError):
+        raise
+    except EncoderError as error:
+        raise LanguageModelError(f"The encoder {name!r} cannot be used: {error}.") from error
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise LanguageModelError(_explain(name, revision, error)) from error
 
 
 def _looks_like_path(name: str) -> bool:
@@ -332,16 +298,25 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
             "transformers has."
         )
     folder = Path(name).expanduser()
+    if isinstance(error, ModelFilesError):
+        return f"The language model {name!r} cannot be used: {error}."
     # A hub model's files are not here to be looked at.
+    damaged = damage(folder) if folder.is_dir() else None
+    if damaged is not None:
+        return f"The folder {name!r} holds no whole language model with its tokenizer: {damaged}."
     pickled = any(folder.glob("*.bin")) if folder.is_dir() else "safetensors" in str(error)
-    if pickled:
+    if pickled and not isinstance(error, ImportError):
         return (
             f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run "
             "code, so heed does not read them: load the model with transformers where you trust it, and save it with "
             f"`save_pretrained`. {first_line}"
         )
+    if isinstance(error, ImportError):
+        return f"The language model {name!r} needs a library that is not installed: {first_line}"
     if folder.is_dir():
-        return f"The folder {name!r} holds no language model with its tokenizer: {first_line}"
+        return f"The folder {name!r} holds no whole language model with its tokenizer: {first_line}"
+    if not isinstance(error, OSError | ValueError):
+        return f"The language model {name!r} cannot be loaded: {type(error).__name__}: {first_line}"
     where = "" if revision is None else f" in the revision {revision!r}"
     return (
         f"Cannot load the language model {name!r}{where}: it is neither {TINY!r} nor a folder here, and the Hugging "

@@ -6,38 +6,26 @@ part of a language model. What was computed once need not be computed again unti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
 
-
-class WeightsWatch:
-    """Says whether some weights have changed since it was last asked."""
-
-    def __init__(self, parameters: Iterable[nn.Parameter]):
-        self._parameters = list(parameters)
-        self._state: tuple[tuple[int, int], ...] = ()
-
-    def changed(self) -> bool:
-        """Return True at first, and whenever a weight has changed."""
-        # Every change in place counts a tensor's version up; a tensor put in another's place has another address.
-        state = tuple((parameter.data_ptr(), parameter._version) for parameter in self._parameters)
-        changed, self._state = state != self._state, state
-        return changed
+from heed.policies.weights_watch import WeightsWatch
 
 
 class RowMemory:
     """Rows of numbers by key, in one table that is bounded and emptied as soon as the weights change.
 
     Args:
-        watched: the parameters that the rows are computed with.
+        module: the rows are computed with its parameters.
         max_rows: what the table may hold; when it is full, all is forgotten and gathered anew.
+        skip: the names of parameters that the rows do not depend on.
     """
 
-    def __init__(self, watched: Iterable[nn.Parameter], max_rows: int):
+    def __init__(self, module: nn.Module, max_rows: int, *, skip: Collection[str] = ()):
         self.max_rows = max_rows
-        self._watch = WeightsWatch(watched)
+        self._watch = WeightsWatch(module, skip=skip)
         self._starts: dict[bytes, int] = {}
         self._used = 0
         self._table: Tensor | None = None

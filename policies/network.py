@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from gymnasium import spaces
-from torch import Tensor, nn
+from torch import Tensor
 
 from heed.policies.action_sets import ActionSets, trial_trie
 from heed.policies.batching import UniquePrompts
-from heed.policies.frozen import FrozenLayers
-from heed.policies.hidden_states import attention_window, layers_of, read_hidden_states
-from heed.policies.language_model import LanguageModel
+from heed.policies.exactness import TrialError
+from heed.policies.frozen import FrozenLayers, goes_on_exactly
+from heed.policies.hidden_states import attention_window, layers_of, output_width, read_hidden_states
+from heed.policies.language_model import LanguageModel, LanguageModelError
 from heed.policies.layout import PromptLayout
 from heed.policies.memory import RowMemory
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
+from heed.policies.positions import most_tokens, most_written
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.prefixes import PrefixMemory
+from heed.policies.prefixes import PrefixMemory, keeps_exactly
 from heed.policies.prompt import PromptEncoder
 from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
-from heed.policies.scoring import Normalization, last_hidden_state, make_scorer, score_contexts
+from heed.policies.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
 from heed.policies.senses import Senses
 from heed.policies.trie import ActionTrie, Tries
+from heed.policies.virtual_tokens import MODULE as VIRTUAL_TOKENS
 from heed.policies.virtual_tokens import reader_of
 
 PREFIX_BYTES, FROZEN_BYTES = 1024 * 2**20, 1024 * 2**20
@@ -47,9 +51,9 @@ class LanguageNetwork(PromptNetwork):
         activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
+        LanguageModelError: if the model has no positions for the longest action behind the longest prompts.
         ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, `train_layers` or `activation_checkpointing` cannot be, or the model has no places
-            behind the longest prompts.
+            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class LanguageNetwork(PromptNetwork):
         self.model = language_model.model
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
-        self.features_dim = int(self.model.config.get_text_config().hidden_size)
+        self.features_dim = output_width(self.model)
         self.normalization: Normalization = normalization
         self.layout = PromptLayout(0) if encoder is None else encoder.layout
         beside = self.layout.beside
@@ -93,29 +97,43 @@ class LanguageNetwork(PromptNetwork):
             self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
         """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
+        longest = 64 if encoder is None else encoder.max_tokens
         if encoder is not None:
-            _require_places(language_model, encoder.max_tokens, self.tries.depth)
+            _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth)
         if head == "score":
-            self.scorer = make_scorer(self.model, self.tries, normalization)
+            with _telling(language_model):
+                self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
 
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self._reader = reader_of(self.model)
-        if self._reader is not None and self.scorer is not None:
-            if "packed" not in self.scorer.ways:
-                raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
-            self.scorer.ways = ("packed",)
-        self.frozen = self._frozen_layers(train_layers) if train_layers and language_model.adapter is None else None
-        width = (self.features_dim + self.n_scores) * 8
-        self.memory: RowMemory | None = RowMemory(self.model.parameters(), READINGS_BYTES // width)
-        """Used where weights stand still, as in rollouts; None to compute every reading anew."""
-        self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if self._knows_prefixes() else None
+        with _telling(language_model):
+            self._choose_memories(language_model, train_layers, longest)
 
-    def _frozen_layers(self, train_layers: int) -> FrozenLayers | None:
+    def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
+        """Set what the network keeps of what it read, each where that is exact for such prompts."""
+        if self._reader is not None:
+            ways = exact_ways(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.ways
+            if "packed" not in ways:
+                raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
+            if self.scorer is not None:
+                self.scorer.ways = ("packed",)
+        self.frozen: FrozenLayers | None = None
+        if train_layers and language_model.adapter is None:
+            self.frozen = self._frozen_layers(train_layers, longest)
+        width = (self.features_dim + self.n_scores) * 8
+        self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
+        """Used where weights stand still, as in rollouts; None to compute every reading anew."""
+        keeps = self._knows_prefixes() and keeps_exactly(self.model, longest)
+        self.prefixes: PrefixMemory | None = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if keeps else None
+
+    def _frozen_layers(self, train_layers: int, longest: int) -> FrozenLayers | None:
         below = len(layers_of(self.model)) - train_layers
         if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
             return None
         if self.action_sets:  # the nodes of a trie are kept with the prompt, and these change
+            return None
+        if not goes_on_exactly(self.model, below, longest):
             return None
         if self.scorer:
             self.scorer.ways = ("packed",)
@@ -227,16 +245,32 @@ class LanguageNetwork(PromptNetwork):
         return None
 
 
+@contextlib.contextmanager
+def _telling(language_model: LanguageModel) -> Iterator[None]:
+    """Turn what was found out when ways of reading were tried out into a sentence that names the model."""
+    try:
+        yield
+    except TrialError as error:
+        raise LanguageModelError(f"{language_model.name} cannot be used: {error}") from error
+
+
 def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:
-    """Refuse prompts that leave no place for actions where places are learned, as GPT-2's: there are no others."""
+    """Refuse prompts that leave no position for actions of `depth` tokens less one."""
     model = language_model.model
-    limit = getattr(model.config, "max_position_embeddings", None)
-    embeddings = [module for module in model.base_model.children() if isinstance(module, nn.Embedding)]
-    learned = any(module is not model.get_input_embeddings() for module in embeddings)
-    if learned and limit is not None and max_tokens + depth > limit:
-        raise ValueError(
-            f"{language_model.name} takes at most {limit} tokens, but prompts may have {max_tokens} and actions stand "
-            f"behind them: lower max_prompt_tokens to {limit - depth}."
+    virtual = getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
+    limit, written = most_tokens(model), most_written(model)
+    name = language_model.name
+    if model.config.is_encoder_decoder:
+        if written is not None and 1 + depth > written:
+            raise LanguageModelError(
+                f"{name} writes at most {written} tokens, fewer than the longest action has: shorten the action texts."
+            )
+        return
+    if limit is not None and virtual + max_tokens + depth > limit:
+        more = f", {virtual} virtual tokens stand before them," if virtual else ""
+        raise LanguageModelError(
+            f"{name} takes at most {limit} tokens, but prompts may have {max_tokens}{more} and actions stand behind "
+            f"them: lower max_prompt_tokens to {limit - virtual - depth}."
         )
 
 

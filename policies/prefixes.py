@@ -16,11 +16,12 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from heed.policies.batching import UniquePrompts, chunks_of_like_length
-from heed.policies.hidden_states import read_hidden_states
+from heed.policies.exactness import trials_of
+from heed.policies.hidden_states import computes_last_layer_in_part, read_hidden_states
 from heed.policies.layout import PADDING
-from heed.policies.memory import WeightsWatch
-from heed.policies.scoring import pack
-from heed.policies.trie import Tries
+from heed.policies.scoring import last_hidden_state, pack
+from heed.policies.trie import ActionTrie, Tries
+from heed.policies.weights_watch import WeightsWatch
 
 ENOUGH = 0.4
 """From this share of tokens in common with the prompts before, keys and values are worth keeping. Where many histories
@@ -43,7 +44,7 @@ class PrefixMemory:
         self.model = model
         self.tries = tries
         self.max_bytes = max_bytes
-        self._watch = WeightsWatch(model.parameters())
+        self._watch = WeightsWatch(model)
         self._calls = 0
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -206,3 +207,28 @@ class PrefixMemory:
                 if len(moved):
                     table[targets[moved], :, :known] = part[moved, :, :known]
                 table[targets[rows], :, starts[rows] + within] = part[rows, :, known + within]
+
+
+def keeps_exactly(model: PreTrainedModel, longest: int) -> bool:
+    """Say whether prompts that are read on from kept keys and values get the states that they have when read whole.
+
+    Args:
+        model: a causal language model.
+        longest: how many tokens the prompts have at the most.
+    """
+    if computes_last_layer_in_part(model):
+        return True  # by layers of our own, which take every mask as it is
+    with trials_of(model, lambda one, prompts, _: last_hidden_state(one, prompts), longest, None) as trials:
+        return all(trial.accepts(_read_by_parts) for trial in trials)
+
+
+def _read_by_parts(model: PreTrainedModel, prompts: Tensor, _: Tries) -> Tensor:
+    """Return the last hidden states, (B, D), of prompts whose beginnings are read before: to be noted, to be kept."""
+    memory = PrefixMemory(model, Tries([ActionTrie.build([[0]])]).to(model.device), 64 * 2**20)
+    length = prompts.shape[1]
+    for end in (max(1, length // 2), max(1, 2 * length // 3), length):
+        batch = UniquePrompts.of(prompts[:, :end], None)
+        hidden = memory.read(batch)
+    if hidden is None:
+        raise ValueError("the prompts are too short to have a beginning in common")
+    return hidden[batch.inverse, 0]

@@ -20,18 +20,20 @@ import numpy.typing as npt
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
-from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.action_texts import ActionTexts
+from heed.policies.finite import REWARD_REMEDY, require_finite_array
 from heed.policies.layout import NOTHING, PADDING, Beside, PromptLayout
-from heed.policies.template import Chat, PromptTemplate, Template, shortened
+from heed.policies.positions import ActionRoom
+from heed.policies.template import Chat, FilledTemplate, PromptTemplate, Template, shortened
+from heed.policies.text_tokens import TextTokens
 
 TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
 """The prompt for a pretrained language model; the action's words follow after a space."""
 
-LONG_TEXTS = 10_000
-"""Characters from which texts are tokenised in several threads."""
+LARGEST = np.finfo(np.float32).max
+"""What stands for all numbers beyond it, infinity included."""
 
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
@@ -47,6 +49,8 @@ class PromptEncoder:
         closed: keep the end token that the tokenizer closes a text with. The token that it begins a text with stands
             once, also where the template writes it.
         beside: what stands beside the words.
+        action_room: of a model with so many positions and no more, where actions change: tells how long a prompt may
+            be for its actions to have room behind it.
 
     Raises:
         TemplateError: if the template cannot be used.
@@ -61,24 +65,30 @@ class PromptEncoder:
         max_tokens: int = 256,
         closed: bool = False,
         beside: Beside = NOTHING,
+        action_room: ActionRoom | None = None,
     ):
         self.tokenizer = tokenizer
+        self.action_room = action_room
         self.template = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
-        self._fast = _fast_tokenizer(tokenizer)
+        self.texts = TextTokens(tokenizer, self.template)
+        """Turns texts into tokens, of which none is special but those that the template writes."""
         self._begin, self._end = tokens_around(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
         self.layout = PromptLayout(max_tokens, beside)
         self.action_texts = ActionTexts()
         """Those of prompts whose actions change, by number."""
-        if len(self.tokens(self._fill_in(("", "")))) >= max_tokens:
+        written = self.tokens(self._fill_in(("", "")))
+        self.largest_id = max(self.texts.largest_id(), *written, *self._begin, *(self._end if closed else ()), 0)
+        """The largest token id that a prompt may hold."""
+        if len(written) >= max_tokens:
             raise ValueError(
                 f"The prompt template {shortened(self.template.text)} alone fills {max_tokens} tokens: raise "
                 "max_prompt_tokens."
             )
-        fits = len(tokenizer) <= np.iinfo(np.int16).max and not beside.width
+        fits = max(len(tokenizer), self.largest_id) <= np.iinfo(np.int16).max and not beside.width
         self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
-        self._remembered: dict[tuple[str, str], npt.NDArray[np.integer[Any]]] = {}
+        self._remembered: dict[tuple[str, str] | tuple[str, str, int], npt.NDArray[np.integer[Any]]] = {}
         self._remembered_tokens = 0
         self._warned = False
 
@@ -103,10 +113,24 @@ class PromptEncoder:
             Rows of the encoder's `layout`, (B, width): token ids, padded with -1 on the right, and the rest.
 
         Raises:
-            ValueError: if a key is missing, or what it holds is not what the layout has room for.
+            ValueError: if a key is missing, what it holds is not what the layout has room for, or an action or an
+                instruction is longer than the model reads.
         """
-        prompts = self.encode_words(observations)
+        prompts = self.encode_words(observations, self.room_before(observations.get("actions", ())))
         return self._put_beside(prompts, observations) if self.layout.beside.width else prompts
+
+    def room_before(self, actions: Sequence[Sequence[str]]) -> list[int] | None:
+        """Return how many tokens prompts may have that lists of actions stand behind; None where there is room for any.
+
+        Raises:
+            ValueError: if an action is so long that there is none.
+        """
+        return None if self.action_room is None else [self.action_room.of(texts) for texts in actions] or None
+
+    def room_beside(self, beside: Sequence[Sequence[int]]) -> list[int] | None:
+        """Return the same for what stands beside the words in rows of the layout, where actions have numbers."""
+        texts, count = self.action_texts.texts, self.layout.beside.actions
+        return self.room_before([[texts[number] for number in row[:count] if number >= 0] for row in beside])
 
     def _put_beside(
         self, prompts: npt.NDArray[np.integer[Any]], observations: Mapping[str, Any]
@@ -132,7 +156,12 @@ class PromptEncoder:
                 row[: len(texts)] = self.action_texts.numbers_of(texts)
             columns.append(listed)
         if beside.numbers:
-            numbers = np.ascontiguousarray(np.stack(list(observations["numbers"])), dtype=np.float32)
+            with np.errstate(over="ignore"):
+                numbers = np.array(np.stack(list(observations["numbers"])), dtype=np.float32, order="C")
+            np.clip(numbers, -LARGEST, LARGEST, out=numbers)  # no weight times infinity is a number
+            require_finite_array(
+                numbers, "observation's `numbers`", "The policy reads finite float32s: look at what gives them."
+            )
             columns.append(numbers.reshape(len(prompts), beside.numbers).view(np.int32))
         if beside.image is not None:
             pixels = np.zeros((len(prompts), 4 * beside.image_columns), dtype=np.uint8)
@@ -141,56 +170,136 @@ class PromptEncoder:
             columns.append(pixels.view(np.int32))
         return np.concatenate(columns, axis=1)
 
-    def encode_words(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
-        """Encode the words of a batch of language observations alone: token ids, (B, max_tokens)."""
-        pairs = list(zip(observations["instruction"], observations["observation"], strict=True))
+    def refused(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        """Return which observations of a batch no prompt can be made of, by their places, and why.
+
+        What can be read is remembered, so to encode it afterwards takes no longer than without this.
+
+        Args:
+            observations: as of a call.
+        """
+        try:
+            self._require_readable(observations)
+        except Exception:  # a tokenizer's own errors are of many kinds
+            return self._refused_alone(observations)
+        return {}
+
+    def _require_readable(self, observations: Mapping[str, Any]) -> None:
+        room = self.room_before(observations.get("actions", ()))
+        self._tokens_of_pairs(observations["instruction"], observations["observation"], room)
+        if self.layout.beside.actions and "actions" in observations:
+            for texts in observations["actions"]:
+                self.action_texts.require(texts, self._require_action)
+
+    def _refused_alone(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
+        refused: dict[int, Exception] = {}
+        for place in range(len(observations["instruction"])):
+            try:
+                self._require_readable({key: [observations[key][place]] for key in self.keys if key in observations})
+            except Exception as error:  # as above
+                refused[place] = error
+        return refused
+
+    def _require_action(self, text: str) -> None:
+        """Refuse an action text without tokens.
+
+        Raises:
+            ValueError: saying which.
+        """
+        if not self.texts.of(f"{self.template.before_action}{text}"):
+            raise ValueError(f"The action text {text!r} has no tokens: the tokenizer drops all of its characters.")
+
+    def encode_words(
+        self, observations: Mapping[str, Any], room: Sequence[int] | None = None
+    ) -> npt.NDArray[np.integer[Any]]:
+        """Encode the words of a batch of language observations alone: token ids, (B, max_tokens).
+
+        Args:
+            observations: of the keys `instruction` and `observation` B strings each.
+            room: how many tokens each prompt may have for its actions to have room behind it; None for all.
+        """
+        tokens = self._tokens_of_pairs(observations["instruction"], observations["observation"], room)
+        prompts = np.full((len(tokens), self.max_tokens), PADDING, dtype=self.integer)
+        for row, tokens_of_pair in zip(prompts, tokens, strict=True):
+            row[: len(tokens_of_pair)] = tokens_of_pair
+        return prompts
+
+    def _tokens_of_pairs(
+        self, instructions: Sequence[str], observations: Sequence[str], room: Sequence[int] | None
+    ) -> list[npt.NDArray[np.integer[Any]]]:
+        """Return the tokens of prompts, each cut where it is too long; `room` as of `encode_words`."""
+        pairs = list(zip(instructions, observations, strict=True))
         known = self._remembered
         new = list({pair: None for pair in pairs if pair not in known})
         if new and self._remembered_tokens > REMEMBERED_TOKENS:
-            self._remembered, self._remembered_tokens = {pair: known[pair] for pair in pairs if pair in known}, 0
+            known = self._remembered = {pair: known[pair] for pair in pairs if pair in known}
+            self._remembered_tokens = 0
         # All at once: a tokenizer takes as long to be called as to read a short text.
         for pair, tokens in zip(new, self._tokens_of([self._fill_in(pair) for pair in new]), strict=True):
-            if len(tokens) > self.max_tokens:
-                tokens = self._shortened(*pair, len(tokens))
-            self._remembered[pair] = np.array(tokens, dtype=self.integer)
-            self._remembered_tokens += len(tokens)
-        prompts = np.full((len(pairs), self.max_tokens), PADDING, dtype=self.integer)
-        for row, pair in zip(prompts, pairs, strict=True):
-            tokens_of_pair = self._remembered[pair]
-            row[: len(tokens_of_pair)] = tokens_of_pair
-        return prompts
+            self._remember(pair, tokens if len(tokens) <= self.max_tokens else self._shortened(pair, len(tokens)))
+        if room is None:
+            return [known[pair] for pair in pairs]
+        return [
+            known[pair] if len(known[pair]) <= most else self._cut(pair, most)
+            for pair, most in zip(pairs, room, strict=True)
+        ]
+
+    def _remember(self, key: tuple[str, str] | tuple[str, str, int], tokens: list[int]) -> None:
+        self._remembered[key] = np.array(tokens, dtype=self.integer)
+        self._remembered_tokens += len(tokens)
+
+    def _cut(self, pair: tuple[str, str], room: int) -> npt.NDArray[np.integer[Any]]:
+        """Return a prompt that leaves room for its actions."""
+        key = (*pair, room)
+        if key not in self._remembered:
+            self._remember(key, self._shortened(pair, len(self._remembered[pair]), room))
+        return self._remembered[key]
 
     def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
         """Return both, each as long as it was, as they stand in the template."""
         return instruction, observation
 
-    def _fill_in(self, pair: tuple[str, str]) -> str:
+    def _fill_in(self, pair: tuple[str, str]) -> FilledTemplate:
         instruction, observation = self.as_written(*pair)
         return self.template.format(instruction=instruction, observation=observation)
 
-    def _shortened(self, instruction: str, observation: str, length: int) -> list[int]:
+    def _shortened(self, pair: tuple[str, str], length: int, room: int | None = None) -> list[int]:
         """Tokenise again with as much of the observation's beginning as fits."""
+        most = self.max_tokens if room is None else min(room, self.max_tokens)
+        told = "Raise max_prompt_tokens to keep it whole."
+        if most < self.max_tokens:
+            told = (
+                f"The model reads {self.action_room and self.action_room.positions} tokens, and actions stand behind."
+            )
         if not self._warned:
             self._warned = True
             warnings.warn(
-                f"A prompt of {length} tokens is longer than {self.max_tokens}: the end of its observation is cut "
-                "(this is said once). Raise max_prompt_tokens to keep it whole.",
+                f"A prompt of {length} tokens is longer than {most}: the end of its observation is cut (this is said "
+                f"once). {told}",
                 stacklevel=4,
             )
-        seen = self.seen_of(instruction, observation)
+        instruction, observation = pair
+        seen = self.seen_of(instruction, observation, room)
         tokens = self.tokens(self._fill_in((instruction, seen)))
-        if len(tokens) > self.max_tokens:
+        if len(tokens) > most:
             raise ValueError(
-                f"The instruction alone needs {len(tokens)} tokens, more than the {self.max_tokens} of a prompt: "
-                f"raise max_prompt_tokens. The instruction is {instruction!r}."
+                f"The instruction alone needs {len(tokens)} tokens, more than the {most} of a prompt: raise "
+                f"max_prompt_tokens. The instruction is {shortened(instruction)}."
             )
         return tokens
 
-    def seen_of(self, instruction: str, observation: str) -> str:
-        """Return the beginning of an observation that its prompt has room for: mostly all of it."""
+    def seen_of(self, instruction: str, observation: str, room: int | None = None) -> str:
+        """Return the beginning of an observation that its prompt has room for: mostly all of it.
+
+        Args:
+            instruction: in words.
+            observation: in words.
+            room: how many tokens the prompt may have, if fewer than it has room for.
+        """
+        most = self.max_tokens if room is None else min(room, self.max_tokens)
 
         def fits(length: int) -> bool:
-            return len(self.tokens(self._fill_in((instruction, observation[:length])))) <= self.max_tokens
+            return len(self.tokens(self._fill_in((instruction, observation[:length])))) <= most
 
         low, high = 0, len(observation)
         if fits(high):
@@ -205,32 +314,19 @@ class PromptEncoder:
 
         Tokens that stand for none, such as one that begins every text, have start = end.
         """
-        if self._fast is None:
+        offsets = self.texts.offsets(text)
+        if offsets is None:
             return None
-        encoding = self._fast.encode(text, add_special_tokens=False)
-        begin, end = self._missing_around(encoding.ids)
-        return [(0, 0)] * len(begin) + [(start, stop) for start, stop in encoding.offsets] + [(0, 0)] * len(end)
+        begin, end = self._missing_around(self.texts.of(text))
+        return [(0, 0)] * len(begin) + offsets + [(0, 0)] * len(end)
 
     def tokens(self, text: str) -> list[int]:
-        """Return the token ids of a filled template, however many they are."""
+        """Return the token ids of a filled template, however many they are; of any other text none is special."""
         return self._tokens_of([text])[0]
 
     def _tokens_of(self, texts: list[str]) -> list[list[int]]:
-        if not texts:
-            return []
-        bare: list[list[int]]
-        if self._fast is None:
-            bare = self.tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-        else:
-            # A batch is spread over threads, which for short texts takes longer than the texts.
-            batches = [texts] if sum(map(len, texts)) > LONG_TEXTS else [[text] for text in texts]
-            bare = [
-                encoding.ids
-                for batch in batches
-                for encoding in self._fast.encode_batch_fast(batch, add_special_tokens=False)
-            ]
         tokens = []
-        for ids in bare:
+        for ids in self.texts.of_all(texts):
             begin, end = self._missing_around(ids)
             tokens.append([*begin, *ids, *end])
         return tokens
@@ -262,18 +358,6 @@ def tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[i
     raise ValueError(f"{type(tokenizer).__name__} reads a text otherwise where it puts tokens of its own around it.")
 
 
-def _fast_tokenizer(tokenizer: PreTrainedTokenizerBase) -> Tokenizer | None:
-    """Return a copy of what does the work inside a tokenizer, if that is in Rust; what is around it takes longer."""
-    inside = getattr(tokenizer, "backend_tokenizer", None)
-    if not isinstance(inside, Tokenizer):
-        return None
-    copy = Tokenizer.from_str(inside.to_str())  # others may set padding and truncation of theirs
-    copy.no_padding()
-    copy.no_truncation()
-    copy.encode_special_tokens = bool(getattr(tokenizer, "split_special_tokens", False))
-    return copy
-
-
 class PromptSpace(spaces.Box):
     """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,).
 
@@ -281,7 +365,7 @@ class PromptSpace(spaces.Box):
     """
 
     def __init__(self, encoder: PromptEncoder):
-        low, high = PADDING, len(encoder.tokenizer) - 1
+        low, high = PADDING, max(len(encoder.tokenizer) - 1, encoder.largest_id)
         if encoder.layout.beside.width:
             low, high = int(np.iinfo(encoder.integer).min), int(np.iinfo(encoder.integer).max)
         super().__init__(low, high, shape=(encoder.layout.width,), dtype=encoder.integer)
@@ -310,14 +394,27 @@ class PromptVecEnv(VecEnvWrapper):
         """The language observations behind the prompts given last."""
         self.prompts: npt.NDArray[np.integer[Any]] = np.empty((0, encoder.layout.width), dtype=encoder.integer)
         """The prompts given last, (n_envs, width)."""
+        self._read_with = getattr(venv, "read_with", None)  # somebody's own vector may not know what cannot be read
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
+        self._have_refused()
         return self._prompts(self.venv.reset())
+
+    def step_async(self, actions: npt.NDArray[Any]) -> None:
+        """Hand the actions on."""
+        self._have_refused()
+        super().step_async(actions)
+
+    def _have_refused(self) -> None:
+        """Have the environments lose the episodes whose words no prompt can be made of."""
+        if self._read_with is not None:  # each time: another agent may have read these environments in between
+            self._read_with(self.encoder.refused)
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return what a step gave; `info["terminal_observation"]` becomes a prompt as well."""
         observations, rewards, dones, infos = self.venv.step_wait()
+        require_finite_array(rewards, "reward", REWARD_REMEDY)
         for index in np.flatnonzero(dones):
             last = infos[index]["terminal_observation"]
             batch = {key: [last[key]] for key in self.encoder.keys}
@@ -326,6 +423,7 @@ class PromptVecEnv(VecEnvWrapper):
 
     def set_state(self, state: dict[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Bring the environments to a state of `get_state`; return the prompts there."""
+        self._have_refused()
         return self._prompts(self.venv.set_state(state))  # type: ignore[attr-defined]
 
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:

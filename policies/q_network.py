@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from gymnasium import spaces
@@ -12,6 +12,7 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
 from heed.policies.adapters import Adapter
+from heed.policies.finite import require_finite_scores
 from heed.policies.language_model import TINY, LanguageModel
 from heed.policies.loading import as_trained
 from heed.policies.networks import make_network
@@ -83,7 +84,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         features, scores = self.network(obs)
         if scores is None:
             return self._q_values(features, self.action_values(features), None)
-        there = scores.isfinite() if self.network.action_sets is not None else None
+        there = scores != -torch.inf if self.network.action_sets is not None else None
         advantages = self.scale * (scores if there is None else scores.masked_fill(~there, 0.0))
         return self._q_values(features, advantages, there)
 
@@ -97,18 +98,22 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         return q_values if there is None else q_values.masked_fill(~there, -torch.inf)
 
     def _predict(self, observation: Any, deterministic: bool = True) -> Tensor:
-        return self.forward(observation).argmax(dim=1).reshape(-1)
+        q_values = self.forward(observation)
+        # The best is NaN where any value is; actions that are not there have -inf.
+        require_finite_scores(q_values.amax(dim=1), self, name="value")
+        return q_values.argmax(dim=1).reshape(-1)
 
 
 class LanguageQPolicy(PromptObservations, DQNPolicy):
     """A language model as Q-network, with a target network of its own.
 
+    Each network has all of its weights, since SB3 moves all of the target network's; see `sharing`.
+
     Args:
         observation_space: a `PromptSpace`, as `PromptVecEnv` gives it.
         action_space: `TextActions` or `ChangingActions` for `head="score"`, any Discrete space for `head="linear"`.
         lr_schedule: gives the optimizer's first learning rate.
-        model: a name for `load_language_model`, or a language model, which is copied (twice: DQN's online and
-            target network must not be the same object).
+        model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
         head: how Q-values come out of the language model.
         normalization: of the scores over an action's tokens.
         dueling: let a value of the state and the actions' advantages make up the Q-values.
@@ -125,6 +130,9 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
     """
+
+    shares_frozen: ClassVar[bool] = False
+    """Whether both networks have those weights in common that do not train."""
 
     def __init__(
         self,
@@ -176,7 +184,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         # A frozen model is the same in both networks, and so is what they remember of it.
         online: Any = self.q_net
         target: Any = self.q_net_target
-        target.network.memory = online.network.memory if online.network.is_frozen else None
+        is_same = self.shares_frozen and online.network.is_frozen
+        target.network.memory = online.network.memory if is_same else None
         target.network.prefixes = None
         if self.learning_rates is not None:
             values = () if online.state_value is None else (online.state_value,)
@@ -184,12 +193,18 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
-        """Make one network with a language model of its own; SB3 calls this for online and target network."""
+        """Make one network with a language model of its own; SB3 calls this for online and target network.
+
+        The first one has the policy's language model itself.
+        """
         assert isinstance(self.action_space, spaces.Discrete)
+        language_model = self.language_model
+        if hasattr(self, "q_net"):
+            language_model = language_model.copy(shares_frozen=self.shares_frozen)
         network = LanguageQNetwork(
             self.observation_space,
             self.action_space,
-            language_model=self.language_model.copy(),
+            language_model=language_model,
             head=self.head,
             normalization=self.normalization,
             dueling=self.dueling,
@@ -199,3 +214,12 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
             activation_checkpointing=self.activation_checkpointing,
         )
         return network.to(self.device)
+
+
+def sharing(kind: type[LanguageQPolicy]) -> type[LanguageQPolicy]:
+    """Return the class of policies whose two networks have those weights in common that do not train.
+
+    It is for `heed.agents.DQN`, whose target network moves by the weights that are apart. SB3's own DQN would multiply
+    the common ones by 1 - tau at each update: with tau=1 they would be zero.
+    """
+    return kind if kind.shares_frozen else type(kind.__name__, (kind,), {"shares_frozen": True})

@@ -78,7 +78,8 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
             input embedding.
     """
     texts: dict[Part, str] = {part: observation[part] for part in PARTS}
-    texts["observation"] = policy.encoder.seen_of(*texts.values())
+    room = policy.encoder.room_before([observation["actions"]] if "actions" in policy.encoder.keys else [])
+    texts["observation"] = policy.encoder.seen_of(*texts.values(), None if room is None else room[0])
     words = words_of(policy.encoder, *texts.values())
     prompt = _prompts(policy, observation, [texts])
     network = _network(policy)

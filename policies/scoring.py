@@ -30,8 +30,10 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from heed.policies.activation_checkpointing import checkpointed, is_checkpointed
+from heed.policies.exactness import ACTIONS, Scores, trials_of
 from heed.policies.hidden_states import attention_window, read_hidden_states
 from heed.policies.layout import PADDING
+from heed.policies.positions import most_tokens
 from heed.policies.trie import ActionTrie, Tries
 
 Normalization = Literal["mean", "sum", "siblings"]
@@ -93,8 +95,8 @@ class ActionScorer:
         """Return the way in which such prompts are scored."""
         length = prompts.shape[1]
         window = attention_window(model)
-        if window is not None and length + tries.depth > window:
-            return "naive"  # a mask of ours would not know the window
+        if window is not None and length + tries.n_nodes > window:
+            return "naive"  # a mask of ours would not know the window, and where nodes stand may count for it
         if self.ways == ("packed", "cached"):
             return "packed" if length < CACHED_FROM or tries.n_nodes == 0 else "cached"
         return self.ways[0]
@@ -327,20 +329,28 @@ def _logits_of(model: PreTrainedModel, prompt: Tensor, action: Tensor) -> Tensor
         given = torch.cat([start, action[:-1]])
         logits = model(input_ids=prompt[None], decoder_input_ids=given[None], use_cache=False).logits[0]
         return logits
-    tokens = torch.cat([prompt, action])
+    tokens = torch.cat([prompt, action[:-1]])  # the last token is read, and nothing behind it
     logits = model(input_ids=tokens[None], use_cache=False).logits[0]
-    return logits[len(prompt) - 1 : -1]
+    return logits[len(prompt) - 1 :]
 
 
-def make_scorer(model: PreTrainedModel, tries: Tries, normalization: Normalization) -> ActionScorer:
+def make_scorer(
+    model: PreTrainedModel, tries: Tries, normalization: Normalization, *, longest: int = 64
+) -> ActionScorer:
     """Return a scorer whose ways are exact for this model.
 
     Not every attention implementation heeds a mask of ours (some ignore it in silence), and not every architecture
-    turns hidden states into logits by its output embedding alone. So each way is tried out on short prompts and
-    compared with the definition.
+    turns hidden states into logits by its output embedding alone. So each way is tried out and compared with the
+    definition (`heed.policies.exactness`).
+
+    Args:
+        model: a language model.
+        tries: of the actions' tokens.
+        normalization: of the scores.
+        longest: how many tokens the prompts have at the most.
     """
     candidates: tuple[Way, ...] = ("encoder-decoder",) if model.config.is_encoder_decoder else ("packed", "cached")
-    exact = [way for way in candidates if _is_exact(model, ActionScorer((way,), normalization), tries)]
+    exact = exact_ways(model, candidates, normalization, longest=longest, n_nodes=tries.n_nodes)
     if not exact:
         warnings.warn(
             f"{type(model).__name__} with {model.config._attn_implementation} attention scores actions exactly only "
@@ -350,26 +360,25 @@ def make_scorer(model: PreTrainedModel, tries: Tries, normalization: Normalizati
     return ActionScorer(exact or ["naive"], normalization)
 
 
-def _is_exact(model: PreTrainedModel, scorer: ActionScorer, tries: Tries) -> bool:
-    """Say whether `scorer` gives what the definition gives, as nearly as the model's numbers can tell."""
-    tolerance = 1e-3 if model.dtype in (torch.float32, torch.float64) else 0.15
-    vocabulary = int(model.config.get_text_config().vocab_size)
-    prompts = torch.tensor([[1, 2, 3, 4, 5], [4, 3, 6, 1, 2]], device=model.device) % vocabulary
-    prompts[1, 2:] = PADDING
-    tries = tries.rows(torch.zeros(1, dtype=torch.long)) if tries.count > 1 else tries
-    training = model.training
-    model.train(False)
-    try:
-        with torch.no_grad():
-            expected = ActionScorer(["naive"], scorer.normalization)(model, prompts, tries)[1]
-            scores = scorer(model, prompts, tries)[1]
-        return bool(torch.allclose(scores, expected, atol=tolerance, rtol=tolerance))
-    except torch.OutOfMemoryError:
-        raise  # it says nothing about the way
-    except (RuntimeError, ValueError, TypeError, IndexError, AttributeError):
-        return False  # the model does not take such a mask, such positions or such a cache
-    finally:
-        model.train(training)
+def exact_ways(
+    model: PreTrainedModel,
+    candidates: Sequence[Way],
+    normalization: Normalization = "mean",
+    *,
+    longest: int,
+    n_nodes: int = 0,
+) -> list[Way]:
+    """Return those of `candidates` that give what the definition gives; the other arguments are `make_scorer`'s."""
+    positions = most_tokens(model)
+    longest += n_nodes  # they stand behind the prompt
+    if positions is not None:
+        longest = max(1, min(longest, positions - max(map(len, ACTIONS))))
+
+    def scores_by(way: Way) -> Scores:
+        return lambda model, prompts, tries: ActionScorer((way,), normalization)(model, prompts, tries)[1]
+
+    with trials_of(model, scores_by("naive"), longest, attention_window(model)) as trials:
+        return [way for way in candidates if all(trial.accepts(scores_by(way)) for trial in trials)]
 
 
 def last_hidden_state(model: PreTrainedModel, prompts: Tensor, *, read: Read = read_hidden_states) -> Tensor:

@@ -13,10 +13,11 @@ from torch import Tensor
 from heed.policies.batching import UniquePrompts
 from heed.policies.encoders import read_texts, special_tokens
 from heed.policies.frozen import freeze
+from heed.policies.hidden_states import output_width
 from heed.policies.language_model import LanguageModel
 from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork
+from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score
 from heed.policies.segment_reader import SegmentReader
 from heed.policies.segments import SegmentEncoder
 from heed.policies.senses import Senses
@@ -55,6 +56,8 @@ class SegmentNetwork(PromptNetwork):
             raise ValueError(
                 f"An encoder that reads segments has features and no action texts: use head='linear', not {head!r}."
             )
+        if encoder.layout.beside.actions:
+            require_score(head)  # actions that change are chosen by their texts, so whole prompts have to be read
         if train_layers != 0 or language_model.adapter is not None:
             raise ValueError(
                 "Segments are read once and for all, so the encoder cannot train: give train_layers=0 and no adapter, "
@@ -70,12 +73,12 @@ class SegmentNetwork(PromptNetwork):
         self.n_scores = 0
         freeze(self.model, 0)
         self.is_frozen = True
-        width = int(self.model.config.hidden_size)
+        width = output_width(self.model)
         self.reader = SegmentReader(width)
         self.features_dim = self.reader.width
         beside = self.layout.beside
         self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
-        self.memory = RowMemory(self.model.parameters(), READINGS_BYTES // (4 * width))
+        self.memory = RowMemory(self.model, READINGS_BYTES // (4 * width))
         self._encoder = encoder
         self._around = special_tokens(encoder.tokenizer)
         self._segments: dict[bytes, list[bytes]] = {}

@@ -68,8 +68,6 @@ class SegmentEncoder(PromptEncoder):
         self.most = most
         self._pieces: dict[str, list[list[int]]] = {}
         super().__init__(tokenizer, template=plain, max_tokens=max_tokens, closed=True, beside=beside)
-        if self._fast is not None:
-            self._fast.encode_special_tokens = True
 
     def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
         """Return both as they stand in the template: line breaks within the instruction become spaces."""
@@ -77,14 +75,13 @@ class SegmentEncoder(PromptEncoder):
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:
         """Return which characters, (start, end), each token of a text stands for; separators stand for none."""
-        if self._fast is None:
+        if not self.texts.tells_offsets:
             return None
         offsets: list[tuple[int, int]] = []
         for start, end in _spans(text):
-            encoding = self._fast.encode(text[start:end], add_special_tokens=False)
             if offsets or start:
                 offsets.append((0, 0))
-            places = [(start + first, start + last) for first, last in encoding.offsets]
+            places = [(start + first, start + last) for first, last in self.texts.offsets(text[start:end]) or ()]
             for cut in range(0, max(1, len(places)), self.most):
                 offsets += [(0, 0)] * (cut > 0) + places[cut : cut + self.most]
         return offsets
@@ -107,10 +104,7 @@ class SegmentEncoder(PromptEncoder):
         if found is None:
             if len(self._pieces) >= REMEMBERED_SEGMENTS:
                 self._pieces.clear()
-            if self._fast is not None:
-                ids = self._fast.encode(text, add_special_tokens=False).ids
-            else:
-                ids = self.tokenizer.encode(text, add_special_tokens=False)
+            ids = self.texts.of(text)  # a part of a prompt is no template: nothing in it is special
             found = [ids[cut : cut + self.most] for cut in range(0, max(1, len(ids)), self.most)]
             self._pieces[text] = found
         return found

@@ -94,7 +94,10 @@ def text_vectors(model: PreTrainedModel, tries: Tries) -> Tensor:
 
 
 def leaning(vectors: Tensor, texts: Tensor) -> Tensor:
-    """Return how much vectors (B, D) speak for each action, (B, A), given vectors of the texts, (1 or B, A, D)."""
-    width: int = vectors.shape[1]
-    products: Tensor = (texts * vectors[:, None, :]).sum(dim=2) / width**0.5
+    """Return how much vectors (B, D) speak for each action, (B, A), given vectors of the texts, (1 or B, A, D).
+
+    Where embeddings have another width than hidden states, as ELECTRA's, the numbers that both have count.
+    """
+    width = min(vectors.shape[1], texts.shape[2])
+    products: Tensor = (texts[..., :width] * vectors[:, None, :width]).sum(dim=2) / width**0.5
     return products

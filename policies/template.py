@@ -11,8 +11,9 @@ Behind a prompt stand the words of an action, after a space or right there: `Pro
 
 from __future__ import annotations
 
+import functools
 import string
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,6 +36,48 @@ JINJA_SUFFIXES = (".j2", ".jinja", ".jinja2")
 
 class TemplateError(ValueError):
     """A prompt template cannot be used. The message says why and what to do."""
+
+
+Span = tuple[int, int]
+"""Where something begins and ends, in characters."""
+
+
+class FilledTemplate(str):
+    """A template with the two texts in it, which knows what of it the template's own text is."""
+
+    own: tuple[Span, ...] = ()
+    """Where that stands, from the first to the last."""
+
+    @classmethod
+    def of(cls, pieces: Iterable[str]) -> FilledTemplate:
+        """Join pieces: a `Piece` comes of one of the two texts, any other text is the template's own."""
+        pieces = list(pieces)
+        own: list[Span] = []
+        end = 0
+        for piece in pieces:
+            start, end = end, end + len(piece)
+            if isinstance(piece, Piece) or not piece:
+                continue
+            if own and own[-1][1] == start:
+                own[-1] = (own[-1][0], end)
+            else:
+                own.append((start, end))
+        filled = cls("".join(pieces))
+        filled.own = tuple(own)
+        return filled
+
+    def up_to(self, end: int) -> FilledTemplate:
+        """Return its beginning."""
+        cut = FilledTemplate(self[:end])
+        cut.own = tuple((start, min(stop, end)) for start, stop in self.own if start < end)
+        return cut
+
+    def followed_by(self, own: str, text: str) -> FilledTemplate:
+        """Return it with more of the template's own behind it, and then a text that is not."""
+        start = len(self)
+        longer = FilledTemplate(f"{self}{own}{text}")
+        longer.own = (*self.own, (start, start + len(own))) if own else self.own
+        return longer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,35 +168,39 @@ class PromptTemplate:
             return self.text
         return {"text": self.text, "syntax": self.syntax, "before_action": self.before_action}
 
-    def format(self, *, instruction: str, observation: str) -> str:
+    @property
+    def own_text(self) -> str:
+        """What the template may write of its own, wherever it stands."""
+        if self.syntax == "jinja":
+            return self.text
+        return "".join(literal for literal, _ in _parsed(self.text))
+
+    def format(self, *, instruction: str, observation: str) -> FilledTemplate:
         """Return the template with the two texts in it.
 
         Raises:
             TemplateError: if a jinja template can do nothing with them.
         """
-        if self.syntax == "plain":
-            return self.text.format(instruction=instruction, observation=observation)
-        return "".join(self._pieces(instruction, observation))
+        return FilledTemplate.of(self._pieces(instruction, observation))
 
-    def places(self, *, instruction: str, observation: str) -> tuple[str, list[Place]]:
+    def places(self, *, instruction: str, observation: str) -> tuple[FilledTemplate, list[Place]]:
         """Return the filled template, and where in it the two texts stand, or stretches of them."""
-        filled, places = "", []
+        pieces, places, length = [], [], 0
         for piece in self._pieces(instruction, observation):
-            if isinstance(piece, Piece):
+            if isinstance(piece, Piece) and piece.part is not None:
                 part: Any = piece.part
-                places.append(Place(part=part, start=piece.start, place=len(filled), length=len(piece)))
-            filled += piece
-        return filled, places
+                places.append(Place(part=part, start=piece.start, place=length, length=len(piece)))
+            pieces.append(piece)
+            length += len(piece)
+        return FilledTemplate.of(pieces), places
 
     def _pieces(self, instruction: str, observation: str) -> Iterator[str]:
         texts = {"instruction": instruction, "observation": observation}
         if self.syntax == "plain":
-            for literal, field, _, _ in string.Formatter().parse(self.text):
+            for literal, field in _parsed(self.text):
                 yield literal
                 if field is not None:
-                    piece = Piece(texts[field])
-                    piece.part, piece.start = field, 0
-                    yield piece
+                    yield Piece.of(texts[field], field)
             return
         try:
             yield from fill_in(self.text, **texts)
@@ -205,6 +252,12 @@ Template = str | PromptTemplate | Chat
 _MARKS = {"instruction": "hd7instruction7dh", "observation": "hd7observation7dh"}
 """Stand for the two texts while a chat template writes its text."""
 _ANSWER = "hd7answer7dh"
+
+
+@functools.lru_cache(maxsize=64)
+def _parsed(text: str) -> tuple[tuple[str, str | None], ...]:
+    """Return the literals of a plain template, each with the field behind it."""
+    return tuple((literal, field) for literal, field, _, _ in string.Formatter().parse(text))
 
 
 def _as_text(tokenizer: Any, chat: list[dict[str, str]], *, asking: bool = False) -> str:

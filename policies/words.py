@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from heed.policies.prompt import PromptEncoder
+from heed.policies.template import FilledTemplate, Span
 
 Part = Literal["instruction", "observation"]
 PARTS: tuple[Part, Part] = ("instruction", "observation")
@@ -21,9 +22,6 @@ PARTS: tuple[Part, Part] = ("instruction", "observation")
 # their signs combine, and a sign alone is no word.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _WORD = re.compile(f"[{_UNSPACED}]|[^\\s{_UNSPACED}]+")
-
-Span = tuple[int, int]
-"""Where something begins and ends, in characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +94,7 @@ def without(text: str, word: Word) -> str:
     return text[:start] + text[end:]
 
 
-def _token_spans(encoder: PromptEncoder, text: str, edges: Sequence[int]) -> list[Span]:
+def _token_spans(encoder: PromptEncoder, text: FilledTemplate, edges: Sequence[int]) -> list[Span]:
     """Return which characters each token of a prompt stands for.
 
     A tokenizer that cannot tell is asked for the tokens of the text up to each of `edges`, where words begin and end:
@@ -111,7 +109,7 @@ def _token_spans(encoder: PromptEncoder, text: str, edges: Sequence[int]) -> lis
     spans: list[Span] = []
     begin = 0
     for edge in edges:
-        before = encoder.tokens(text[:edge])
+        before = encoder.tokens(text.up_to(edge))
         before = before[: len(before) - closing]
         if tokens[: len(before)] == before:
             spans += [(begin, edge)] * (len(before) - len(spans))

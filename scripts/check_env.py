@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     from heed.envs.checks.playing import Choose
 
 
+OF_ONE = ("episodes", "seed", "reward_episodes", "max_episode_steps", "model", "max_prompt_tokens")
+"""Options that only the check of one environment has."""
+OF_MANY = ("jobs", "time_limit")
+"""Options that only the table has."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
     """Check that an environment keeps the language contract, and say how to mend what does not."""
@@ -32,6 +38,8 @@ class CheckEnvConfig:
     """Seed of the first episode; the others follow."""
     reward_episodes: int = 20
     """Play up to so many, to see whether the reward can be reached."""
+    max_episode_steps: int = 20_000
+    """An episode that has not ended after so many steps counts as one that never ends."""
     policy: Path | None = None
     """The run folder of a trained agent that plays these; without it, actions are drawn."""
     model: str = "heed-tiny"
@@ -57,7 +65,17 @@ class CheckEnvConfig:
         """
         if self.episodes < 2:
             raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
-        require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_prompt_tokens": 8, "jobs": 1, "time_limit": 1})
+        require_at_least(
+            self,
+            {
+                "seed": 0,
+                "reward_episodes": 1,
+                "max_episode_steps": 1,
+                "max_prompt_tokens": 8,
+                "jobs": 1,
+                "time_limit": 1,
+            },
+        )
         many = self.all or self.pattern is not None
         if many == (self.env is not None):
             raise ConfigurationError("Name one environment, or give --all or --pattern for a table of many.")
@@ -65,6 +83,11 @@ class CheckEnvConfig:
             raise ConfigurationError("--out is for the table that --all or --pattern makes.")
         if self.policy is not None and many:
             raise ConfigurationError("--policy plays one environment: name it.")
+        ignored = OF_ONE if many else OF_MANY
+        for name in ignored:
+            if getattr(self, name) != getattr(CheckEnvConfig, name):
+                which = "the check of one environment: name it" if many else "the table of --all or --pattern"
+                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of {which}.")
 
 
 def run(config: CheckEnvConfig) -> bool:
@@ -93,6 +116,7 @@ def run(config: CheckEnvConfig) -> bool:
         episodes=config.episodes,
         seed=config.seed,
         reward_episodes=config.reward_episodes,
+        max_steps=config.max_episode_steps,
         policy=choose,
         reader=reader_of(config.model, config.max_prompt_tokens),
     )

@@ -22,6 +22,7 @@ COMMANDS = {
     "pretrain": ("heed.scripts.pretrain", "make heed-tiny anew: tokenizer and weights"),
     "benchmark": ("heed.scripts.benchmark.command", "measure how fast Heed is, against what else could be done"),
     "new-env": ("heed.scripts.new_env", "write a small environment of your own, to begin with"),
+    "check-agent": ("heed.scripts.check_agent", "check an agent on the smallest environments: which part is broken?"),
     "check-env": ("heed.scripts.check_env", "check an environment, or all that are registered"),
 }
 """Command -> module with a `main`, and what it does."""
@@ -48,7 +49,7 @@ def main() -> None:
 
 def usage() -> str:
     """Return the list of commands."""
-    lines = [f"  heed {name:<10} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  heed {name:<11} {what}" for name, (_, what) in COMMANDS.items()]
     return "\n".join(
         [
             "Train language-model agents to do what they are told.",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gymnasium import spaces
 
+from heed.scripts.command_line import tell
 from heed.scripts.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     from heed.agents.demonstrated import require_readable
     from heed.envs.contract import action_texts_of, expert_of
     from heed.envs.demonstrations import DemonstrationError, read_demonstrations
-    from heed.envs.hold_out import names_one_of
+    from heed.envs.hold_out import HoldOut
     from heed.envs.make import make_env
     from heed.policies.layout import Beside
 
@@ -52,7 +53,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if config.demonstrations is None:
         return ()
     episodes = read_demonstrations(config.demonstrations, action_texts=texts).episodes
-    kept = [episode for episode in episodes if not names_one_of(config.hold_out, episode.instruction)]
+    kept = HoldOut(config.hold_out).demonstrations(episodes)
     if not kept:
         held_out = ", ".join(config.hold_out)
         raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")
@@ -79,9 +80,7 @@ def learn_from_demonstrations(
         try:
             clone_into(agent, demonstrations, config, run, console)
         except KeyboardInterrupt:
-            console.print(
-                f"Stopped while cloning: nothing is saved yet. To begin again: heed train --run-dir {run.path} --resume"
-            )
+            tell(console, f"Stopped while cloning: nothing is saved yet. To begin again: {run.command_to_continue()}")
             raise SystemExit(130) from None
         # From here on the run can be resumed, and the clone is one of its checkpoints.
         agent.save(run.checkpoint_path(0))
@@ -122,12 +121,15 @@ def clone_into(
 
             aggregated = dagger(
                 agent,
-                functools.partial(make_env, config.env, hold_out=config.hold_out),
+                functools.partial(make_env, config.env, hold_out=config.hold_out, max_steps=config.max_steps),
                 demonstrations,
                 settings,
                 rounds=config.dagger_rounds,
                 episodes=config.dagger_episodes,
                 history=config.history,
+                max_episode_steps=config.max_episode_steps,
+                step_timeout=config.step_timeout,
+                reset_timeout=config.reset_timeout,
                 on_epoch=show,
                 on_round=told,
             )

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+import shlex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PYTHON_FILE = ".py"
 """Is in an environment's id where that names a file."""
+
+
+def told_command(*words: object) -> str:
+    """Return a command line to be copied into a shell: words that need it are quoted.
+
+    Args:
+        words: of the command, each as the program is to get it.
+    """
+    return shlex.join(map(str, words))
+
+
+def tell(console: Console, sentence: str) -> None:
+    """Print a sentence with a command in it: no line is broken within the command, and brackets stay."""
+    console.print(sentence, markup=False, soft_wrap=True)
 
 
 def option_words(name: str, value: Any) -> list[str]:

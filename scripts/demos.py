@@ -32,11 +32,14 @@ class DemosConfig:
     """Who plays: bot (the environment's own expert, which BabyAI's levels have), person (you, at the keyboard), or the
     run folder of a trained agent."""
     episodes: int = 1000
-    """Episodes to play. Those that fail, or that the expert gives up, are left out."""
+    """Episodes to play. Those that fail, that do not end, or that the expert gives up, are left out."""
     out: Path
     """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped."""
     seed: int = 0
     """Seed of the episodes; they are others than those of any training or evaluation."""
+    hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Record no episode whose instruction names this phrase, such as "purple key"; may be given several times. A
+    training with --hold-out leaves such episodes out in any case."""
     greedy: bool = False
     """Let a trained agent take its most probable action instead of drawing one."""
     keep_failures: bool = False
@@ -45,14 +48,21 @@ class DemosConfig:
     """Episodes side by side, where a trained agent plays."""
     threads: int | None = None
     """Threads that the processor computes with, where a trained agent plays (default: by the model's size)."""
+    max_episode_steps: int | None = None
+    """Give an episode up after so many steps, and leave it out: some environments end none (default: 5000, or the
+    environment's own limit where that is more)."""
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         require_at_least(self, {"episodes": 1, "n_envs": 1, "seed": 0})
         if self.threads is not None:
             require_at_least(self, {"threads": 1})
+        if self.max_episode_steps is not None:
+            require_at_least(self, {"max_episode_steps": 1})
         if self.greedy and self.expert in (BOT, PERSON):
             raise ConfigurationError(f"--greedy is for trained agents, not for --expert {self.expert}.")
+        if self.n_envs != DemosConfig.n_envs and self.expert in (BOT, PERSON):
+            raise ConfigurationError(f"--n-envs is for trained agents: --expert {self.expert} plays alone.")
 
 
 class QuitError(Exception):
@@ -130,10 +140,11 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     from heed.envs.demonstrations import demonstration_seeds
     from heed.envs.make import make_env
 
-    factory = functools.partial(make_env, config.env)
+    factory = functools.partial(make_env, config.env, hold_out=config.hold_out)
     seeds = demonstration_seeds(config.seed, config.episodes)
+    limit = config.max_episode_steps
     if config.expert == PERSON:
-        return demonstrate(factory, seeds, Person(texts, console).choose, n_envs=1)
+        return demonstrate(factory, seeds, Person(texts, console).choose, n_envs=1, max_episode_steps=limit)
     if config.expert == BOT:
         env = factory()
         if expert_of(env) is None:
@@ -142,9 +153,10 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
                 "of another environment record yourself (--expert person) or a trained agent (--expert RUN_DIR)."
             )
         env.close()
-        return demonstrate(factory, seeds, n_envs=1)
+        return demonstrate(factory, seeds, n_envs=1, max_episode_steps=limit)
     from heed.agents import load
     from heed.agents.evaluation import greedy, require_same_actions, sampled
+    from heed.agents.evaluation.players import unreadable
     from heed.scripts.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))
@@ -157,7 +169,15 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     require_same_actions(agent, env)
     env.close()
     choose = greedy(agent) if config.greedy else sampled(agent)
-    return demonstrate(factory, seeds, choose, history=history, n_envs=config.n_envs)
+    return demonstrate(
+        factory,
+        seeds,
+        choose,
+        refused=unreadable(agent),
+        history=history,
+        n_envs=config.n_envs,
+        max_episode_steps=limit,
+    )
 
 
 def _watch(played: Iterator[Outcome], outcomes: list[Outcome], config: DemosConfig, console: Console) -> None:
@@ -178,8 +198,10 @@ def _left_out(outcomes: Sequence[Outcome], config: DemosConfig) -> str:
     """Say how many episodes are not kept, and why."""
     failed = sum(outcome.given_up is None and not outcome.demonstration.success for outcome in outcomes)
     parts = [f"{failed} that failed (--keep-failures keeps them)"] if failed and not config.keep_failures else []
-    for reason, count in Counter(outcome.given_up for outcome in outcomes if outcome.given_up).most_common():
-        parts.append(f"{count} that the expert gave up ({reason.rstrip('.')})")
+    given_up = Counter((outcome.given_up, outcome.ended) for outcome in outcomes if outcome.given_up)
+    for (reason, ended), count in given_up.most_common():
+        what = "that the expert gave up" if ended else "that did not end"
+        parts.append(f"{count} {what} ({(reason or '').rstrip('.')})")
     return "; ".join(parts)
 
 

@@ -25,6 +25,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from heed.scripts.command_line import told_command
 from heed.scripts.errors import ConfigurationError
 
 RANDOM_STEPS = 200
@@ -217,7 +218,8 @@ def _serve(pipe: Connection, examiner: Examiner | None) -> None:
 
 def examine(env_id: str) -> Row:
     """Make an environment, check it, play it and train in it for one update; never raises for a broken one."""
-    from heed.envs.make import UnknownEnvironmentError, make_env, make_plain_env
+    from heed.envs.contract import UnknownEnvironmentError
+    from heed.envs.make import make_env, make_plain_env
 
     observation = actions = ""
     try:
@@ -361,7 +363,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 def markdown(pattern: str, rows: Sequence[Row]) -> str:
     """Return the table as a page."""
-    command = "heed check-env --all" if pattern == "*" else f"heed check-env --pattern '{pattern}'"
+    which = ("--all",) if pattern == "*" else ("--pattern", pattern)
+    command = told_command("heed", "check-env", *which)
     versions = ", ".join(_versions())
     lines = [
         "# Every environment that is registered",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import sys
 from collections.abc import Iterator, Mapping
 
@@ -13,8 +14,10 @@ STATUS = 2
 # imported already.
 KNOWN_ERRORS = {
     "heed.agents.checkpoint": ("CheckpointError",),
+    "heed.agents.device": ("DeviceError",),
     "heed.agents.evaluation.episode": ("EpisodesError",),
     "heed.agents.evaluation.evaluation": ("OtherActionsError",),
+    "heed.agents.grpo": ("EndlessEpisodesError",),
     "heed.agents.learners": ("LearnersError",),
     "heed.envs.axes.registry": ("AxisError", "AxisDoesNotApplyError"),
     "heed.envs.contract": ("ContractError", "ExpertError"),
@@ -25,6 +28,7 @@ KNOWN_ERRORS = {
     "heed.envs.suites.suite": ("SuiteError",),
     "heed.envs.watchdog": ("HangError",),
     "heed.policies.adapters": ("AdapterError",),
+    "heed.policies.finite": ("NonFiniteError",),
     "heed.policies.language_model": ("LanguageModelError",),
     "heed.policies.out_of_memory": ("DoesNotFitError",),
     "heed.policies.template": ("TemplateError",),
@@ -66,6 +70,26 @@ def as_sentence() -> Iterator[None]:
     except known_errors() as error:
         print(error, file=sys.stderr)
         raise SystemExit(STATUS) from None
+
+
+def is_refusal(error: Exception) -> bool:
+    """Say whether an error refuses what the user gave, in a sentence for the user; any other is a bug.
+
+    Agents refuse arguments with a `ValueError` that Heed or Stable-Baselines3 raises itself, and SB3 also with an
+    assertion that has a message. The same classes out of other libraries, or out of an expression that failed, say
+    nothing to a user: they are to be seen with their traceback.
+    """
+    if not (isinstance(error, ValueError) or (isinstance(error, AssertionError) and str(error))):
+        return False
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    code, module = place.tb_frame.f_code, str(place.tb_frame.f_globals.get("__name__", ""))
+    raises = any(one.offset == place.tb_lasti and one.opname == "RAISE_VARARGS" for one in dis.get_instructions(code))
+    refusing = ("heed", "stable_baselines3") if isinstance(error, ValueError) else ("stable_baselines3",)
+    return raises and module.partition(".")[0] in refusing
 
 
 def known_errors() -> tuple[type[Exception], ...]:

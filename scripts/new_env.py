@@ -11,6 +11,7 @@ from typing import Literal
 
 import tyro
 
+from heed.scripts.command_line import told_command
 from heed.scripts.errors import ConfigurationError, as_sentence
 
 TEMPLATES = {"discrete": "new_env.py.txt", "changing": "new_env_changing.py.txt"}
@@ -77,7 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     with as_sentence():
         path = write_new_env(tyro.cli(NewEnvConfig, prog="heed new-env", args=arguments))
         env_id = f"{'' if path.is_absolute() else './'}{path}"
-        print(f"{path} is there. Next:\n\n  heed check-env {env_id}\n  heed train --env {env_id} --steps 30000")
+        check = told_command("heed", "check-env", env_id)
+        train = told_command("heed", "train", "--env", env_id, "--steps", 30000)
+        print(f"{path} is there. Next:\n\n  {check}\n  {train}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,9 @@ from PIL import Image
 
 from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation import sampled
-from heed.envs.contract import action_texts_of, success_of
+from heed.envs.contract import action_texts_of, as_action, success_of
+from heed.envs.demonstrate import most_steps
+from heed.envs.detached import Detached
 from heed.envs.history import History
 
 PICTURE = 256
@@ -56,14 +58,25 @@ class Play:
         env: a language environment.
         seed: of the episode.
         generator: draws the actions.
+        max_episode_steps: an episode that has not ended after so many is given up, and has failed; None as in
+            `heed.envs.demonstrate.most_steps`.
     """
 
     def __init__(
-        self, agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
+        self,
+        agent: LanguageAgent,
+        env: gymnasium.Env[Any, Any],
+        *,
+        seed: int,
+        generator: np.random.Generator,
+        max_episode_steps: int | None = None,
     ):
-        self.env = env
+        self.env = Detached(env)
+        self._most_steps = most_steps(env, max_episode_steps)
+        self.finished = False
+        """Whether it came to its end."""
         self._action_texts = action_texts_of(env)
-        self.observation, info = env.reset(seed=seed)
+        self.observation, info = self.env.reset(seed=seed)
         """What the agent sees now."""
         self.instruction: str = self.observation["instruction"]
         """As the agent is told it at the beginning."""
@@ -88,8 +101,7 @@ class Play:
         return sum(self.rewards)
 
     def __iter__(self) -> Iterator[Moment]:
-        over = False
-        while not over:
+        while not self.finished and self.steps < self._most_steps:
             words = {key: [value] for key, value in self.observation.items()}
             texts = self.observation.get("actions", self._action_texts)
             discrete = isinstance(self._agent.action_space, spaces.Discrete)
@@ -98,7 +110,7 @@ class Play:
             if probabilities is not None and texts is not None:
                 probabilities = probabilities[: len(texts)]
             action = self._choose(words, [self._generator])[0]
-            action = int(action) if discrete else action
+            action = as_action(self.env.action_space, action)
             yield Moment(
                 number=self.steps + 1,
                 observation=self.observation,
@@ -108,9 +120,21 @@ class Play:
             )
             self.observation, reward, terminated, truncated, info = self.env.step(action)
             self.rewards.append(float(reward))
-            over = terminated or truncated
-        self.success = success_of(self.env, info)
+            self.finished = bool(terminated or truncated)
+        self.success = self.finished and success_of(self.env, info)
         self.shown_success = info.get("shown_success")
+
+    @property
+    def verdict(self) -> str:
+        """How it ended, in a word."""
+        return verdict(success=self.success, finished=self.finished)
+
+
+def verdict(*, success: bool, finished: bool) -> str:
+    """Return in a word how an episode ended, if it did."""
+    if not finished:
+        return "Unfinished"
+    return "Success" if success else "Failure"
 
 
 def picture_of(env: gymnasium.Env[Any, Any]) -> Image.Image | None:

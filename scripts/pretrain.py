@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.scripts.command_line import option_words, told_command
 from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
     from rich.progress import track
 
     from heed.agents.threads import threads_for
+    from heed.policies.finite import clip_gradient
     from heed.policies.tiny import new_model
     from heed.scripts.corpus import MOST_PAST, UNSEEN_PAIRS, collect_scenes, documents
 
@@ -101,7 +103,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         loss = model(input_ids=tokens, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        clip_gradient(model, 1.0)
         optimizer.step()
 
     untie_actions(model, tokenizer, seed=config.seed)
@@ -254,7 +256,8 @@ def _command(config: PretrainConfig) -> str:
         for field in fields(config)
         if field.default != getattr(config, field.name)
     }
-    return " ".join(["heed pretrain", *(f"--{name.replace('_', '-')} {value}" for name, value in options.items())])
+    words = [word for name, value in options.items() for word in option_words(name, value)]
+    return told_command("heed", "pretrain", *words)
 
 
 def _batches(

@@ -29,6 +29,7 @@ from heed.scripts.playing import (
     Play,
     newest_words,
     picture_of,
+    verdict,
 )
 
 logger = logging.getLogger(__name__)
@@ -86,12 +87,15 @@ class Recording:
     seed: int
     transcript: str = ""
     """The same in words, step by step."""
+    finished: bool = True
+    """Whether the episode came to its end; else it was given up after these steps."""
 
     @property
     def caption(self) -> str:
         """What happens in it, in a line."""
         told = f"“{self.instruction}”" if self.instruction else "no instruction"
-        return f"{'Success' if self.success else 'Failure'}: {told}, {_count(self.steps, 'step')}"
+        how = verdict(success=self.success, finished=self.finished)
+        return f"{how}: {told}, {_count(self.steps, 'step')}"
 
     def write(self, path: Path) -> Path:
         """Write the GIF to `path` and return it."""
@@ -136,7 +140,12 @@ def make_recordable_env(
 
 
 def record_episode(
-    agent: LanguageAgent, env: gymnasium.Env[Any, Any], *, seed: int, generator: np.random.Generator
+    agent: LanguageAgent,
+    env: gymnasium.Env[Any, Any],
+    *,
+    seed: int,
+    generator: np.random.Generator,
+    max_episode_steps: int | None = None,
 ) -> Recording:
     """Play one episode with sampled actions and record it.
 
@@ -148,11 +157,12 @@ def record_episode(
         env: a language environment; its `render` is used where its `render_mode` is "rgb_array".
         seed: of the episode.
         generator: draws the actions.
+        max_episode_steps: as in `Play`.
 
     Returns:
         The recording: one frame for each step (fewer where the episode is long) and one that shows the end.
     """
-    play = Play(agent, env, seed=seed, generator=generator)
+    play = Play(agent, env, seed=seed, generator=generator, max_episode_steps=max_episode_steps)
     stage = _Stage(play.instruction)
     film = _Film()
     lines: list[str] = []
@@ -168,6 +178,7 @@ def record_episode(
         steps=play.steps,
         episode_return=play.episode_return,
         seed=seed,
+        finished=play.finished,
         transcript="\n".join([f"Instruction: {play.instruction or '(none)'}", *lines, _ending(play)]),
     )
 
@@ -182,8 +193,7 @@ def _in_words(seen: str, moment: Moment) -> Iterator[str]:
 
 
 def _ending(play: Play) -> str:
-    end = "Success" if play.success else "Failure"
-    return f"{end} after {_count(play.steps, 'step')}, return {play.episode_return:.2f}."
+    return f"{play.verdict} after {_count(play.steps, 'step')}, return {play.episode_return:.2f}."
 
 
 def encode_gif(frames: Sequence[_FrameImage], end: _FrameImage) -> bytes:
@@ -280,7 +290,7 @@ class _Stage:
         draw.rounded_rectangle((left, top, left + PANEL, top + 56), radius=10, fill=colour)
         draw.text(
             (left + PANEL / 2, top + 28),
-            "Success" if play.success else "Failure",
+            play.verdict,
             fill=BACKGROUND,
             font=_font(28),
             anchor="mm",

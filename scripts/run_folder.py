@@ -36,6 +36,7 @@ from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.checkpoint import CheckpointError, as_json_text, flush_to_disk, read_json, replace_file
 from heed.agents.shared import home_of
+from heed.scripts.command_line import told_command
 from heed.scripts.run_checkpoints import Found, RunCheckpoints
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG)
@@ -191,7 +192,7 @@ class RunFolder:
         if self.is_shared:
             raise RunFolderError(
                 f"{self.path} holds an agent that was shared, without what a training needs to go on: begin another "
-                f"run with its language model, --model {self.path}."
+                f"run with its language model, {told_command('--model', self.path)}."
             )
 
     def latest_checkpoint(self) -> Path:
@@ -285,7 +286,11 @@ class RunFolder:
 
     def told_how_to_continue(self) -> str:
         """Return the sentence with the command that goes on with the run."""
-        return f"Continue with: {self.command} train --run-dir {self.path} --resume"
+        return f"Continue with: {self.command_to_continue()}"
+
+    def command_to_continue(self) -> str:
+        """Return the command that goes on with the run."""
+        return told_command(*self.command.split(), "train", "--run-dir", self.path, "--resume")
 
     def read_curve(self) -> list[dict[str, float]]:
         """Return the curve's points, oldest first."""

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, known_errors
+from heed.scripts.command_line import tell
+from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
 from heed.scripts.threads import set_threads, told_threads
 from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
@@ -39,6 +40,7 @@ def train(config: TrainConfig) -> None:
 
     Raises:
         ConfigurationError: if an option cannot be.
+        DeviceError: if there is no such device.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
         HoldOutError: if a phrase cannot be held out of it.
         DemonstrationError: if the demonstrations cannot be used.
@@ -49,6 +51,7 @@ def train(config: TrainConfig) -> None:
         SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
         LearnersError: if one of several processes has ended, or they cannot begin.
+        NonFiniteError: if a loss, gradient, score, value or reward is NaN or infinite; the checkpoints before it stay.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
@@ -58,6 +61,7 @@ def train(config: TrainConfig) -> None:
     from heed.scripts.run_folder import RunFolder
 
     config = config.resolved()
+    _require_device(config.device)
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
     with join(config.device) as learners, _telling_once(learners, run):
@@ -68,7 +72,7 @@ def train(config: TrainConfig) -> None:
         with run.telling_of_the_disk():
             stopped = _train(config, run, console, learners)
     if stopped:
-        console.print(f"Stopped and saved. {run.told_how_to_continue()}")
+        tell(console, f"Stopped and saved. {run.told_how_to_continue()}")
         raise SystemExit(stopped)
     if config.eval_episodes and learners.is_first:
         with run.telling_of_the_disk():
@@ -92,14 +96,21 @@ def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
         SystemExit: in the others, in place of an error.
     """
     from heed.agents.learners import LearnersError
+    from heed.policies.finite import NonFiniteError
 
     try:
         yield
-    except LearnersError as error:
+    except (LearnersError, NonFiniteError) as error:
         if not learners.first_to_tell():
             raise SystemExit(STATUS) from None
         # On another machine than the first process's there need not be a run.
-        raise LearnersError(f"{error} {run.told_last_good()}" if run.holds_run else str(error)) from error
+        told = f"{error} {run.told_last_good()}" if run.holds_run else str(error)
+        if isinstance(error, NonFiniteError) and run.holds_run:
+            told += (
+                " What is resumed computes the same again: to go on with smaller steps, load the checkpoint in Python, "
+                "heed.agents.load(checkpoint, env=env, learning_rate=...)."
+            )
+        raise type(error)(told) from error
     except Exception as error:
         if not learners.first_to_tell() and isinstance(error, known_errors()):
             raise SystemExit(STATUS) from None
@@ -139,6 +150,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from stable_baselines3.common.logger import Logger
 
+    from heed.agents.learners import LearnersError
     from heed.envs.faults import told_losses
     from heed.scripts.cloning import learn_from_demonstrations, read_for
     from heed.scripts.memory.telling import tell_estimate, tell_used
@@ -150,6 +162,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         RecordLostEpisodes,
         StopWhenSolved,
     )
+    from heed.scripts.report.sentences import NO_EPISODE_ENDED
     from heed.scripts.stopping import INTERRUPTED, StopOnSignal
     from heed.scripts.tracking.samples import TrackTraining
     from heed.scripts.training_time import TrainingTime
@@ -164,7 +177,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
     fresh = learners.first(lambda: not config.resume or not run.saved.all())
-    env = _make_env(config, learners)
+    env = make_training_env(config, learners)
     demonstrations = read_for(config) if fresh else ()
     estimate = tell_estimate(config, console) if learners.is_first else None
     begin = _begin if fresh else _resume
@@ -181,7 +194,8 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     together = f" in {learners.count} processes" if learners.several else ""
     console.print(
         f"{config.agent} with {_described(config, agent)} on {config.env}, "
-        f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}"
+        f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}",
+        markup=False,
     )
     began, began_at = time.monotonic(), agent.num_timesteps
     checkpointing = Checkpointing(
@@ -209,8 +223,14 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
                         )
                     checkpointing.save()
     except KeyboardInterrupt:
-        console.print(f"Ended at once. {run.told_last_good()}")
+        tell(console, f"Ended at once. {run.told_last_good()}")
         raise SystemExit(stop.status if stop.at_once else INTERRUPTED) from None
+    except Exception as error:
+        if learners.is_first and not isinstance(error, OSError | LearnersError):  # which are told with it already
+            tell(console, f"The training has ended with an error. {run.told_last_good()}")
+        raise
+    if agent.num_timesteps and not agent.ep_info_buffer and learners.is_first:
+        console.print(NO_EPISODE_ENDED)
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     if steps:
@@ -227,7 +247,8 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     return stop.status if stop.received is not None else 0
 
 
-def _make_env(config: TrainConfig, learners: Learners) -> VecEnv:
+def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
+    """Return the environments that a configuration trains in: of several learners, this one's share."""
     from heed.envs.make import make
     from heed.scripts.train_wrappers import wrapping
 
@@ -273,9 +294,8 @@ def _begin(
     config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
 ) -> PPO | A2C | GRPO | DQN | QLearning:
     """Make a new agent, and only when that worked the run folder."""
-    import torch
-
     from heed.agents import AGENTS
+    from heed.policies.out_of_memory import is_out_of_memory
     from heed.scripts.agent_arguments import agent_arguments
 
     try:
@@ -286,20 +306,20 @@ def _begin(
             stats_window_size=STATS_WINDOW,
             **agent_arguments(config),
         )
-    except torch.OutOfMemoryError as error:
+    except Exception as error:
+        if is_refusal(error) and type(error) in (ValueError, AssertionError):
+            # Nothing but the configuration has come in yet: what the agent refuses, the user can correct.
+            raise ConfigurationError(str(error)) from error
+        if not is_out_of_memory(error):
+            raise
         raise ConfigurationError(
             f"The agent does not fit into the memory of {config.device}: {error} `heed memory` with the same options "
             "says what needs how much, and what takes less."
         ) from None
-    except (ValueError, AssertionError, RuntimeError) as error:
-        # Nothing but the configuration has come in yet: what the agent refuses, the user can mend.
-        if isinstance(error, ValueError) and type(error) is not ValueError:
-            raise
-        raise ConfigurationError(str(error)) from error
     threads = set_threads(config.threads, agent)
     resolved = {**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters}
     if config.resume:
-        console.print(f"{run.path} has no checkpoint yet: the run begins again.")
+        console.print(f"{run.path} has no checkpoint yet: the run begins again.", markup=False)
         learners.first(run.begin_again)
         learners.first(functools.partial(run.rewrite_config, resolved))
     else:
@@ -379,7 +399,19 @@ def main(arguments: list[str] | None = None) -> None:
     with as_sentence():
         with _quiet_beside_others():
             config = _parse(arguments)
+            _require_device(config.device)
         train(config)
+
+
+def _require_device(device: str) -> None:
+    """Refuse a device that is not there, before anything is computed.
+
+    Raises:
+        DeviceError: saying so.
+    """
+    from heed.agents.device import available_device
+
+    available_device(device)
 
 
 @contextlib.contextmanager

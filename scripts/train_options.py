@@ -57,6 +57,7 @@ CHANGES_ON_RESUME = {
     "step_timeout",
     "reset_timeout",
     "max_lost",
+    "max_episode_steps",
     "csv",
     "wandb",
     "sample_every",
@@ -82,6 +83,7 @@ class RunOptions:
         "save_every": 1,
         "keep_checkpoints": 1,
         "eval_episodes": 0,
+        "max_episode_steps": 1,
     }
     _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success", "step_timeout", "reset_timeout")
 
@@ -139,6 +141,9 @@ class RunOptions:
     """How many of the newest checkpoints to keep."""
     eval_episodes: int = 200
     """Held-out episodes of the evaluation at the end; 0 leaves it out."""
+    max_episode_steps: int | None = None
+    """Give an episode of the evaluation, or of DAgger, up as unfinished after so many steps: some environments end none
+    (default: 5000, or the environment's own limit where that is more)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +155,8 @@ class WrapperOptions:
     _positive: ClassVar[tuple[str, ...]] = ("sub_instruction_reward",)
 
     max_steps: int | None = None
-    """End episodes after so many steps, in the training and in its evaluations (default: the environment's own)."""
+    """End episodes after so many steps, in the training, in DAgger and in its evaluations (default: the environment's
+    own)."""
     curriculum: Literal["failures", "progress"] | None = None
     """Draw the levels of a mixture, while training, by how often they failed of late, or by how fast they change."""
     sub_instruction_reward: float | None = None
@@ -384,6 +390,14 @@ class ExplorationOptions:
     q-learning)."""
 
 
+_CLONING_OPTIONS = {
+    "clone_epochs": ("demonstrations", "dagger_rounds"),
+    "clone_learning_rate": ("demonstrations", "dagger_rounds"),
+    "clone_batch_size": ("demonstrations", "dagger_rounds"),
+    "dagger_episodes": ("dagger_rounds",),
+}
+"""Options of what is cloned before a training, each with those of which it needs one."""
+
 _LOW_RANK = ("lora", "rslora", "dora", "adalora")
 _ADAPTER_OPTIONS = {
     "adapter_rank": _LOW_RANK,
@@ -472,6 +486,20 @@ class TrainConfig(
             raise ConfigurationError("Weights that --quantize rounds cannot train: give an --adapter, such as lora.")
         if self.system_prompt is not None and self.template != "chat":
             raise ConfigurationError("--system-prompt is an option of --template chat, which is not given.")
+        if self.normalization != "mean" and self.head == "linear":
+            raise ConfigurationError(
+                "--normalization says how the likelihoods of an action text become a score: --head linear has none."
+            )
+        if self.value_learning_rate is not None and (self.agent == "grpo" or not self.dueling):
+            of = self.agent if self.agent == "grpo" else "dqn with --no-dueling"
+            raise ConfigurationError(f"--value-learning-rate is the value function's, and {of} has none.")
+        for name, needed in _CLONING_OPTIONS.items():
+            given = getattr(self, name) != TrainConfig.__dataclass_fields__[name].default
+            if given and not any(getattr(self, option) for option in needed):
+                needs = " or ".join(map(_option, needed))
+                raise ConfigurationError(f"{_option(name)} is of no use without {needs}: give it, or leave this out.")
+        if self.layer_decay != 1 and self.train_layers == 0:
+            raise ConfigurationError("With --train-layers 0 no layer trains: leave --layer-decay out.")
         if self.layer_decay > 1:
             raise ConfigurationError(f"--layer-decay is {self.layer_decay}, but must be at most 1.")
         if self.instruction_changes is not None:
@@ -484,6 +512,8 @@ class TrainConfig(
         if value is None or value == default:
             return
         least = 1 if name == "steps" and not self.clones else group._least.get(name, -math.inf)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{_option(name)} is {value}, but must be finite.")
         if isinstance(value, int | float) and value < least:
             raise ConfigurationError(f"{_option(name)} is {value}, but must be at least {least}.")
         if name in group._positive and value <= 0:

@@ -1,4 +1,4 @@
-"""What holds for every test: no network, and one thread, so that the same seed gives the same run."""
+"""What holds for every test: no network, one thread, and the same examples each time: the same seed, the same run."""
 
 import os
 
@@ -6,5 +6,18 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
+from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# Examples follow from the test's name, none is written to a disk, and a busy machine is no failure.
+settings.register_profile(
+    "heed",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=False,
+    max_examples=40,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.load_profile("heed")

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
+from heed.envs.mixture import Level, Mixture
 
 LONG = 1000.0
 """Seconds that a hanging step would take."""
@@ -163,6 +164,42 @@ class Injected(gymnasium.Env[Any, Any]):
 
     def _perceive(self) -> dict[str, Any]:
         return {"instruction": f"say {self.action_texts[self._right]}", "observation": f"{self._step}"}
+
+
+class Stumbling(gymnasium.Env[Any, Any]):
+    """Some resets raise, and some steps, as the episode's seed has it; whether it succeeds hangs on the level.
+
+    Args:
+        succeeds: how often.
+    """
+
+    action_texts = ("yes", "no")
+
+    def __init__(self, succeeds: float):
+        self.observation_space, self.action_space = language_space(), spaces.Discrete(2)
+        self._succeeds = succeeds
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        if self.np_random.random() < 0.3:
+            raise RuntimeError("the reset failed")
+        self._left = int(self.np_random.integers(1, 4))
+        return self._perceive(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._left -= 1
+        if self.np_random.random() < 0.1:
+            raise RuntimeError("the step failed")
+        success = bool(self.np_random.random() < self._succeeds)
+        return self._perceive(), float(success), self._left == 0, False, {"is_success": success}
+
+    def _perceive(self) -> dict[str, Any]:
+        return {"instruction": "say yes", "observation": f"{self._left} of {self._succeeds}"}
+
+
+def stumbling_levels() -> Mixture:
+    """Return a mixture of an easy and a hard level; which of them an episode is shows in its observations."""
+    return Mixture([Stumbling(0.9), Stumbling(0.1)], [Level(env_id="easy"), Level(env_id="hard")])
 
 
 gymnasium.register("Injected-v0", entry_point="tests.faulty:Injected", kwargs={"raises": 0.02, "hangs": 0.0})

@@ -138,7 +138,7 @@ def check_groups(learners: Learners) -> dict[str, Any]:
     agent = GRPO(env=env, group_size=2, n_steps=12, batch_size=64, n_epochs=1, divide_by_length=True, seed=0)
     agent.learn(96)
     silent: Any = _Silent(agent)
-    agent.collect_rollouts(agent.get_env() or env, silent, agent.rollout_buffer, 12)
+    agent.collect_rollouts(agent.env or env, silent, agent.rollout_buffer, 12)
     minibatches = list(agent._minibatches())
     return {**compared(agent, minibatches[0]), "counts": learners.gather(len(minibatches))}
 

@@ -21,10 +21,17 @@ FORBIDDEN_IMPORTS = {
     "scripts": (),
 }
 # The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`; but an
-# evaluation makes environments.
+# evaluation makes environments, and so does what puts agents to probes.
 _CONTRACT = ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")
-_MAKING = tuple(f"heed.envs.{module}" for module in ("axes", "history", "make", "suites", "vectorize", "watchdog"))
-ALLOWED_IMPORTS = {"agents": _CONTRACT, "agents/evaluation": _CONTRACT + _MAKING}
+_MAKING = tuple(
+    f"heed.envs.{module}" for module in ("axes", "detached", "history", "make", "suites", "vectorize", "watchdog")
+)
+_PROBING = ("heed.envs.probes", "heed.envs.vectorize")
+ALLOWED_IMPORTS = {
+    "agents": _CONTRACT,
+    "agents/evaluation": _CONTRACT + _MAKING,
+    "agents/probing": _CONTRACT + _PROBING,
+}
 
 # Whatever these load can run code, so that an agent from a stranger could.
 UNPICKLING_MODULES = ("cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve")

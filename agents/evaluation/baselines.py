@@ -15,6 +15,7 @@ from heed.agents.evaluation.players import Player, uniform
 from heed.envs.contract import ChangingActions, action_texts_of
 from heed.envs.demonstrate import Choose, Words
 from heed.envs.vectorize import stack_observations
+from heed.policies.text_tokens import spelled_apart
 
 QUESTION = """You act in a world, step by step.
 Your task: {instruction}
@@ -123,7 +124,11 @@ def asked(pipeline: Any, env: gymnasium.Env[Any, Any], *, question: str = QUESTI
         rows = list(zip(words["instruction"], words["observation"], lists, strict=True))
         new = [row for row in dict.fromkeys(rows) if row not in known]
         prompts: list[Any] = [
-            question.format(instruction=instruction, observation=observation, actions=", ".join(texts))
+            question.format(
+                instruction=spelled_apart(tokenizer, instruction),
+                observation=spelled_apart(tokenizer, observation),
+                actions=spelled_apart(tokenizer, ", ".join(texts)),
+            )
             for instruction, observation, texts in new
         ]
         if getattr(tokenizer, "chat_template", None):

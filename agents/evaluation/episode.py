@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from heed.envs.seeds import EVALUATIONS, sequence_of_seeds
 
-HELD_OUT = 0x4E7A1
-"""Sets evaluation seeds apart from training seeds, which are drawn without it."""
 ARTICLES = ("the", "a", "an")
 
 
@@ -22,7 +20,7 @@ class EpisodesError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Episode:
-    """One finished episode."""
+    """One episode that was played."""
 
     env: str
     """Id of the environment."""
@@ -46,6 +44,8 @@ class Episode:
     """Share of the steps after which the agent saw something else than before: does it wander, or has it stopped?"""
     level: str = ""
     """Of a mixture, the level that was played."""
+    finished: bool = True
+    """Whether it came to its end; else it was given up after `length` steps, and counts as failed."""
     run: str = ""
     """Which of several trained agents played, where there are several."""
 
@@ -81,8 +81,12 @@ class Missing:
 
 
 def held_out_seeds(seed: int, episodes: int) -> list[int]:
-    """Return the seeds of `episodes` evaluation episodes; training never draws from this sequence."""
-    return [int(n) for n in np.random.SeedSequence(seed, spawn_key=(HELD_OUT,)).generate_state(episodes)]
+    """Return the seeds of `episodes` evaluation episodes: all different, and none that a training draws.
+
+    Raises:
+        ValueError: if there are not so many.
+    """
+    return sequence_of_seeds(EVALUATIONS, (seed,), 0, episodes)
 
 
 def write_episodes(path: Path, episodes: Iterable[Episode]) -> None:
@@ -120,6 +124,7 @@ def _episode_of(row: dict[str, str]) -> Episode:
         episode_return=float(row["episode_return"]),
         length=int(row["length"]),
         activity=float(row["activity"]),
+        finished=_truth(row.get("finished", "True")),  # an earlier version waited for the end
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,11 +15,11 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.evaluation.baselines import baseline_player
 from heed.agents.evaluation.episode import Episode, Missing, held_out_seeds
 from heed.agents.evaluation.players import EXPERT, RANDOM, Player, expert_player, players_of, random_player
-from heed.agents.evaluation.playing import Cell, play
+from heed.agents.evaluation.playing import MAKING_FACTOR, TIMEOUT, Cell, MakesEnv, play
 from heed.envs.axes import Axis, AxisDoesNotApplyError, axis
-from heed.envs.contract import ContractError, action_texts_of, expert_of
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
 from heed.envs.suites import Suite
+from heed.envs.watchdog import Watchdog
 
 TRUE = "true"
 """The name of the axis on which nothing is changed."""
@@ -59,6 +61,8 @@ def evaluate(
     references: bool = True,
     history: int = 0,
     max_steps: int | None = None,
+    max_episode_steps: int | None = None,
+    timeout: float | None = TIMEOUT,
     n_envs: int = 64,
     run: str = "",
     on_plan: Callable[[int], None] = lambda episodes: None,
@@ -75,6 +79,9 @@ def evaluate(
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
         max_steps: as there.
+        max_episode_steps: an episode that has not ended after so many steps is given up and has failed
+            (`Episode.finished`); None for 5,000, or the environment's own limit where that is more.
+        timeout: seconds that a reset or a step may take before the episode is lost; None for any.
         n_envs: episodes side by side; agents of `heed.agents` play the same episodes whatever it is.
         run: the name of the run that the agent comes from, where there are several.
         on_plan: is told how many episodes there are going to be.
@@ -87,35 +94,45 @@ def evaluate(
     cells: list[Cell] = []
     missing: list[Missing] = []
     for env_id, members in itertools.groupby(suite.cells(), key=lambda cell: cell[0]):
-        try:
-            env = axis(TRUE).make_env(env_id, max_steps=max_steps)
-        except (UnknownEnvironmentError, ContractError) as error:
-            reason = str(error)
-            missing += [_nothing(env_id, one.label, len(seeds), reason, run) for _, one in members]
+        limited = functools.partial(_Limited, max_steps=max_steps)
+        env, refused = _made(limited(axis(TRUE)), env_id)
+        if env is not None:
+            try:
+                players = _players(agent, baselines or {}, env)
+                has_expert = expert_of(env) is not None
+            except OtherActionsError as error:
+                refused = str(error)
+        if env is None or refused:
+            missing += [_nothing(env_id, one.label, len(seeds), refused, run) for _, one in members]
             continue
-        try:
-            players = _players(agent, baselines or {}, env)
-            has_expert = expert_of(env) is not None
-        except OtherActionsError as error:
-            missing += [_nothing(env_id, one.label, len(seeds), str(error), run) for _, one in members]
-            continue
-        finally:
-            env.close()
         referees = [random_player(env.action_space)] if references else []
         if references and has_expert:
             referees.append(expert_player(env.action_space))
         for _, one in members:
-            refused = _why_not(one, env_id)
-            if refused is not None:
+            changed, refused = _made(limited(one), env_id)
+            if changed is not None and not _has_actions_of(env, changed):
+                refused = (
+                    f"The axis {one.label} changes the actions of {env_id}, from {_actions_of(env)} to "
+                    f"{_actions_of(changed)}: the agent has the former."
+                )
+            if refused:
                 missing.append(_nothing(env_id, one.label, len(seeds), refused, run))
                 continue
             also = referees if one.label == TRUE or not one.same_world else []
             if references and not has_expert and also:
                 missing.append(_no_expert(env_id, one.label, len(seeds), run))
-            made = one if max_steps is None else _Limited(one, max_steps)
-            cells += [Cell(env=env_id, axis=made, player=player) for player in [*players, *also]]
+            cells += [Cell(env=env_id, axis=limited(one), player=player) for player in [*players, *also]]
     on_plan(len(cells) * len(seeds))
-    played = play(cells, seeds, history=history, n_envs=n_envs, run=run, on_episode=on_episode)
+    played = play(
+        cells,
+        seeds,
+        history=history,
+        n_envs=n_envs,
+        run=run,
+        max_episode_steps=max_episode_steps,
+        timeout=timeout,
+        on_episode=on_episode,
+    )
     return Evaluation(
         suite=suite.name,
         seed=suite.seed,
@@ -126,17 +143,18 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Limited:
-    """Makes the environments of an axis with a limit to their steps."""
+    """Makes the environments of an axis with a limit to their steps, if there is one."""
 
     axis: Axis
-    max_steps: int
+    max_steps: int | None
 
     @property
     def label(self) -> str:
         return self.axis.label
 
     def make_env(self, env_id: str) -> gymnasium.Env[Any, Any]:
-        return self.axis.make_env(env_id, max_steps=self.max_steps)
+        limit = {} if self.max_steps is None else {"max_steps": self.max_steps}
+        return self.axis.make_env(env_id, **limit)
 
 
 def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Player]:
@@ -170,18 +188,36 @@ def require_same_actions(agent: LanguageAgent, env: gymnasium.Env[Any, Any]) -> 
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     raise OtherActionsError(
         f"The agent's actions are {list(ours) if ours else agent.action_space}, but those of {name} are "
-        f"{list(theirs) if theirs else env.action_space}: evaluate it where it has the actions that it was trained "
-        "with."
+        f"{_actions_of(env)}: evaluate it where it has the actions that it was trained with."
     )
 
 
-def _why_not(one: Axis, env_id: str) -> str | None:
-    """Return why an axis cannot be played in an environment, or None if it can."""
+def _has_actions_of(env: gymnasium.Env[Any, Any], other: gymnasium.Env[Any, Any]) -> bool:
+    return action_texts_of(env) == action_texts_of(other) and env.action_space == other.action_space
+
+
+def _actions_of(env: gymnasium.Env[Any, Any]) -> Any:
+    texts = action_texts_of(env)
+    return list(texts) if texts else env.action_space
+
+
+def _made(one: MakesEnv, env_id: str) -> tuple[gymnasium.Env[Any, Any] | None, str]:
+    """Return an environment, closed, to see what it has; or None with the reason why it cannot be made.
+
+    Whatever an axis raises, or an environment that it makes with its arguments, costs what was to be played of it.
+    """
+    watchdog = Watchdog()
     try:
-        one.make_env(env_id).close()
+        with watchdog:
+            env = watchdog.call("making the environment", MAKING_FACTOR * TIMEOUT, one.make_env, env_id)
+            require_language_env(env)
     except (AxisDoesNotApplyError, UnknownEnvironmentError, ContractError) as error:
-        return str(error)
-    return None
+        return None, str(error)
+    except Exception as error:  # whatever somebody's axis or environment raises
+        return None, f"It could not be made, with {type(error).__name__}: {error}"
+    with contextlib.suppress(Exception), watchdog:
+        watchdog.call("close", TIMEOUT, env.close)
+    return env, ""
 
 
 def _nothing(env_id: str, name: str, episodes: int, reason: str, run: str) -> Missing:

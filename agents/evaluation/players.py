@@ -7,7 +7,7 @@ hangs on it is taken again, from the prompt read alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,7 @@ from gymnasium import spaces
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ChangingActions
 from heed.envs.demonstrate import Choose, Words
+from heed.policies.prompt import PromptSpace
 
 UNSURE = 1e-4
 """A decision by numbers that are nearer to each other than this is taken again; rounding moves them far less."""
@@ -34,13 +35,25 @@ class Player:
     """Chooses actions for a batch of language observations, each with the generator of its episode."""
     own: bool = True
     """What somebody else's player raises costs its episodes only; what ours raises is an error of ours."""
+    refused: Callable[[Words], Mapping[int, Exception]] = lambda words: {}
+    """Says which of a batch of observations it cannot read, and why: a fault of the environment, not of the player."""
     asks_expert: bool = False
     """Let the environment's expert act where the agent is shown the true instruction, and `choose` elsewhere."""
 
 
 def players_of(agent: LanguageAgent) -> tuple[Player, ...]:
     """Return the two ways in which an agent acts."""
-    return (Player(name=SAMPLED, choose=sampled(agent)), Player(name=GREEDY, choose=greedy(agent)))
+    refused = unreadable(agent)
+    return (
+        Player(name=SAMPLED, choose=sampled(agent), refused=refused),
+        Player(name=GREEDY, choose=greedy(agent), refused=refused),
+    )
+
+
+def unreadable(agent: LanguageAgent) -> Callable[[Words], Mapping[int, Exception]]:
+    """Return what says which observations no prompt of an agent can be made of, and why."""
+    space = agent.observation_space
+    return space.encoder.refused if isinstance(space, PromptSpace) else lambda words: {}
 
 
 def random_player(action_space: spaces.Space[object]) -> Player:

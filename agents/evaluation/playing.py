@@ -2,7 +2,10 @@
 
 Every episode has a seed of its own, which also seeds the draws of its actions, so it does not matter how many run side
 by side. What an environment or somebody else's agent raises costs the episode, and after a number of those the rest
-of its kind, but never the evaluation. An environment that hangs is interrupted, and has lost its episode too.
+of its kind, but never the evaluation. An environment that hangs, or returns what it must not, has lost its episode too.
+
+No more environments are open than episodes run side by side: one whose episode is over plays the next of its kind, and
+is closed where there is none.
 """
 
 from __future__ import annotations
@@ -16,17 +19,21 @@ from typing import Any, Protocol
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 
 from heed.agents.evaluation.episode import Episode, Missing
 from heed.agents.evaluation.players import Player
-from heed.envs.contract import ExpertError, expert_of, require_language_env, success_of
-from heed.envs.demonstrate import Choose, MakeEnv, action_generator
+from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
+from heed.envs.demonstrate import Choose, MakeEnv, action_generator, most_steps
+from heed.envs.detached import Detached
 from heed.envs.history import History
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 
 TIMEOUT = 60.0
 """Seconds that a step or a reset may take, before the episode is lost."""
+
+MAKING_FACTOR = 10
+"""So many times as long may the making of an environment take, in which an axis looks at a level's first episodes."""
 
 MOST_LOST = 10
 """Episodes of a cell that an environment may lose before the cell is given up."""
@@ -69,6 +76,7 @@ def play(
     run: str = "",
     strict: bool = False,
     timeout: float | None = TIMEOUT,
+    max_episode_steps: int | None = None,
     on_episode: Callable[[Cell], None] = lambda cell: None,
 ) -> Played:
     """Play one episode of each cell for each seed.
@@ -82,12 +90,22 @@ def play(
         strict: raise what an environment or a player raises, instead of going on without the episode.
         timeout: seconds that a reset or a step of an environment may take, as `heed.envs.watchdog` can tell; None for
             any.
+        max_episode_steps: an episode that has not ended after so many is given up, and has failed; None as in
+            `heed.envs.demonstrate.most_steps`.
         on_episode: is told of each episode that is over, or lost.
 
     Returns:
         The episodes in the order of cells and seeds, and what is missing of them.
     """
-    stage = _Stage(cells, seeds, history=history, strict=strict, timeout=timeout, on_episode=on_episode)
+    stage = _Stage(
+        cells,
+        seeds,
+        history=history,
+        strict=strict,
+        timeout=timeout,
+        max_episode_steps=max_episode_steps,
+        on_episode=on_episode,
+    )
     waiting = stage.jobs()
     running = [game for game in (stage.begin_next(waiting) for _ in range(n_envs)) if game is not None]
     try:
@@ -107,7 +125,14 @@ def play(
     return stage.played(run)
 
 
-def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_envs: int = 32) -> list[Episode]:
+def run_episodes(
+    make_env: MakeEnv,
+    choose: Choose,
+    seeds: Sequence[int],
+    *,
+    n_envs: int = 32,
+    max_episode_steps: int | None = None,
+) -> list[Episode]:
     """Play one episode for each seed in one environment.
 
     Args:
@@ -115,6 +140,7 @@ def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_e
         choose: chooses the actions.
         seeds: of the episodes.
         n_envs: how many episodes run side by side.
+        max_episode_steps: as in `play`.
 
     Returns:
         The episodes, in the order of `seeds`.
@@ -123,7 +149,7 @@ def run_episodes(make_env: MakeEnv, choose: Choose, seeds: Sequence[int], *, n_e
         Exception: whatever the environment or `choose` raises.
     """
     cell = Cell(env="", axis=_Made(make_env), player=Player(name="", choose=choose))
-    return play([cell], seeds, n_envs=n_envs, strict=True).episodes
+    return play([cell], seeds, n_envs=n_envs, strict=True, max_episode_steps=max_episode_steps).episodes
 
 
 def success_rate(episodes: Sequence[Episode]) -> float:
@@ -152,6 +178,15 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
         games = [running[index] for index in indices]
         player = games[0].cell.player
         words = {key: [game.observation[key] for game in games] for key in games[0].observation}
+        refused = player.refused(words)
+        if refused:
+            for place, error in refused.items():
+                actions[indices[place]] = error
+            readable = [place for place in range(len(games)) if place not in refused]
+            if not readable:
+                continue
+            indices, games = [indices[place] for place in readable], [games[place] for place in readable]
+            words = {key: [values[place] for place in readable] for key, values in words.items()}
         try:
             chosen = player.choose(words, [game.generator for game in games])
         except Exception as error:  # whatever somebody's agent raises
@@ -159,7 +194,10 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
                 raise
             chosen = np.array([error] * len(games), dtype=object)
         for index, game, action in zip(indices, games, chosen, strict=True):
-            advice = game.advice() if player.asks_expert else None
+            try:
+                advice = game.advice() if player.asks_expert else None
+            except Exception as error:  # whatever somebody's expert raises
+                advice = error
             actions[index] = action if advice is None else advice
     return actions
 
@@ -175,26 +213,31 @@ class _Stage:
         history: int,
         strict: bool,
         timeout: float | None,
+        max_episode_steps: int | None,
         on_episode: Callable[[Cell], None],
     ):
+        self._max_episode_steps = max_episode_steps
         self._timeout, self._watchdog = timeout, Watchdog()
         self._cells, self._seeds, self._history = cells, seeds, history
         self._strict, self._on_episode = strict, on_episode
         self._episodes: dict[tuple[int, int], Episode] = {}
         self._lost: dict[int, Counter[str]] = defaultdict(Counter)
-        self._idle: dict[tuple[str, str], list[_Watched]] = defaultdict(list)
+        self._kind: tuple[str, str] | None = None
+        """Environment and axis of the episodes that are begun now."""
+        self._idle: list[_Watched] = []
+        """Environments of this kind that wait for the next episode."""
 
     def jobs(self) -> Iterator[tuple[int, int]]:
         """Yield (cell, seed) by their numbers, leaving out what is given up in the meantime."""
-        previous: tuple[str, str] | None = None
         for number, cell in enumerate(self._cells):
-            key = (cell.env, cell.axis.label)
-            if previous is not None and key != previous:
-                self._close_idle(previous)
-            previous = key
+            if _kind_of(cell) != self._kind:
+                self._close_idle()
+                self._kind = _kind_of(cell)
             for place in range(len(self._seeds)):
                 if self._lost[number].total() < MOST_LOST:
                     yield number, place
+        self._close_idle()
+        self._kind = None
 
     def begin_next(self, waiting: Iterator[tuple[int, int]]) -> _Game | None:
         """Begin the next episode that can be begun, if there is one."""
@@ -202,13 +245,22 @@ class _Stage:
             cell, seed = self._cells[number], self._seeds[place]
             env: _Watched | None = None
             try:
-                idle = self._idle[cell.env, cell.axis.label]
-                env = idle.pop() if idle else _Watched(cell.axis.make_env(cell.env), self._history)
+                env = self._idle.pop() if self._idle else self._make(cell)
                 with self._watchdog:
                     return self._watchdog.call("reset", self._timeout, _Game.begin, env, cell, number, place, seed)
             except Exception as error:  # whatever somebody's environment raises
                 self._lose(number, env, error)
         return None
+
+    def _make(self, cell: Cell) -> _Watched:
+        limit = None if self._timeout is None else MAKING_FACTOR * self._timeout
+        with self._watchdog:
+            made = self._watchdog.call("making an environment", limit, cell.axis.make_env, cell.env)
+        try:
+            return _Watched(made, self._history, self._max_episode_steps)
+        except Exception:
+            self._close(made)
+            raise
 
     def step(self, game: _Game, action: Any) -> bool:
         """Act in a game; return whether it is over."""
@@ -223,7 +275,10 @@ class _Stage:
         if episode is None:
             return False
         self._episodes[game.number, game.place] = episode
-        self._idle[game.cell.env, game.cell.axis.label].append(game.env)
+        if _kind_of(game.cell) == self._kind:
+            self._idle.append(game.env)
+        else:
+            self._close(game.env)
         self._on_episode(game.cell)
         return True
 
@@ -232,19 +287,22 @@ class _Stage:
             raise error
         self._lost[number][f"{type(error).__name__}: {error}"] += 1
         if env is not None:
-            _close(env)  # it may be broken: the next episode gets another
+            self._close(env)  # it may be broken: the next episode gets another
         self._on_episode(self._cells[number])
 
-    def _close_idle(self, key: tuple[str, str]) -> None:
-        for env in self._idle.pop(key, ()):
-            _close(env)
+    def _close_idle(self) -> None:
+        while self._idle:
+            self._close(self._idle.pop())
+
+    def _close(self, env: gymnasium.Env[Any, Any]) -> None:
+        with contextlib.suppress(Exception), self._watchdog:  # what it raises matters to no episode
+            self._watchdog.call("close", self._timeout, env.close)
 
     def close(self, running: Sequence[_Game]) -> None:
         """Close every environment."""
         for game in running:
-            _close(game.env)
-        for key in list(self._idle):
-            self._close_idle(key)
+            self._close(game.env)
+        self._close_idle()
 
     def played(self, run: str) -> Played:
         """Return what came of it."""
@@ -274,17 +332,17 @@ def _reason(lost: Counter[str]) -> str:
     return f"Its episodes raised {'; '.join(told)}.{given_up}"
 
 
-def _close(env: gymnasium.Env[Any, Any]) -> None:
-    with contextlib.suppress(Exception):  # of an environment that is given up anyway
-        env.close()
+def _kind_of(cell: Cell) -> tuple[str, str]:
+    return cell.env, cell.axis.label
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
     """The environment as the players read it, with an eye on whether what is seen changes."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], history: int):
+    def __init__(self, env: gymnasium.Env[Any, Any], history: int, max_episode_steps: int | None):
         require_language_env(env)
-        self._seen = _Seen(env)
+        self.most_steps = most_steps(env, max_episode_steps)
+        self._seen = _Seen(Detached(env))
         super().__init__(History(self._seen, length=history) if history else self._seen)
         self.expert = expert_of(env)
 
@@ -295,16 +353,23 @@ class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 class _Seen(gymnasium.Wrapper[Any, Any, Any, Any]):
+    """Looks at what the environment gives: an observation or a reward that cannot be costs the episode."""
+
     changes = 0
     _newest = ""
 
+    def __init__(self, env: gymnasium.Env[Any, Any]):
+        super().__init__(env)
+        self._inspector = Inspector(env)
+
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        observation, info = self.env.reset(seed=seed, options=options)
+        observation, info = self._inspector.check_reset(self.env.reset(seed=seed, options=options))
         self.changes, self._newest = 0, observation["observation"]
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        observation, reward, terminated, truncated, info = self.env.step(action)
+        result = self._inspector.check_step(self.env.step(action))
+        observation, reward, terminated, truncated, info = result
         self.changes += observation["observation"] != self._newest
         self._newest = observation["observation"]
         return observation, reward, terminated, truncated, info
@@ -362,11 +427,12 @@ class _Game:
 
     def step(self, action: Any) -> Episode | None:
         """Act; return the episode once it is over."""
-        discrete = isinstance(self.env.action_space, spaces.Discrete)
-        self.observation, reward, terminated, truncated, info = self.env.step(int(action) if discrete else action)
+        action = as_action(self.env.action_space, action)
+        self.observation, reward, terminated, truncated, info = self.env.step(action)
         self.episode_return += float(reward)
         self.length += 1
-        if not (terminated or truncated):
+        finished = bool(terminated or truncated)
+        if not finished and self.length < self.env.most_steps:
             return None
         return Episode(
             env=self.cell.env,
@@ -375,10 +441,11 @@ class _Game:
             seed=self.seed,
             instruction=self.instruction,
             shown=self.shown,
-            success=success_of(self.env, info),
+            success=finished and success_of(self.env, info),
             shown_success=info.get("shown_success"),
             episode_return=self.episode_return,
             length=self.length,
             activity=self.env.changes / self.length,
             level=info.get("level", ""),
+            finished=finished,
         )

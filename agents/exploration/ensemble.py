@@ -1,8 +1,8 @@
 """The value functions that `UCB` and `Thompson` have of their own beside a deep Q-network.
 
-Each is a small network over a fixed random encoding of the prompt's tokens, plus a random network that never learns,
-its prior (Osband et al. 2018, arXiv 1806.03335): where little was learned, the priors are what they differ by. All
-learn at once, from the agent's batches, each towards its own target network.
+Each is a small network over a fixed random encoding of the prompt, of its words and of what stands beside them, plus a
+random network that never learns, its prior (Osband et al. 2018, arXiv 1806.03335): where little was learned, the priors
+are what they differ by. All learn at once, from the agent's batches, each towards its own target network.
 
 What differs from bootstrapped DQN (Osband et al. 2016, arXiv 1602.04621): the heads do not share the layers of the
 agent's network. They say where to look, and the language model learns from what is found there; neither disturbs the
@@ -18,7 +18,10 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from heed.agents.exploration.features import TextFeatures, adam_state, set_adam_state
+from heed.agents.exploration.features import adam_state, set_adam_state
+from heed.agents.exploration.prompt_features import PromptFeatures
+from heed.policies.finite import require_finite_loss
+from heed.policies.layout import PromptLayout
 
 
 class ValueEnsemble(nn.Module):
@@ -27,6 +30,7 @@ class ValueEnsemble(nn.Module):
     Args:
         heads: H.
         n_actions: A.
+        layout: of the prompts' rows.
         prior_scale: of the networks that never learn; 0 for none.
         seed: of all weights.
         width: of encoding and hidden layers.
@@ -39,6 +43,7 @@ class ValueEnsemble(nn.Module):
         *,
         heads: int,
         n_actions: int,
+        layout: PromptLayout,
         prior_scale: float,
         seed: int,
         width: int = 64,
@@ -49,15 +54,20 @@ class ValueEnsemble(nn.Module):
         generator = torch.Generator().manual_seed(seed)
         self.prior_scale = prior_scale
         self.target_rate = target_rate
-        self.features = TextFeatures(width=width, generator=generator)
-        self.prior = _Heads(heads, width, n_actions, generator, gain=1.0).requires_grad_(False)
-        self.heads = _Heads(heads, width, n_actions, generator, gain=0.1)
+        self.features = PromptFeatures(layout, width=width, generator=generator)
+        sizes = (self.features.width, width, n_actions)
+        self.prior = _Heads(heads, *sizes, generator, gain=1.0).requires_grad_(False)
+        self.heads = _Heads(heads, *sizes, generator, gain=0.1)
         self.target = copy.deepcopy(self.heads).requires_grad_(False)
         self.optimizer = torch.optim.Adam(self.heads.parameters(), lr=learning_rate)
 
-    def forward(self, prompts: Tensor, *, observe: bool = False) -> Tensor:
-        """Return the values, (H, B, A), of prompts (B, L); with `observe`, the encoding takes notice of them."""
-        return self._values(self.heads, self.features(prompts, observe=observe))
+    def forward(self, prompts: Tensor) -> Tensor:
+        """Return the values, (H, B, A), of prompts (B, L)."""
+        return self._values(self.heads, self.features(prompts))
+
+    def observe(self, prompts: Tensor) -> None:
+        """Let the encoding take notice of prompts, (B, L)."""
+        self.features(prompts, observe=True)
 
     def _values(self, heads: _Heads, features: Tensor) -> Tensor:
         values: Tensor = heads(features)
@@ -86,6 +96,9 @@ class ValueEnsemble(nn.Module):
 
         Returns:
             The mean squared error.
+
+        Raises:
+            NonFiniteError: if it is not finite.
         """
         with torch.no_grad():
             next_values = self._values(self.target, self.features(next_prompts))
@@ -95,13 +108,15 @@ class ValueEnsemble(nn.Module):
         errors = (values - targets).pow(2)
         # Each head's own mean: what one learns is not to depend on how many there are.
         loss = errors.mean(dim=1).sum() if masks is None else (errors * masks).mean(dim=1).sum()
+        measured = float(errors.detach().mean())
+        require_finite_loss({"exploration's value loss": measured}, self)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         with torch.no_grad():
             for mine, theirs in zip(self.target.parameters(), self.heads.parameters(), strict=True):
                 mine.lerp_(theirs, self.target_rate)
-        return float(errors.detach().mean())
+        return measured
 
     def get_state(self) -> dict[str, Tensor]:
         """Return weights, statistics and the optimizer's state."""
@@ -110,6 +125,7 @@ class ValueEnsemble(nn.Module):
 
     def set_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `get_state` returned."""
+        tensors = {_name_now(name): tensor for name, tensor in tensors.items()}
         optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer/")}
         self.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in optimizer})
         set_adam_state(self.optimizer, {name.removeprefix("optimizer/"): t for name, t in optimizer.items()})
@@ -118,15 +134,21 @@ class ValueEnsemble(nn.Module):
 class _Heads(nn.Module):
     """H networks of one hidden layer over the same features."""
 
-    def __init__(self, heads: int, width: int, n_actions: int, generator: torch.Generator, *, gain: float):
+    def __init__(self, heads: int, inputs: int, width: int, n_actions: int, generator: torch.Generator, *, gain: float):
         super().__init__()
         # He initialisation: outputs have about the deviation `gain` where features have deviation 1.
-        self.hidden = nn.Parameter(torch.randn(heads, width, width, generator=generator) * (2 / width) ** 0.5)
+        self.hidden = nn.Parameter(torch.randn(heads, inputs, width, generator=generator) * (2 / inputs) ** 0.5)
         self.hidden_bias = nn.Parameter(torch.zeros(heads, 1, width))
         self.out = nn.Parameter(torch.randn(heads, width, n_actions, generator=generator) * gain / width**0.5)
         self.out_bias = nn.Parameter(torch.zeros(heads, 1, n_actions))
 
     def forward(self, features: Tensor) -> Tensor:
-        """Return (H, B, A) for features (B, width)."""
+        """Return (H, B, A) for features (B, inputs)."""
         hidden = (features @ self.hidden + self.hidden_bias).relu()
         return hidden @ self.out + self.out_bias
+
+
+def _name_now(name: str) -> str:
+    """Return what a tensor is called that an earlier version saved, which encoded nothing but words."""
+    old = [f"features.{part}" for part in ("vectors", "mean", "squares", "count")]
+    return name.replace("features.", "features.text.") if name in old else name

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from heed.agents.exploration.counts import Counts, fingerprint
 from heed.agents.lost_steps import EPISODE_LOST
+from heed.policies.finite import REMEDY, require_finite_array
 
 SMOOTHING = 0.01
 """Weight of the newest step in the mean bonus that is logged."""
@@ -110,6 +111,7 @@ class IntrinsicRewardVecEnv(VecEnvWrapper):
             texts[index] = infos[index]["terminal_observation"]["observation"]
         bonus = self.coefficient * self.bonus([newest_observation(text) for text in texts], dones)
         bonus[[EPISODE_LOST in info for info in infos]] = 0.0  # nobody knows what these steps reached
+        require_finite_array(bonus, "intrinsic reward", REMEDY)
         self.mean_bonus += SMOOTHING * (float(bonus.mean()) - self.mean_bonus)
         for info, extra in zip(infos, bonus, strict=True):
             info["intrinsic_reward"] = float(extra)

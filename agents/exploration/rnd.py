@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from heed.agents.exploration.features import TextFeatures, adam_state, set_adam_state, word_ids
 from heed.agents.exploration.intrinsic import IntrinsicReward
+from heed.policies.finite import REMEDY, require_finite_array
 
 
 class RandomNetworkDistillation(IntrinsicReward):
@@ -52,6 +53,8 @@ class RandomNetworkDistillation(IntrinsicReward):
     def __call__(self, texts: Sequence[str], dones: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return the bonus of the states, (n_envs,), and let the predictor learn them."""
         errors = self._errors(self.features(word_ids(texts), observe=True))
+        # Before the predictor learns from them: one NaN would be in all of its weights.
+        require_finite_array(errors.detach().numpy(), "prediction error (random network distillation)", REMEDY)
         self.optimizer.zero_grad()
         errors.mean().backward()
         self.optimizer.step()

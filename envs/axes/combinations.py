@@ -22,6 +22,7 @@ class UnseenCombinations(Axis):
 
     name: ClassVar[str] = "unseen-combinations"
     same_world: ClassVar[bool] = False
+    changes: ClassVar[tuple[str, ...]] = ("world",)
     phrases: tuple[str, ...] = ()
     """Those of the training, such as "purple key"."""
 

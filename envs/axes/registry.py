@@ -27,13 +27,25 @@ import gymnasium
 
 from heed.envs.contract import (
     ContractError,
+    UnknownEnvironmentError,
     fulfilled_instructions_of,
     impossible_instructions_of,
     possible_instructions_of,
 )
 from heed.envs.history import History
-from heed.envs.make import POOL_EPISODES, UnknownEnvironmentError, instruction_pool, make_env
+from heed.envs.hold_out import WithoutPhrases
+from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
 from heed.envs.mixture import Mixture, levels_of
+
+CHANGES = {
+    "instruction": "the instruction that the agent is shown",
+    "observation": "the words of the observation",
+    "actions": "the texts of the actions, where the observation lists them",
+    "end": "when an episode ends",
+    "success": "what counts as success",
+    "world": "the world, and all that follows from it",
+}
+"""What an axis may change."""
 
 
 class AxisDoesNotApplyError(ValueError):
@@ -117,6 +129,9 @@ class Axis(ABC):
     """What suites and reports call it."""
     same_world: ClassVar[bool] = True
     """Whether a seed's world and true instruction are those that the environment gives without the axis."""
+    changes: ClassVar[tuple[str, ...]] = ("instruction",)
+    """Names of `CHANGES`: what differs, of the same episode with the same actions, from the one without the axis. All
+    else is as it was: numbers and pictures beside the words, rewards, and the actions themselves."""
 
     @abstractmethod
     def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
@@ -156,6 +171,8 @@ class Axis(ABC):
             for level in levels
         ]
         env = envs[0] if len(envs) == 1 else Mixture(envs, levels)
+        if arguments.get("hold_out"):  # an axis may say in other words what the level may not say
+            env = WithoutPhrases(env, arguments["hold_out"])
         # Outermost, so that it remembers what the agent saw.
         return History(env, length=history) if history else env
 
@@ -211,14 +228,21 @@ def axis(name: str, **parameters: Any) -> Axis:
     """
     if name not in _registry:
         raise AxisError(f"There is no axis {name!r}.{did_you_mean(name, axis_names())}")
-    known = [item.name for item in dataclasses.fields(_registry[name])]
+    fields = {item.name: item for item in dataclasses.fields(_registry[name])}
+    known = list(fields)
     for parameter in parameters:
         if parameter not in known:
             takes = f"it takes {', '.join(known)}" if known else "it takes none"
             raise AxisError(f"The axis {name} has no parameter {parameter!r}: {takes}.{did_you_mean(parameter, known)}")
+    given = {key: _as_tuple(value) for key, value in parameters.items()}
+    for parameter, value in given.items():
+        kind = _kind_of(fields[parameter].default)
+        if kind is not None and (not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool)):
+            wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
+            raise AxisError(f"The parameter {parameter!r} of the axis {name} is of type {wanted}, not {value!r}.")
     try:
-        return _registry[name](**{key: _as_tuple(value) for key, value in parameters.items()})
-    except (TypeError, ValueError) as error:
+        return _registry[name](**given)
+    except Exception as error:  # an axis may be somebody's own
         raise AxisError(f"The axis {name} cannot be made with {parameters}: {error}") from None
 
 
@@ -245,6 +269,13 @@ def did_you_mean(name: str, known: Any) -> str:
     if close:
         return f" Did you mean {' or '.join(close)}?"
     return f" There are {', '.join(known)}." if known else ""
+
+
+def _kind_of(default: Any) -> type | tuple[type, ...] | None:
+    """Return of which type a parameter with this default is, or None where that is not clear."""
+    if isinstance(default, float):
+        return (int, float)
+    return type(default) if isinstance(default, str | int | tuple) else None
 
 
 def _as_tuple(value: Any) -> Any:

@@ -15,7 +15,15 @@ import gymnasium
 import numpy as np
 
 from heed.envs.axes.registry import can_be_told
-from heed.envs.contract import ExpertError, expert_of, fulfilled_instructions_of, impossible_instructions_of
+from heed.envs.contract import (
+    ContractError,
+    ExpertError,
+    action_texts_of,
+    expert_of,
+    fulfilled_instructions_of,
+    impossible_instructions_of,
+)
+from heed.envs.hold_out import hold_out_of
 
 Observation = dict[str, Any]
 Reword = Callable[[str, np.random.Generator], str]
@@ -101,15 +109,37 @@ class Reworded(ShownInstruction):
 
 
 class RenamedWordsEverywhere(Reworded):
-    """Shows instruction and observation with the same words renamed."""
+    """Shows instruction, observation and the actions that it lists with the same words renamed."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], rename: Callable[[str], str], *, purpose: str):
         super().__init__(env, lambda words, _: rename(words), purpose=purpose)
         self._rename = rename
 
+    @property
+    def listed_action_texts(self) -> tuple[str, ...] | None:
+        """Fixed action texts as a mixture of levels with different actions lists them."""
+        texts = action_texts_of(self.env)
+        return None if texts is None else self._renamed(texts)
+
     def see(self, observation: Observation) -> Observation:
-        """Return both in other words."""
-        return {**super().see(observation), "observation": self._rename(observation["observation"])}
+        """Return all of them in other words.
+
+        Raises:
+            ContractError: if two actions would be called alike.
+        """
+        renamed = {**super().see(observation), "observation": self._rename(observation["observation"])}
+        if "actions" in observation:
+            renamed["actions"] = self._renamed(observation["actions"])
+        return renamed
+
+    def _renamed(self, texts: Sequence[str]) -> tuple[str, ...]:
+        renamed = tuple(map(self._rename, texts))
+        if len(set(renamed)) < len(renamed):
+            raise ContractError(
+                f"With other names two actions would be called alike: {list(renamed)}. Give words names that the "
+                "environment does not use."
+            )
+        return renamed
 
 
 class OtherInstruction(ShownInstruction):
@@ -130,14 +160,16 @@ class OtherInstruction(ShownInstruction):
         """The other instruction, or None where this world has none and the pool neither."""
         self.fulfilled: bool | None = None
         """Whether it was fulfilled in this episode up to now; None where that cannot be told."""
-        self._pool = sorted(set(pool))
+        self._hold_out = hold_out_of(env)
+        self._pool = sorted(set(self._hold_out.allowed(pool)))
         self._possible = can_be_told(env)
         self._ask: Callable[[], Mapping[str, float]] | None = fulfilled_instructions_of(env) if self._possible else None
 
     def choose(self, true: str) -> str:
         """Draw the other instruction, and show it."""
         # What is a part of the true one ("..., then ...") would be right to do.
-        possible = [words for words in self._possible() if words not in true] if self._possible else []
+        listed = self._hold_out.allowed(self._possible()) if self._possible else ()
+        possible = [words for words in listed if words not in true]
         others = possible or [words for words in self._pool if words != true]
         self.other = others[int(self.generator.integers(len(others)))] if others else None
         self.fulfilled = False if possible else None
@@ -240,7 +272,8 @@ class ImpossibleInstruction(ShownInstruction):
 
     def __init__(self, env: gymnasium.Env[Any, Any], pool: Sequence[str], *, purpose: str):
         super().__init__(env, purpose=purpose)
-        self._pool = sorted(set(pool))
+        self._hold_out = hold_out_of(env)
+        self._pool = sorted(set(self._hold_out.allowed(pool)))
         self._impossible = impossible_instructions_of(env)
         self._possible = can_be_told(env)
         self._is_known = False
@@ -248,7 +281,7 @@ class ImpossibleInstruction(ShownInstruction):
     def choose(self, true: str) -> str:
         """Draw an impossible instruction, or show the true one where everything is possible."""
         if self._impossible is not None:
-            impossible = list(self._impossible())
+            impossible = list(self._hold_out.allowed(self._impossible()))
         else:
             possible = {true, *(self._possible() if self._possible else self._pool)}
             impossible = [words for words in self._pool if words not in possible]

@@ -1,4 +1,4 @@
-"""Axes that replace single words: in the instruction alone, or in instruction and observation alike."""
+"""Axes that replace single words: in the instruction alone, or in instruction, observation and actions alike."""
 
 from __future__ import annotations
 
@@ -66,18 +66,22 @@ class UnseenWords(Rewording):
 
 @dataclass(frozen=True, kw_only=True)
 class RenamedWords(Axis):
-    """The same words renamed in instruction and observation: "go to the tovy wug", "tovy wug 2 ahead".
+    """The same words renamed in all that the agent reads: "go to the tovy wug", "tovy wug 2 ahead".
 
     Who matches the words of the instruction with those of the observation need not mind; who has learned the words
-    themselves by heart does.
+    themselves by heart does. Where observations list the actions that there are, these are renamed too ("click wug");
+    action texts that are always the same stay, since an agent has them from its training.
     """
 
     name: ClassVar[str] = "renamed-words"
+    changes: ClassVar[tuple[str, ...]] = ("instruction", "observation", "actions")
     words: Pairs = ()
     """Words, each with its new name; without any, BabyAI's colors and nouns get the invented ones of `words.yaml`."""
 
     def __post_init__(self) -> None:
         """Refuse names that would make two things one."""
+        if not all(isinstance(part, str) and part.strip() for pair in self.words for part in pair):
+            raise ValueError(f"words are such as {{ball: wug}}, words with their names, but not {self.words!r}.")
         names = dict(self.words)
         if len(names) < len(self.words) or len(set(names.values())) < len(self.words):
             raise ValueError("every word needs a name, and a name is of one word only.")

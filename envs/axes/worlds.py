@@ -22,6 +22,7 @@ class OtherArguments(Axis):
     """Makes the level with other arguments, those of `worlds.yaml` under the axis's name or those that it is given."""
 
     same_world: ClassVar[bool] = False
+    changes: ClassVar[tuple[str, ...]] = ("world",)
     worlds: Worlds = ()
     """Environment ids with their arguments (in YAML a mapping of mappings), beside and before those of the file."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 
 from heed.envs.checks.check import Check, FaultError, failed, passed, told
-from heed.envs.checks.declared import ACTION_SPACES, check_actions, check_gymnasium, check_observation_space
+from heed.envs.checks.declared import check_actions, check_gymnasium, check_observation_space
 from heed.envs.checks.hooks import check_hooks
 from heed.envs.checks.played import (
     check_admissible,
@@ -32,8 +32,9 @@ from heed.envs.checks.played import (
 from heed.envs.checks.playing import PLAYING, Choose, Episode, listening, play
 from heed.envs.checks.reading import Reader, check_tokens
 from heed.envs.checks.reward import check_reward
-from heed.envs.contract import ChangingActions, action_texts_of, speaks_language
-from heed.envs.make import UnknownEnvironmentError, make_plain_env, speaking
+from heed.envs.contract import ACTION_SPACES, ChangingActions, UnknownEnvironmentError, action_texts_of, speaks_language
+from heed.envs.detached import Detached
+from heed.envs.make import make_plain_env, speaking
 from heed.envs.verbalize import VerbalizedEnv
 
 MAX_STEPS = 20_000
@@ -100,7 +101,9 @@ def check_env(
         try:
             checks += _declared(language_env, make_plain)
             if speaks_language(language_env) and isinstance(language_env.action_space, ACTION_SPACES):
-                for check in _played(language_env, seeds, episodes, reward_episodes, max_steps, policy, reader):
+                for check in _played(
+                    Detached(language_env), seeds, episodes, reward_episodes, max_steps, policy, reader
+                ):
                     checks.append(check)
         except FaultError as fault:
             checks.append(fault.check)

@@ -12,10 +12,15 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env as gymnasium_check_env
 
 from heed.envs.checks.check import Check, failed, passed, short, told
-from heed.envs.contract import ChangingActions, action_texts_of, require_action_texts, speaks_language
-
-ACTION_SPACES = (spaces.Discrete, spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary)
-"""What SB3's algorithms can act in."""
+from heed.envs.contract import (
+    ACTION_SPACES,
+    ChangingActions,
+    ContractError,
+    action_texts_of,
+    require_action_space,
+    require_action_texts,
+    speaks_language,
+)
 
 
 class _FirstAction(ChangingActions):
@@ -59,9 +64,11 @@ def check_actions(env: gymnasium.Env[Any, Any]) -> Check:
     """Look whether agents can act, and whether actions that can be counted have names."""
     name = "actions"
     space = env.action_space
-    if not isinstance(space, ACTION_SPACES):
-        names = ", ".join(kind.__name__ for kind in ACTION_SPACES)
-        return failed(name, f"an action space that SB3 cannot act in: {short(space)}", f"Use one of {names}.")
+    try:
+        require_action_space(space)
+    except ContractError as error:
+        mend = f"Use one of {', '.join(kind.__name__ for kind in ACTION_SPACES)}, of one dimension and counted from 0."
+        return failed(name, str(error), mend)
     lists_actions = speaks_language(env) and "actions" in env.observation_space.spaces  # type: ignore[attr-defined]
     if lists_actions != isinstance(space, ChangingActions):
         return failed(

@@ -6,15 +6,17 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from heed.envs.checks.check import FaultError, failed, short, told
-from heed.envs.contract import ChangingActions, ContractError, check_admissible_actions, sample_action
+from heed.envs.contract import ChangingActions, ContractError, check_admissible_actions, number_of, sample_action
+from heed.envs.faults import FaultError as EnvironmentFault
+from heed.envs.vectorize.inspector import Inspector
 from heed.envs.verbalize import VerbalizedEnv
 
 PLAYING = "reset and step"
@@ -22,6 +24,8 @@ PLAYING = "reset and step"
 
 ACTIONS = 0xAC7
 """Sets the draws of actions apart from the environment's own."""
+
+_inspectors: WeakKeyDictionary[gymnasium.Env[Any, Any], Inspector] = WeakKeyDictionary()
 
 Choose = Callable[[Mapping[str, Any]], Any]
 """A policy: from an observation to an action."""
@@ -115,14 +119,18 @@ def step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[dict[str, Any], flo
             "Return `observation, reward, terminated, truncated, info` from step; info is a dict.",
         )
     observation, reward, terminated, truncated, info = result
-    if not (isinstance(reward, Real | np.number) and math.isfinite(float(reward))):
+    try:
+        finite = math.isfinite(number := number_of(reward))
+    except (TypeError, ValueError):
+        finite = False
+    if not finite:
         raise fault(f"step returned the reward {reward!r}", "Return a finite number as the reward.")
     if not all(isinstance(end, bool | np.bool_) for end in (terminated, truncated)):
         raise fault(
             f"step returned terminated={terminated!r} and truncated={truncated!r}",
             "Return True or False for both.",
         )
-    return _checked("step", env, observation), float(reward), bool(terminated), bool(truncated), info
+    return _checked("step", env, observation), number, bool(terminated), bool(truncated), info
 
 
 def _note(episode: Episode, observation: Mapping[str, Any]) -> None:
@@ -142,7 +150,7 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
     """Return an observation, after a look whether it is as the space says."""
     space = env.observation_space
     assert isinstance(space, spaces.Dict)
-    if not isinstance(observation, dict) or observation.keys() != space.spaces.keys():
+    if not isinstance(observation, dict) or not space.spaces.keys() <= observation.keys():
         raise fault(
             f"{method} returned the observation {short(observation)}",
             f"Return a dict with the keys of the observation space: {', '.join(space.spaces)}.",
@@ -153,12 +161,18 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
         except ContractError as error:
             mend = "List under `actions` a tuple of different texts, one for each action that can be done now."
             raise fault(f"{method}: {error}", mend) from None
+    inspector = _inspectors.get(env)
+    if inspector is None:
+        inspector = _inspectors[env] = Inspector(env)
     for key, part in space.spaces.items():
-        if not part.contains(observation[key]):
+        try:  # as a training looks at it
+            inspector.check_part(key, observation[key])
+        except EnvironmentFault as error:
             mend = f"Return what the space holds: {short(part)}."
             if isinstance(part, spaces.Text):
                 mend = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
-            raise fault(f"{method} returned the {key} {short(observation[key])}, not in the space", mend)
+            detail = f"{method} returned the {key} {short(observation[key])}, not in the space: {error}"
+            raise fault(detail, mend) from None
     for key in ("instruction", "observation"):
         if not observation[key].strip():
             raise fault(f"{method} returned an empty {key}", "Say something, if only `nothing`: the agent reads it.")

@@ -31,6 +31,7 @@ import yaml
 
 from heed.envs.axes import TrueInstruction
 from heed.envs.axes.registry import Axis, AxisError, axis, axis_from, did_you_mean
+from heed.envs.seeds import LONGEST
 
 FOLDER = Path(__file__).parent
 SHIPPED = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
@@ -79,6 +80,8 @@ class Suite:
         for part, least in (("episodes", 1), ("seed", 0)):
             if getattr(self, part) < least:
                 raise SuiteError(f"The suite {self.name} has {part} {getattr(self, part)}: at least {least} is needed.")
+        if self.episodes > LONGEST:
+            raise SuiteError(f"The suite {self.name} has {self.episodes} episodes, but a seed has {LONGEST} at most.")
 
     def cells(self) -> Iterator[tuple[str, Axis]]:
         """Yield each environment on each axis."""

@@ -17,9 +17,9 @@ An environment that raises, hangs, returns what it must not, or changes what it 
 anew, the next episode begins, and the learner is told (`info["episode_lost"]`), as the page on robustness says.
 """
 
+from heed.envs.seeds import episode_seed
 from heed.envs.vectorize.in_process import TIMEOUT, LanguageVecEnv
 from heed.envs.vectorize.processes import ProcessLanguageVecEnv
-from heed.envs.vectorize.seeds import episode_seed
 from heed.envs.vectorize.stacking import Observations, stack_observations
 
 __all__ = ["TIMEOUT", "LanguageVecEnv", "Observations", "ProcessLanguageVecEnv", "episode_seed", "stack_observations"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -18,13 +18,19 @@ from heed.envs.contract import (
     ChangingActions,
     TextActions,
     action_texts_of,
+    as_action,
     fulfilled_instructions_of,
     require_language_env,
     success_of,
 )
+from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
-from heed.envs.vectorize.inspector import Inspector
-from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed, episode_seed
+from heed.envs.seeds import episode_seed
+from heed.envs.vectorize.calls import CallBoard, CallKey, LossLog
+from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group
+from heed.envs.vectorize.inspector import Inspector, require_alike
+from heed.envs.vectorize.reading import LosesUnreadable
+from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
 
@@ -36,30 +42,13 @@ TIMEOUT = 60.0
 OBSERVATION_UNKNOWN = "observation_unknown"
 """The key of a lost episode's `info` which says that its last observation could not be brought back either."""
 
+ENVIRONMENT_REWARD = "environment_reward"
+"""The key of an `info` that holds the reward as the environment gave it, whatever wrappers around make of it."""
+
 CLOSE = "close"
 
-CallKey = tuple[int, int, int]
-"""A call of an environment: its index, the number of its episode, and the number of the step, 0 for the reset."""
 
-
-class CallBoard(Protocol):
-    """Is told which environment is being called, so that somebody outside the process knows."""
-
-    def begin(self, call: CallKey, limit: float | None) -> None:
-        """Take in that a call begins, which may take so many seconds."""
-
-    def end(self) -> None:
-        """Take in that it is over."""
-
-
-class LossLog(Protocol):
-    """Takes in which episodes were lost, and which came to their end."""
-
-    def note(self, lost: LostEpisode | None, cause: BaseException | None = None) -> None:
-        """Take in an episode that was lost, or with None one that came to its end."""
-
-
-class LanguageVecEnv(TellsLosses, VecEnv):
+class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     """Language environments stepped one after the other in this process.
 
     Each is wrapped in SB3's `Monitor`, so `info["episode"]` is there as SB3's users know it. Observations at
@@ -82,7 +71,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             each environment, and at least 100. With 0 the first one ends the training.
 
     Raises:
-        ContractError: if an environment breaks the static part of the language contract.
+        ContractError: if an environment breaks the static part of the language contract, or differs from the others in
+            its spaces or action texts.
         HangError: if the making of an environment takes too long.
         ValueError: if the environments cannot be parted into groups, or a number cannot be.
     """
@@ -114,6 +104,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 for factory in factories
             ]
         self._inspectors = [Inspector(env) for env in self.envs]
+        for index, inspector in enumerate(self._inspectors):
+            require_alike(inspector.promised, self._inspectors[0].promised, first_index + index, first_index)
         first = self.envs[0]
         action_space = first.action_space
         texts = action_texts_of(first)
@@ -123,7 +115,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         self._keys = keys_of(first.observation_space)
         self.first_index = first_index
         self.group_size = group_size
-        self._episodes = [-1] * len(self.envs)
+        self._numbers = EpisodeNumbers(len(self.envs), first_index=first_index, group_size=group_size)
         self._history: list[list[Any]] = [[] for _ in self.envs]
         self._actions: npt.NDArray[Any] = np.empty(0)
         self._observations: Observations = {}
@@ -140,7 +132,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def _monitored(factory: EnvFactory) -> gymnasium.Env[Any, Any]:
         env = factory()
         require_language_env(env)
-        return Monitor(env)
+        return Monitor(Detached(env))
 
     @property
     def _losses(self) -> LostEpisodes:
@@ -150,7 +142,24 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     @property
     def episodes(self) -> list[int]:
         """The numbers of the running episodes."""
-        return list(self._episodes)
+        return list(self._numbers.running)
+
+    @property
+    def running_groups(self) -> list[Group]:
+        """The group of each running episode; no other group that has begun is still to have an episode."""
+        return self._numbers.running_groups
+
+    def draw_by(self, weights: Sequence[float]) -> None:
+        """Have the environments draw what coming episodes are about by these weights (`set_weights`).
+
+        All episodes of a seed are drawn alike: where one has begun, by the weights that it was drawn by.
+        """
+        self._numbers.weights = tuple(weights)
+
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
 
     def log_losses_to(self, log: LossLog) -> None:
         """Have another log take in the losses from now on."""
@@ -159,6 +168,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def tell_fulfilled_instructions(self, told: bool = True) -> None:
         """Put into `info["fulfilled_instructions"]`, from the next reset on, what each step fulfilled; or stop that.
 
+        Beside it, `info["environment_reward"]` is the reward, without what wrappers of the vector make of it.
         Unless this is called, no environment is asked, and nothing is computed.
 
         Raises:
@@ -170,22 +180,18 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed that the seeds of all coming episodes are drawn from; their count restarts."""
         self._seed = drawn_seed() if seed is None else seed
-        self._episodes = [-1] * self.num_envs
+        self._numbers.restart()
         return [self._seed] * self.num_envs
 
     def reset(self) -> Observations:
         """Begin a new episode in every environment; those of a group begin a new seed together."""
-        size = self.group_size
         observations = []
         self._untold = {}
         with self._watchdog:
             for index in range(self.num_envs):
-                following = self._following(index)
-                observations.append(
-                    self._begin_episode(index, -(-following // size) * size if index % size == 0 else following)
-                )
+                observations.append(self._begin_episode(index, self._numbers.following_in_a_reset(index)))
         self._observations = stack_observations(self._keys, observations)
-        return self._observations
+        return self._readable_beginning(self._observations)
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
         """Take the actions for the next `step_wait`."""
@@ -199,6 +205,8 @@ class LanguageVecEnv(TellsLosses, VecEnv):
             TooManyLostEpisodesError: if it loses one episode after the other.
             ValueError: if there is no such action.
         """
+        before, episodes = self._observations, list(self._episodes)
+        in_a_row = 0 if self._reader is None else self._losses.in_a_row
         observations, infos = [], []
         rewards = np.zeros(self.num_envs, dtype=np.float32)
         dones = np.zeros(self.num_envs, dtype=bool)
@@ -211,8 +219,11 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 observation, rewards[index], dones[index], info = self._step(index, action)
                 observations.append(observation)
                 infos.append(info)
+                if self._tells_fulfilled:
+                    info[ENVIRONMENT_REWARD] = float(rewards[index])
         self._observations = stack_observations(self._keys, observations)
-        return self._observations, rewards, dones, infos
+        result = self._observations, rewards, dones, infos
+        return result if self._reader is None else self._readable_step(before, episodes, in_a_row, result)
 
     def _step(self, index: int, action: Any) -> tuple[Any, float, bool, dict[str, Any]]:
         """Step one environment; at the episode's end, the observation is the next one's first."""
@@ -224,7 +235,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         except Exception as error:
             info = self._lost_info(index, self._lose(index, error))
             self._add_group(index, info)
-            return self._begin_episode(index, self._following(index)), 0.0, True, info
+            return self._begin_episode(index, self._numbers.following(index)), 0.0, True, info
         if not (terminated or truncated):
             return observation, reward, False, info
         # SB3 would pass over an episode that does not say, and count the success rate over the others only.
@@ -232,7 +243,23 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         info["terminal_observation"] = observation
         self._add_group(index, info)
         self._log.note(None)
-        return self._begin_episode(index, self._following(index)), reward, True, info
+        return self._begin_episode(index, self._numbers.following(index)), reward, True, info
+
+    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+        """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
+        observations = dict(self._observations)
+        for key in self._keys if faults else ():
+            observations[key] = observations[key].copy()
+        with self._watchdog:
+            for index, fault in faults.items():
+                reason = self._lose(index, fault)
+                if untold:
+                    self._untold.setdefault(index, reason)
+                begun = stack_observations(self._keys, [self._begin_episode(index, self._numbers.following(index))])
+                for key in self._keys:
+                    observations[key][index] = begun[key][0]
+        self._observations = observations
+        return observations
 
     def _lost_info(self, index: int, reason: str) -> dict[str, Any]:
         """Return what the learner is told of a lost episode, whose newest observation is its last."""
@@ -245,19 +272,10 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def _add_group(self, index: int, info: dict[str, Any]) -> None:
         if self.group_size > 1:
-            info["episode_group"] = self._group_of_episode(index)
-
-    def _following(self, index: int) -> int:
-        """Return the number of the next episode in a group's row; the last one that was begun still runs."""
-        first = index - index % self.group_size
-        return max(self._episodes[first : first + self.group_size]) + 1
-
-    def _group_of_episode(self, index: int) -> tuple[int, int]:
-        """Return what the running episode has in common with those of the same seed, and with no others."""
-        return (self.first_index + index) // self.group_size, self._episodes[index] // self.group_size
+            info["episode_group"] = self._numbers.group(index)
 
     def _seed_of_episode(self, index: int) -> int:
-        return episode_seed(self._seed, *self._group_of_episode(index))
+        return episode_seed(self._seed, *self._numbers.group(index))
 
     def _begin_episode(self, index: int, episode: int) -> Any:
         """Begin an episode, or the first one after it whose reset does not fail."""
@@ -266,7 +284,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                 return self._reset(index, episode)
             except Exception as error:
                 self._lose(index, error)
-                episode = self._following(index)
+                episode = self._numbers.following(index)
 
     def _reset(self, index: int, episode: int) -> Any:
         """Begin this very episode.
@@ -274,10 +292,12 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         Raises:
             Exception: whatever the environment raises, or `FaultError` for what it should not have returned.
         """
-        self._episodes[index] = episode
+        weights = self._numbers.begin(index, episode)
         self._history[index] = []
         if index in self._broken:
             self._make_anew(index)
+        if weights is not None:  # each time: one that was made anew knows nothing of them
+            self.envs[index].get_wrapper_attr("set_weights")(weights)
         seed = self._seed_of_episode(index)
         result = self._call(index, "reset", self._reset_timeout, self.envs[index].reset, seed=seed)
         observation, self.reset_infos[index] = self._inspectors[index].check_reset(result)
@@ -319,7 +339,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """Call an environment, with a limit on the time."""
         if self.board is None:
             return self._watchdog.call(what, limit, function, *arguments, **named)
-        call = index, self._episodes[index], len(self._history[index])
+        call = index, self._numbers.running[index], len(self._history[index])
         if call in self.called_off and what != CLOSE:
             raise CalledOffError(self.called_off[call])
         self.board.begin(call, limit)
@@ -352,12 +372,12 @@ class LanguageVecEnv(TellsLosses, VecEnv):
 
     def get_positions(self) -> dict[str, Any]:
         """Return the same without the counts of lost episodes."""
-        return {
-            "seed": self._seed,
-            "episodes": list(self._episodes),
-            "actions": [list(history) for history in self._history],
-            "untold": [[index, reason] for index, reason in sorted(self._untold.items())],
-        }
+        return {**self.get_numbers(), "seed": self._seed, "actions": [list(history) for history in self._history]}
+
+    def get_numbers(self) -> dict[str, Any]:
+        """Return only what follows from no seed and no action: the episodes' numbers, and what they are drawn by."""
+        untold = [[index, reason] for index, reason in sorted(self._untold.items())]
+        return {**self._numbers.get_state(), "untold": untold}
 
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`, by playing the running episodes again.
@@ -373,7 +393,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
         """
         check_state_size(state, self.num_envs)
         self._losses.set_state(state.get("lost", {}))  # there are none in a state of an earlier version
-        return self.set_positions(state)
+        return self._readable_beginning(self.set_positions(state), untold=True)
 
     def set_positions(self, state: dict[str, Any], expected: Observations | None = None) -> Observations:
         """Do the same with a state of `get_positions`.
@@ -392,7 +412,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
                         _require_words(observation, expected, index)
                 except Exception as error:
                     self._untold.setdefault(index, self._lose(index, error))
-                    observation = self._begin_episode(index, self._following(index))
+                    observation = self._begin_episode(index, self._numbers.following(index))
                 observations.append(observation)
         self._observations = stack_observations(self._keys, observations)
         return self._observations
@@ -400,7 +420,7 @@ class LanguageVecEnv(TellsLosses, VecEnv):
     def set_numbers(self, state: Mapping[str, Any]) -> None:
         """Take only the episodes' numbers from a state of `get_positions`, and what is still to be told."""
         self._seed = state["seed"]
-        self._episodes = list(state["episodes"])
+        self._numbers.set_state(state)
         self._untold = dict(state.get("untold", ()))
 
     def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
@@ -454,11 +474,6 @@ def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> N
     for name, seconds in (("step_timeout", step_timeout), ("reset_timeout", reset_timeout)):
         if seconds is not None and not seconds > 0:
             raise ValueError(f"{name} is {seconds}, but must be positive, or None for no limit.")
-
-
-def as_action(space: spaces.Space[Any], action: Any) -> Any:
-    """Return an action as an environment of this action space takes it: an int, or an array of the space's type."""
-    return int(action) if isinstance(space, spaces.Discrete) else np.asarray(action, dtype=space.dtype)
 
 
 def require_action(space: spaces.Space[Any], observations: Observations, index: int, action: Any) -> None:

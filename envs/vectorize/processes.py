@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from heed.envs.contract import UnknownEnvironmentError, as_action
 from heed.envs.faults import (
     EPISODE_LOST,
     LostEpisodes,
@@ -22,18 +23,22 @@ from heed.envs.faults import (
     TellsLosses,
     TooManyLostEpisodesError,
 )
+from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group, joined_states, part_of_state
 from heed.envs.vectorize.in_process import (
     OBSERVATION_UNKNOWN,
     TIMEOUT,
     EnvFactory,
-    as_action,
     check_timeouts,
     require_action,
 )
+from heed.envs.vectorize.inspector import require_alike
+from heed.envs.vectorize.likeness import WHAT_TO_DO, WorkerDiffersError, likenesses_here, require_as_here
+from heed.envs.vectorize.reading import LosesUnreadable
+from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess
-from heed.envs.vectorize.worker import CALL, RESET, STEP, Answer, Request, ShareArguments
+from heed.envs.vectorize.worker import CALL, LOSE, RESET, STEP, Answer, Request, ShareArguments
 
 MOST_RESTARTS = 10
 """Times that a process may be started again for one answer."""
@@ -42,7 +47,7 @@ CLOSING = 5.0
 """Seconds in which processes may end by themselves."""
 
 
-class ProcessLanguageVecEnv(TellsLosses, VecEnv):
+class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     """Language environments spread over processes, for environments that are slow themselves.
 
     Every process holds a `LanguageVecEnv` of its share, so a message carries a share, not one environment. All of them
@@ -55,7 +60,8 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
 
     Args:
         factories: make the environments; they are sent to the processes, so they must be importable functions
-            (or `functools.partial`s of such).
+            (or `functools.partial`s of such). One environment of each different one is made in this process as well, to
+            see that the others make the same.
         processes: how many to start; not more than environments, or groups of them.
         seed: as in `LanguageVecEnv`.
         first_index: as in `LanguageVecEnv`.
@@ -66,6 +72,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
 
     Raises:
         ContractError: if an environment breaks the static part of the language contract.
+        WorkerDiffersError: if a process makes other environments, or other words, than this one.
         HangError: if the making of an environment takes too long.
         RuntimeError: if a process dies before it has made its environments.
         ValueError: if the environments cannot be parted into groups, or a number cannot be.
@@ -93,6 +100,9 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
         """How often a process was started again."""
         shares = np.array_split(np.arange(len(factories)).reshape(-1, group_size), processes)
         seed = drawn_seed() if seed is None else seed
+        self._seed = seed
+        here = likenesses_here(factories)  # an unknown id or a broken contract is told here, before processes start
+        registered = Registered.here()
         self._workers: list[SupervisedProcess] = []
         self._untold: set[int] = set()
         for share in shares:
@@ -100,6 +110,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 indices = share.flatten().tolist()
                 arguments = ShareArguments(
                     factories=[factories[index] for index in indices],
+                    registered=registered,
                     first_index=first_index + indices[0],
                     group_size=group_size,
                     step_timeout=step_timeout,
@@ -109,10 +120,22 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                 self._workers.append(SupervisedProcess(arguments, seed, indices))
         self._closed = False
         try:
-            observation_space, action_space = self._receive()[0]
+            made = self._receive()
+            require_as_here(here, _joined(likenesses for _, _, likenesses in made))
+            (observation_space, action_space), *others = [promised for *promised, _ in made]
+            ours = {"observation_space": observation_space, "action_space": action_space}
+            for worker, promised in zip(self._workers[1:], others, strict=True):
+                theirs = dict(zip(ours, promised, strict=True))
+                require_alike(theirs, ours, first_index + worker.indices[0], first_index)
+        except UnknownEnvironmentError as error:
+            self.close()
+            raise WorkerDiffersError(
+                f"This process makes {here[0].environment}, but a worker process does not know it. {WHAT_TO_DO}"
+            ) from error
         except BaseException:
             self.close()
             raise
+        observation_space, action_space, _ = made[0]
         self._keys = keys_of(observation_space)
         self._observations: Observations = {}
         super().__init__(len(factories), observation_space, action_space)
@@ -120,6 +143,22 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     @property
     def _losses(self) -> LostEpisodes:
         return self._log
+
+    @property
+    def running_groups(self) -> list[Group]:
+        """The group of each running episode; see `LanguageVecEnv.running_groups`."""
+        numbers = EpisodeNumbers(self.num_envs, first_index=self.first_index, group_size=self.group_size)
+        numbers.set_state(joined_states([worker.positions for worker in self._workers]))
+        return numbers.running_groups
+
+    def draw_by(self, weights: Sequence[float]) -> None:
+        """Have the environments draw what coming episodes are about by these weights; see `LanguageVecEnv.draw_by`."""
+        self._ask("draw_by", [(tuple(weights),)] * len(self._workers))
+
+    @property
+    def observations(self) -> Observations:
+        """What the environments gave last."""
+        return self._observations
 
     # -- asking --------------------------------------------------------------------------------------------
 
@@ -168,7 +207,10 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
             )
         if not worker.start_again(call, reason):
             self.close()
-            raise RuntimeError(f"{reason}, before it had made its environments (out of memory, or killed?).")
+            raise RuntimeError(
+                f"{reason}, before it had made its environments (out of memory or killed; or a script that starts "
+                "processes outside of `if __name__ == '__main__':`, or defines what makes the environments in there?)."
+            )
         self.restarts += 1
         if call is None:
             warnings.warn(
@@ -198,6 +240,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
         """Set the seed that the seeds of all coming episodes are drawn from."""
         seed = drawn_seed() if seed is None else seed
+        self._seed = seed
         self._ask("seed", [(seed,)] * len(self._workers))
         return [seed] * self.num_envs
 
@@ -209,6 +252,21 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
     def reset(self) -> Observations:
         """Begin a new episode in every environment."""
         observations, infos = zip(*self._ask(RESET), strict=True)
+        self.reset_infos = _joined(infos)
+        return self._readable_beginning(self._join(observations))
+
+    @property
+    def episodes(self) -> list[int]:
+        """The numbers of the running episodes."""
+        return _joined(worker.positions["episodes"] for worker in self._workers)
+
+    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+        """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
+        shares = [
+            ({place: faults[index] for place, index in enumerate(worker.indices) if index in faults}, untold)
+            for worker in self._workers
+        ]
+        observations, infos = zip(*self._ask(LOSE, shares), strict=True)
         self.reset_infos = _joined(infos)
         return self._join(observations)
 
@@ -227,6 +285,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Wait for every process's steps."""
+        before, episodes, in_a_row = self._observations, self.episodes, self._losses.in_a_row
         answers = self._receive()
         for worker, (_, _, _, infos, _, _) in zip(self._workers, answers, strict=True):
             for index, info in zip(worker.indices, infos, strict=True):
@@ -236,7 +295,8 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
                     info["terminal_observation"] = observation_at(self._observations, index)
         observations, rewards, dones, infos, reset_infos, _ = zip(*answers, strict=True)
         self.reset_infos = _joined(reset_infos)
-        return self._join(observations), np.concatenate(rewards), np.concatenate(dones), _joined(infos)
+        result = self._join(observations), np.concatenate(rewards), np.concatenate(dones), _joined(infos)
+        return result if self._reader is None else self._readable_step(before, episodes, in_a_row, result)
 
     def _join(self, parts: Sequence[Observations]) -> Observations:
         for worker, part in zip(self._workers, parts, strict=True):
@@ -249,7 +309,7 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
         positions = [worker.positions for worker in self._workers]
         return {
             "seed": positions[0]["seed"],
-            "episodes": [episode for part in positions for episode in part["episodes"]],
+            **joined_states(positions),
             "actions": [list(actions) for part in positions for actions in part["actions"]],
             "untold": self._untold_reasons(),
             "lost": self._log.get_state(),
@@ -264,14 +324,16 @@ class ProcessLanguageVecEnv(TellsLosses, VecEnv):
         self._log.set_state(state.get("lost", {}))
         parts = []
         for worker in self._workers:
-            episodes, actions = ([state[key][index] for index in worker.indices] for key in ("episodes", "actions"))
+            actions = [state["actions"][index] for index in worker.indices]
             untold = [
                 [worker.indices.index(index), reason]
                 for index, reason in state.get("untold", ())
                 if index in worker.indices
             ]
-            parts.append(({"seed": state["seed"], "episodes": episodes, "actions": actions, "untold": untold},))
-        return self._join(self._ask("set_positions", parts))
+            numbers = part_of_state(state, worker.indices)
+            parts.append(({**numbers, "seed": state["seed"], "actions": actions, "untold": untold},))
+        self._seed = state["seed"]
+        return self._readable_beginning(self._join(self._ask("set_positions", parts)), untold=True)
 
     def close(self) -> None:
         """End the processes."""

@@ -1,15 +1,10 @@
-"""The seeds of episodes, and the sizes that vectors of environments may have."""
+"""A vector's own seed, and the sizes that vectors of environments may have."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-
-
-def episode_seed(seed: int, env_index: int, episode: int) -> int:
-    """Return the seed of one episode: the same for the same three numbers, unrelated for others."""
-    return int(np.random.SeedSequence(seed, spawn_key=(env_index, episode)).generate_state(1)[0])
 
 
 def drawn_seed() -> int:

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from heed.envs.vectorize.in_process import CallKey
+from heed.envs.faults import LostEpisode
+from heed.envs.vectorize.calls import CallKey
 from heed.envs.vectorize.stacking import Observations
 from heed.envs.vectorize.worker import (
     NUMBERS_ONLY,
@@ -80,6 +81,9 @@ class SupervisedProcess:
         self._numbers = self._context.RawArray("d", 4)
         self.board = SharedCallBoard(self._numbers)
         self._request: Request | None = None
+        self._unanswered: dict[int, Request] = {}
+        self._late_events: list[LostEpisode | None] = []
+        self._number = 0
         self._tells_fulfilled = False
         self._failure: RuntimeError | None = None
         self._was_dead = False
@@ -99,7 +103,10 @@ class SupervisedProcess:
 
     def send(self, request: Request) -> None:
         """Ask for something; `take` gives the answer."""
+        self._number += 1
+        request = dataclasses.replace(request, number=self._number)
         self._request, self._failure = request, None
+        self._unanswered[request.number] = request
         self.revived, self.restarts = False, 0
         self._was_dead = not self.process.is_alive()
         with contextlib.suppress(OSError):  # the process is dead, which `take` finds
@@ -117,25 +124,30 @@ class SupervisedProcess:
             self.pipe.send(self._request)
             return None
         self._started = True
-        request = self._request
+        request = self._unanswered.pop(answer.number, None)
         if request is not None and request.method == STEP and answer.error is None:
             self._stepped(request.arguments[0], answer.value)
         elif answer.positions is not None:
             self.positions = answer.positions
         if request is not None and request.method == "tell_fulfilled_instructions" and answer.error is None:
             self._tells_fulfilled = request.arguments[0]
+        answer = dataclasses.replace(answer, events=(*self._late_events, *answer.events))
+        if self._request is not None and answer.number not in (0, self._request.number):
+            self._late_events = list(answer.events)  # who asked for it was interrupted, and asks for something else now
+            return None
+        self._late_events.clear()
         return answer if self._failure is None else dataclasses.replace(answer, error=self._failure)
 
     def _stepped(self, actions: list[Any], value: tuple[Any, ...]) -> None:
         """Take in where the environments are after a step."""
-        _, _, dones, _, _, episodes = value
+        _, _, dones, _, _, numbers = value
         histories = self.positions["actions"]
         for index, action in enumerate(actions):
             if dones[index]:
                 histories[index] = []
             else:
                 histories[index].append(action.tolist() if isinstance(action, np.ndarray) else action)
-        self.positions.update(episodes=episodes, untold=[])
+        self.positions.update(numbers)
 
     @property
     def patience(self) -> float:
@@ -195,7 +207,7 @@ class SupervisedProcess:
         if request.method not in RETRIED and not self._was_dead and self._failure is None:
             self._failure = RuntimeError(f"{reason}. It is started again, but was not asked again.")
         called_off = request.called_off if call is None else (*request.called_off, (call, reason))
-        self._request = dataclasses.replace(
+        self._request = request = dataclasses.replace(
             request,
             method=STAY if self._failure is not None else request.method,
             positions=self.positions,
@@ -205,6 +217,7 @@ class SupervisedProcess:
             tells_fulfilled=self._tells_fulfilled,
             called_off=called_off,
         )
+        self._unanswered = {request.number: request}
         self._start()
         return True
 

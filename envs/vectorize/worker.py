@@ -8,6 +8,7 @@ it is when an answer does not come.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import time
@@ -18,7 +19,10 @@ from traceback import format_exc
 from typing import Any
 
 from heed.envs.faults import LostEpisode, TooManyLostEpisodesError
-from heed.envs.vectorize.in_process import CallKey, EnvFactory, LanguageVecEnv
+from heed.envs.vectorize.calls import CallKey
+from heed.envs.vectorize.in_process import EnvFactory, LanguageVecEnv
+from heed.envs.vectorize.likeness import Likeness
+from heed.envs.vectorize.registered import Registered
 from heed.envs.vectorize.stacking import Observations
 
 _INDEX, _EPISODE, _STEP, _DEADLINE = range(4)
@@ -100,6 +104,7 @@ class ShareArguments:
     """What a process makes its environments with."""
 
     factories: Sequence[EnvFactory]
+    registered: Registered
     first_index: int
     group_size: int
     step_timeout: float | None
@@ -114,6 +119,8 @@ class Request:
 
     method: str
     arguments: tuple[Any, ...] = ()
+    number: int = 0
+    """Its answer has the same: whoever was interrupted while waiting finds that of an earlier request first."""
     positions: dict[str, Any] | None = None
     """Where to bring the environments first; None to leave them where they are."""
     numbers_only: bool = False
@@ -131,19 +138,21 @@ class Answer:
     """What came of it."""
 
     value: Any = None
+    number: int = 0
+    """Of the request; 0 of the first answer, which nobody has asked for."""
     error: Exception | None = None
     told: str = ""
     """The error's traceback."""
     events: Sequence[LostEpisode | None] = ()
     """Episodes that were lost since the last answer, and for each that came to its end None, in order."""
     positions: dict[str, Any] | None = None
-    """Where the environments are; None after a step, whose answer holds the numbers of the episodes."""
+    """Where the environments are; None after a step, whose answer holds what has changed."""
 
 
-RESET, STEP, CALL, STAY = "_reset", "step", "_call", "_stay"
+RESET, STEP, CALL, STAY, LOSE = "_reset", "step", "_call", "_stay", "_lose"
 """Requests that are no method of `LanguageVecEnv`."""
 
-RETRIED = (RESET, STEP, "seed", "set_positions", "tell_fulfilled_instructions")
+RETRIED = (RESET, STEP, LOSE, "seed", "set_positions", "tell_fulfilled_instructions", "draw_by")
 """Requests that a process is asked again where it died of them. Of others nobody knows what they have done."""
 
 NUMBERS_ONLY = (RESET, "set_positions")
@@ -155,6 +164,7 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     # In a group of its own, it is ended together with what the environments have started, and Ctrl-C, which a terminal
     # sends to a whole group, is left to who asks.
     os.setpgrp()
+    arguments.registered.register()
     try:
         share = LanguageVecEnv(
             arguments.factories,
@@ -171,7 +181,8 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
     events = Events(arguments.max_lost)
     share.log_losses_to(events)
     share.board = SharedCallBoard(numbers)
-    pipe.send(Answer(value=(share.observation_space, share.action_space), positions=share.get_positions()))
+    made = [Likeness.of(env.env.env) for env in share.envs]  # type: ignore[attr-defined] # within Monitor and Detached
+    pipe.send(Answer(value=(share.observation_space, share.action_space, made), positions=share.get_positions()))
     # Who asks may have gone.
     with contextlib.suppress(EOFError, ConnectionError, KeyboardInterrupt):
         while True:
@@ -182,7 +193,7 @@ def serve(pipe: Connection, arguments: ShareArguments, seed: int, numbers: Any) 
                 answer = Answer(value=value, events=events.taken(), positions=positions)
             except Exception as error:
                 answer = _failed(error, events=events.taken(), positions=share.get_positions())
-            _send(pipe, answer)
+            _send(pipe, dataclasses.replace(answer, number=request.number))
             if request.method == "close":
                 return
 
@@ -200,9 +211,12 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
         return None
     if request.method == STEP:
         share.step_async(*request.arguments)
-        return *share.step_wait(), share.reset_infos, share.episodes
+        return *share.step_wait(), share.reset_infos, share.get_numbers()
     if request.method == RESET:
         return share.reset(), share.reset_infos
+    if request.method == LOSE:
+        faults, untold = request.arguments
+        return share.lose_running(faults, untold=untold), share.reset_infos
     if request.method == CALL:
         name, args, kwargs = request.arguments
         return getattr(share, name)(*args, **kwargs)
@@ -229,6 +243,4 @@ def _send(pipe: Connection, answer: Answer) -> None:
     except Exception as error:  # the answer, or its error, cannot be sent
         unsent = answer.error or error
         told = RuntimeError(f"{type(unsent).__name__}: {unsent}")
-        pipe.send(
-            Answer(error=told, told=answer.told or format_exc(), events=answer.events, positions=answer.positions)
-        )
+        pipe.send(dataclasses.replace(answer, value=None, error=told, told=answer.told or format_exc()))

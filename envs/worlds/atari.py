@@ -35,6 +35,15 @@ class AtariVerbalizer(Verbalizer):
         TypeError: if the environment shows neither a screen nor the memory alone.
     """
 
+    reads_through = ("AtariPreprocessing", "GrayscaleObservation", "MaxAndSkipObservation", "ResizeObservation")
+
+    @classmethod
+    def reads(cls, space: spaces.Space[Any]) -> bool:
+        """Say whether a space holds a screen, in colour or in shades of grey, or the memory."""
+        if not isinstance(space, spaces.Box) or space.dtype != np.uint8:
+            return False
+        return len(space.shape) in (1, 2) or (len(space.shape) == 3 and space.shape[2] == 3)
+
     def __init__(self, env: gymnasium.Env[Any, Any]):
         space = env.observation_space
         if not isinstance(space, spaces.Box):

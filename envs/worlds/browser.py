@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import UnknownEnvironmentError
 
 BINARY_VARIABLE = "MINIWOB_CHROME_BINARY"
 """Where the browser is, if the user says so; MiniWoB++'s own name for it."""

@@ -224,8 +224,13 @@ class Crafter(gymnasium.Env[dict[str, Any], Any]):
         return {ACHIEVEMENTS[name].instruction: 1.0 for name in self._news}
 
     def possible_instructions(self) -> tuple[str, ...]:
-        """Return the told achievements that this world has the ground for, but for the episode's own."""
-        return tuple(ACHIEVEMENTS[name].instruction for name in self._possible if name != self._told)
+        """Return the told achievements that this world has the ground for, and that can stand in place of the own one.
+
+        Those that come before it would be done on the way, and before those that it comes before the episode has ended.
+        """
+        first = ACHIEVEMENTS[self._told].first
+        others = [name for name in self._possible if name != self._told and name not in first]
+        return tuple(ACHIEVEMENTS[name].instruction for name in others if self._told not in ACHIEVEMENTS[name].first)
 
     def impossible_instructions(self) -> tuple[str, ...]:
         """Return the told achievements that this world has no ground for."""

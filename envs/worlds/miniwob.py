@@ -2,8 +2,8 @@
 
 Shi et al. 2017 (World of Bits, ICML) and Liu et al. 2018 (arXiv 1802.08802), as the package `miniwob` ships them. The
 instruction is the task's utterance, the observation the page in words, and the actions are what can be done on the page
-now (`web_words.py`). Importing this module lets the library's own ids, such as `miniwob/click-test-2-v1`, make a
-`WebTask`.
+now (`web_words.py`, `web_actions.py`). Importing this module lets the library's own ids, such as
+`miniwob/click-test-2-v1`, make a `WebTask`.
 
 What differs from the library's own environment, so that the same seed and actions give the same episode however fast
 the agent thinks:
@@ -39,15 +39,8 @@ from PIL import Image
 
 from heed.envs.contract import ChangingActions, LanguageObservation, language_space
 from heed.envs.worlds.browser import Browser, PageGoneError, Window
-from heed.envs.worlds.web_words import (
-    MAX_WORDS_LENGTH,
-    WebAction,
-    actions_on,
-    describe,
-    things_on,
-    typed_texts,
-    words_to_type,
-)
+from heed.envs.worlds.web_actions import WebAction, actions_on, typed_texts, words_to_type
+from heed.envs.worlds.web_words import MAX_WORDS_LENGTH, describe, things_on
 
 NAMESPACE = "miniwob/"
 

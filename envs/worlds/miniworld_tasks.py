@@ -75,8 +75,9 @@ class GoToThing(gymnasium.Wrapper[Any, Any, Any, Any]):
         super().__init__(env)
         self._name = name
         self._chance = np.random.default_rng()
-        self._things: dict[str, Any] = {}
+        self._things: dict[str, list[Any]] = {}  # several may have one name
         self._reached: set[str] = set()
+        self._reached_at_first: frozenset[str] = frozenset()
         self._news: set[str] = set()
         self.goal = ""
         """What is to be gone to."""
@@ -87,8 +88,12 @@ class GoToThing(gymnasium.Wrapper[Any, Any, Any, Any]):
             self._chance = np.random.default_rng((seed, TASK))
         result = self.env.reset(seed=seed, options=options)
         world: Any = self.env.unwrapped
-        self._things = {self._name(entity): entity for entity in world.entities if self._name(entity)}
-        self._reached = {name for name, thing in self._things.items() if world.near(thing)}
+        self._things = {}
+        for entity in world.entities:
+            if name := self._name(entity):
+                self._things.setdefault(name, []).append(entity)
+        self._reached = self._near()
+        self._reached_at_first = frozenset(self._reached)
         self._news = set()
         away = sorted(self._things.keys() - self._reached) or sorted(self._things)
         self.goal = away[int(self._chance.integers(len(away)))]
@@ -97,8 +102,7 @@ class GoToThing(gymnasium.Wrapper[Any, Any, Any, Any]):
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Act, and end the episode where the goal is reached."""
         observation, _, terminated, truncated, info = self.env.step(action)
-        world: Any = self.env.unwrapped
-        near = {name for name, thing in self._things.items() if world.near(thing)}
+        near = self._near()
         self._news = near - self._reached
         self._reached |= near
         success = self.goal in near
@@ -113,5 +117,10 @@ class GoToThing(gymnasium.Wrapper[Any, Any, Any, Any]):
         return {f"go to the {name}": 1.0 for name in sorted(self._news)}
 
     def possible_instructions(self) -> tuple[str, ...]:
-        """Return the other things that could be gone to."""
-        return tuple(f"go to the {name}" for name in sorted(self._things) if name != self.goal)
+        """Return the other things that could be gone to: not those that the agent stands at from the start."""
+        return tuple(f"go to the {name}" for name in sorted(self._things.keys() - self._reached_at_first - {self.goal}))
+
+    def _near(self) -> set[str]:
+        """Return the names of the things that the agent is at."""
+        world: Any = self.env.unwrapped
+        return {name for name, things in self._things.items() if any(world.near(thing) for thing in things)}

@@ -107,8 +107,14 @@
       const named = ["aria-label", "placeholder", "title", "alt"].map((key) => element.getAttribute(key));
       node.name = named.find((text) => text && text.trim()) || "";
       if (element.tagName === "SELECT") {
-        node.options = Array.from(element.options, (option) => option.text.trim());
-        node.value = Array.from(element.selectedOptions, (option) => option.text.trim()).join(", ");
+        const options = Array.from(element.options); // all of them: their places are what chooses one
+        const places = (holds) => options.map((_, place) => place).filter((place) => holds(options[place]));
+        const locked = (option) => option.disabled || option.parentElement.disabled === true;
+        node.options = options.map((option) => option.label.trim());
+        node.chosen = places((option) => option.selected);
+        node.unusable = places((option) => locked(option) || option.hidden || getComputedStyle(option).display === "none");
+        node.multiple = element.multiple;
+        node.value = node.chosen.map((place) => node.options[place]).join(", ");
         node.children = []; // its options are told with it
       }
       if (element.closest("svg")) {

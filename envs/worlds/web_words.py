@@ -5,14 +5,14 @@ told as a person would read it aloud, line by line and from left to right:
 
     Password (heading); password box (focused, empty); button Login
 
-What can be clicked, typed into or chosen from is told with its kind and its name; the rest is its text. Two things
-of one kind and name are numbered. Actions use the same names: "click button Login".
+What can be clicked, typed into or chosen from is told with its kind and its name; the rest is its text. Actions use
+the same names: "click button Login" (`web_actions.py`). Each name is of one thing, each text of one action: what is
+called alike is numbered, the second with "(2)", and so are the options of a list; one without words is "(empty)".
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -61,6 +61,9 @@ CONTROLS = ("link", "button", "checkbox", "radio button", "password box", "slide
 
 TYPED = ("text box", "password box")
 
+EMPTY = "(empty)"
+"""The name of an option without words."""
+
 UNTELLING = frozenset(
     (
         *("active", "clicked", "default", "focus", "highlighted", "hover", "selected", "state"),
@@ -98,6 +101,18 @@ COLOURS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Option:
+    """One of a list's options that can be chosen."""
+
+    name: str
+    """Unlike those of the list's other options."""
+    index: int
+    """Its place among all of the list's options, those that cannot be chosen included."""
+    taken_back: bool = False
+    """Whether it is chosen already, and choosing it again takes that back."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Thing:
     """Something on a page that can be used, or a text that can only be read."""
 
@@ -110,33 +125,21 @@ class Thing:
     """Left, top, width, height, in pixels."""
     states: tuple[str, ...] = ()
     """Such as "focused"."""
-    options: tuple[str, ...] = ()
+    options: tuple[Option, ...] = ()
     """Of a list."""
     usable: bool = True
     number: int = 1
-    """Which of those with the same kind and name it is."""
+    """Which of those that are called alike it is."""
+
+    @property
+    def words(self) -> str:
+        """Kind and name."""
+        return " ".join(part for part in (self.kind, self.name) if part)
 
     @property
     def title(self) -> str:
         """What it is called: "button ONE", and "button ONE (2)" for the second."""
-        words = " ".join(part for part in (self.kind, self.name) if part)
-        return f"{words} ({self.number})" if self.number > 1 else words
-
-
-@dataclass(frozen=True, kw_only=True)
-class WebAction:
-    """One thing that can be done on a page."""
-
-    text: str
-    """Its words."""
-    what: str
-    """"click", "type", "choose", "press" or "wait"."""
-    ref: int = 0
-    """Of the element."""
-    typed: str = ""
-    """What to type, or the key to press."""
-    index: int = 0
-    """Which option to choose."""
+        return f"{self.words} ({self.number})" if self.number > 1 else self.words
 
 
 def things_on(page: Element) -> tuple[Thing, ...]:
@@ -148,14 +151,25 @@ def things_on(page: Element) -> tuple[Thing, ...]:
     found = list(_things(page, delegated=False))
     if not any(thing.usable for thing in found):  # a page that listens nowhere in particular may do so everywhere
         found = [replace(thing, kind=thing.kind or "text", usable=thing.ref > 0) for thing in found]
-    counts: Counter[tuple[str, str]] = Counter()
-    numbered = []
-    for thing in in_reading_order(found):
-        if thing.usable:
-            counts[thing.kind, thing.name] += 1
-            thing = replace(thing, number=counts[thing.kind, thing.name])
-        numbered.append(thing)
-    return tuple(numbered)
+    ordered = in_reading_order(found)
+    numbers = iter(_numbers([thing.words for thing in ordered if thing.usable]))
+    return tuple(replace(thing, number=next(numbers)) if thing.usable else thing for thing in ordered)
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    """Return a number for each name, 1 where it is the first of its kind, so that "name (number)" is of one only."""
+    taken, numbers = set(names), []
+    seen: set[str] = set()
+    for name in names:
+        number = 1
+        if name in seen:
+            number = 2
+            while f"{name} ({number})" in taken:  # given before, or the very words of another
+                number += 1
+            taken.add(f"{name} ({number})")
+        seen.add(name)
+        numbers.append(number)
+    return numbers
 
 
 def describe(things: Sequence[Thing], max_length: int = MAX_WORDS_LENGTH) -> str:
@@ -178,76 +192,6 @@ def describe(things: Sequence[Thing], max_length: int = MAX_WORDS_LENGTH) -> str
         previous_is_text = not thing.usable
     words = "; ".join(parts) or "an empty page"
     return words if len(words) <= max_length else words[: max_length - 4] + " ..."
-
-
-def actions_on(
-    things: Sequence[Thing], instruction: str, texts: Sequence[str], *, most: int, wait: bool = False
-) -> tuple[WebAction, ...]:
-    """Return what can be done: each text once, at least one, at most `most`, in reading order.
-
-    Where there is more than `most`, what shares a word with the instruction is kept first, then typing and choosing,
-    then controls, then the rest.
-
-    Args:
-        things: on the page.
-        instruction: of the episode.
-        texts: that can be typed.
-        most: how many.
-        wait: whether one may do nothing.
-    """
-    ranked: dict[str, tuple[int, WebAction]] = {}
-    told = set(_words_of(instruction))
-    for thing in things:
-        if not thing.usable or "disabled" in thing.states:
-            continue
-        near = 0 if told & set(_words_of(thing.name)) else 1
-        rank = near if thing.kind in CONTROLS else near + 2
-        _add(ranked, rank, WebAction(text=f"click {thing.title}", what="click", ref=thing.ref))
-        if thing.kind in TYPED:
-            for text in texts:
-                action = WebAction(text=f"type {text} into {thing.title}", what="type", ref=thing.ref, typed=text)
-                _add(ranked, 0, action)
-            if "focused" in thing.states:
-                _add(ranked, 0, WebAction(text="press enter", what="press", typed="Enter"))
-        for index, option in enumerate(thing.options):
-            near = 0 if told & set(_words_of(option)) else 1
-            action = WebAction(text=f"choose {option} in {thing.title}", what="choose", ref=thing.ref, index=index)
-            _add(ranked, near, action)
-    if wait or not ranked:
-        _add(ranked, 0, WebAction(text="wait", what="wait"))
-    if len(ranked) > most:
-        worst = sorted(rank for rank, _ in ranked.values())[most - 1]
-        room = most - sum(rank < worst for rank, _ in ranked.values())
-        kept = []
-        for rank, action in ranked.values():
-            if rank == worst:
-                room -= 1
-            if rank < worst or (rank == worst and room >= 0):
-                kept.append(action)
-        return tuple(kept)
-    return tuple(action for _, action in ranked.values())
-
-
-def typed_texts(instruction: str, fields: Sequence[tuple[str, str]]) -> tuple[str, ...]:
-    """Return what an instruction gives to type: its fields, else what stands in quotes, else its words.
-
-    Args:
-        instruction: such as 'Enter "Myron" into the text field and press Submit.'
-        fields: names and values that the task knows the instruction to hold.
-    """
-    found = [value.strip() for _, value in fields]
-    if not any(found):
-        found = [text.strip() for text in re.findall(r'"([^"]*)"', instruction)]
-    if not any(found):
-        found = [word.strip(".,:;!?()") for word in instruction.split()]
-    return tuple(dict.fromkeys(text for text in found if text))
-
-
-def words_to_type(instruction: str) -> tuple[str, ...]:
-    """Return what stands in quotes in an instruction, and each of its words, however little they look like a name."""
-    quoted = [text.strip() for text in re.findall(r'"([^"]*)"', instruction)]
-    words = [word.strip("\"'.,:;!?()") for word in instruction.split()]
-    return tuple(dict.fromkeys(text for text in (*quoted, *words) if text))
 
 
 def in_reading_order(things: Sequence[Thing]) -> list[Thing]:
@@ -339,8 +283,23 @@ def _usable(element: Element, kind: str, text: str) -> Thing:
         ref=element["ref"],
         box=_box(element),
         states=tuple(_states(element, kind)),
-        options=tuple(dict.fromkeys(str(option) for option in element.get("options", ()) if str(option).strip())),
+        options=tuple(_options(element)),
     )
+
+
+def _option_names(element: Element) -> list[str]:
+    """Return what all options of a list are called, each differently."""
+    texts = [" ".join(str(option).split()) or EMPTY for option in element.get("options", ())]
+    pairs = zip(texts, _numbers(texts), strict=True)
+    return [f"{text} ({number})" if number > 1 else text for text, number in pairs]
+
+
+def _options(element: Element) -> Iterator[Option]:
+    unusable, multiple = set(element.get("unusable", ())), bool(element.get("multiple"))
+    chosen = set(element.get("chosen", ())) if multiple else set()
+    for index, name in enumerate(_option_names(element)):
+        if index not in unusable:
+            yield Option(name=name, index=index, taken_back=index in chosen)
 
 
 def _states(element: Element, kind: str) -> Iterator[str]:
@@ -357,6 +316,9 @@ def _states(element: Element, kind: str) -> Iterator[str]:
         yield "checked" if value else "not checked"
     elif kind == "radio button":
         yield "chosen" if value else "not chosen"
+    elif kind == "list" and "chosen" in element:
+        names = _option_names(element)
+        yield f'"{", ".join(names[index] for index in element["chosen"])}"'
     elif kind in ("list", "slider"):
         yield f'"{value}"'
     elif element.get("tampered"):
@@ -415,11 +377,3 @@ def _telling(name: str) -> str:
 def _short(name: str) -> str:
     name = " ".join(name.split())
     return name if len(name) <= MAX_NAME_LENGTH else name[: MAX_NAME_LENGTH - 4].rstrip() + " ..."
-
-
-def _words_of(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
-def _add(ranked: dict[str, tuple[int, WebAction]], rank: int, action: WebAction) -> None:
-    ranked.setdefault(action.text, (rank, action))

@@ -40,5 +40,5 @@ class AskedOnce(gymnasium.Wrapper[Any, Any, Any, Any]):
     def fulfilled_instructions(self) -> Mapping[str, float]:
         """Return what the last step fulfilled."""
         if self._answer is None:
-            self._answer = self._ask()
+            self._answer = dict(self._ask())
         return self._answer

@@ -1,17 +1,15 @@
 """A curriculum over the levels of a mixture, or the tasks of `Instructions`: what goes well is drawn less.
 
-Which level an episode plays still follows from its seed, and from the shares that stood when it began. Shares follow
-from the outcomes of all environments, so they are kept here, around the vector, and handed to the environments between
-episodes. `get_state` tells what was drawn for each running episode, the shares that stand, and the outcomes that they
-follow from; `set_state` has the same drawn again. So a training with a curriculum is resumed exactly, in processes
-too.
-
-In groups (`group_size`) all episodes of a seed are drawn under the same shares.
+Which level an episode plays still follows from its seed, and from the shares that stood when its seed was begun. Shares
+follow from the outcomes of all environments, so they are kept here, around the vector. The vector, which alone knows
+which episode is begun when (a reset may fail, and the next is begun), hands them to the environments, draws all
+episodes of a seed under the same shares, and has those of the running episodes in its state. So a training with a
+curriculum is resumed exactly, in processes too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -43,11 +41,7 @@ class CurriculumVecEnv(VecEnvWrapper):
                 "`Instructions` to draw from."
             ) from None
         self._shares = Shares(names, weights, curriculum)
-        self._size = int(getattr(venv, "group_size", 1))
-        groups = venv.num_envs // self._size
-        self._begun = [0] * groups  # episodes of each group
-        self._held: list[tuple[float, ...]] = [tuple(weights)] * groups  # shares that stand in each group
-        self._drawn: list[str | None] = [None] * venv.num_envs  # what the running episodes play
+        self._handed: tuple[float, ...] | None = None
 
     @property
     def unwrapped(self) -> VecEnv:
@@ -70,66 +64,33 @@ class CurriculumVecEnv(VecEnvWrapper):
         """The success rate of each in the curriculum's window, by name; of those that were played."""
         return self._shares.success_rates()
 
-    def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Set the seed that the seeds of all coming episodes are drawn from; their count restarts."""
-        self._begun = [0] * len(self._begun)
-        return self.venv.seed(seed)
-
     def reset(self) -> Any:
         """Begin a new episode in every environment, under the shares of now."""
-        self._begun = [-(-begun // self._size) * self._size for begun in self._begun]  # each group begins a new seed
-        self._hand_out(range(len(self._begun)))
-        observations = self.venv.reset()
-        self._begun = [begun + self._size for begun in self._begun]
-        self._note_drawn(range(self.num_envs))
-        return observations
+        self._hand_out()
+        return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
         """Return what a step gave, take in the episodes that ended, and hand out the shares for those to come."""
         observations, rewards, dones, infos = self.venv.step_wait()
         self.reset_infos = self.venv.reset_infos
-        ended = np.flatnonzero(dones).tolist()
-        if ended:
-            for index in ended:
-                self._begun[index // self._size] += 1
-                drawn = self._drawn[index]
-                if drawn is not None and "is_success" in infos[index]:  # a lost one has none, and counts for nothing
-                    self._shares.add(drawn, bool(infos[index]["is_success"]))
-            self._note_drawn(ended)
-            self._hand_out(group for group, begun in enumerate(self._begun) if begun % self._size == 0)
-            if any("episode_lost" in infos[index] for index in ended):
-                # What was made anew knows nothing of shares, and a whole process may have been.
-                self._hand_again(range(self.num_envs))
+        for index in np.flatnonzero(dones).tolist():
+            drawn = infos[index].get(self._key)
+            if drawn is not None and "is_success" in infos[index]:  # a lost one has none, and counts for nothing
+                self._shares.add(drawn, bool(infos[index]["is_success"]))
+        if dones.any():
+            self._hand_out()
         return observations, rewards, dones, infos
 
-    def _hand_out(self, groups: Iterable[int]) -> None:
-        """Let the shares of now stand in these groups, of which no episode waits for the seed of a running one."""
+    def _hand_out(self) -> None:
         shares = self._shares.now()
-        changed = [group for group in groups if self._held[group] != shares]
-        for group in changed:
-            self._held[group] = shares
-        if changed:
-            indices = [group * self._size + place for group in changed for place in range(self._size)]
-            self.venv.env_method("set_weights", shares, indices=indices)
-
-    def _hand_again(self, indices: Iterable[int]) -> None:
-        for index in indices:
-            self.venv.env_method("set_weights", self._held[index // self._size], indices=[index])
-
-    def _note_drawn(self, indices: Iterable[int]) -> None:
-        self.reset_infos = self.venv.reset_infos
-        for index in indices:
-            self._drawn[index] = self.reset_infos[index].get(self._key)
+        if shares != self._handed:
+            self._handed = shares
+            self.venv.draw_by(shares)  # type: ignore[attr-defined]
 
     def get_state(self) -> dict[str, Any]:
         """Return what `set_state` needs to bring environments and curriculum back to where they are (plain JSON)."""
-        curriculum = {
-            "drawn": list(self._drawn),
-            "shares": [list(held) for held in self._held],
-            "outcomes": self._shares.get_state(),
-        }
         state: dict[str, Any] = self.venv.get_state()  # type: ignore[attr-defined]
-        return {**state, "curriculum": curriculum}
+        return {**state, "curriculum": {"outcomes": self._shares.get_state()}}
 
     def set_state(self, state: dict[str, Any]) -> Any:
         """Bring environments and curriculum to where they were at `get_state`; return the observations there.
@@ -141,17 +102,17 @@ class CurriculumVecEnv(VecEnvWrapper):
         if "curriculum" not in state:
             raise ValueError("The state is of a training without a curriculum: it cannot be continued with one.")
         saved = state["curriculum"]
-        if len(saved["drawn"]) != self.num_envs:
-            raise ValueError(f"The state is of {len(saved['drawn'])} environments, but there are {self.num_envs}.")
         self._shares.set_state(saved["outcomes"])
-        self._drawn, self._held = list(saved["drawn"]), [tuple(shares) for shares in saved["shares"]]
-        for index, drawn in enumerate(self._drawn):
-            if drawn is not None:  # it alone can be drawn
-                alone = [float(name == drawn) for name in self._shares.names]
-                self.venv.env_method("set_weights", alone, indices=[index])
         rest = {key: value for key, value in state.items() if key != "curriculum"}
+        if "drawn" in saved:  # of an earlier version
+            rest["weights"] = self._weights_that_draw(saved["drawn"])
         observations = self.venv.set_state(rest)  # type: ignore[attr-defined]
-        self._hand_again(range(self.num_envs))
-        episodes, size = state["episodes"], self._size
-        self._begun = [max(episodes[group * size : (group + 1) * size]) + 1 for group in range(len(self._begun))]
+        self.reset_infos = self.venv.reset_infos
+        self._handed = None
+        self._hand_out()
         return observations
+
+    def _weights_that_draw(self, drawn: Sequence[str | None]) -> dict[str, Any]:
+        """Return weights by which nothing but this can be drawn in the running episodes."""
+        alone = [[float(name == one) for name in self._shares.names] if one is not None else None for one in drawn]
+        return {"next": self._shares.now(), "running": alone}

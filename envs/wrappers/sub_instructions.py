@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 
 from heed.envs.axes.grammar import JOINTS
-from heed.envs.contract import ContractError, fulfilled_instructions_of, method_of, require_language_env
+from heed.envs.contract import ContractError, fulfilled_instructions_of, method_of, number_of, require_language_env
 from heed.envs.wrappers.asked_once import AskedOnce
 
 Stages = tuple[tuple[str, ...], ...]
@@ -97,7 +97,7 @@ class SubInstructionRewards(gymnasium.Wrapper[Any, Any, Any, Any]):
         self._paid_now = bool(done) and not (terminated and info.get("is_success"))
         if self._paid_now:
             added = self.reward * len(done)
-            reward = float(reward) + added
+            reward = number_of(reward) + added
             info = {**info, "fulfilled_parts": done, "sub_instruction_reward": added}
         if observation["instruction"] != self._instruction:
             self._begin(observation["instruction"])

@@ -55,6 +55,9 @@ class Task:
     each step. None is 1, and without `success` the environment's own rewards."""
     possible: Callable[[Moment], bool] | None = None
     """Whether it can be done, seen after the reset; only such tasks are given. None is always."""
+    first: tuple[str, ...] = ()
+    """The names of other tasks that have to be done on the way to it. None of them can stand in its place, nor it in
+    theirs: an episode would end with the one before the other is done."""
     weight: float = 1.0
     """How often it is drawn, against the others' weights."""
     name: str = field(default="")

@@ -166,12 +166,12 @@ def benchmark(config: BenchmarkConfig) -> dict[str, Any]:
     import torch
     from rich.console import Console
 
+    from heed.agents.device import available_device
     from heed.agents.threads import available_cores
     from heed.scripts.benchmark.drawing import draw
 
     torch.set_num_threads(config.threads or available_cores())
-    if config.device == "auto":
-        config = dataclasses.replace(config, device="cuda" if torch.cuda.is_available() else "cpu")
+    config = dataclasses.replace(config, device=str(available_device(config.device)))
     console = Console(highlight=False)
     config.out.mkdir(parents=True, exist_ok=True)
     results: dict[str, Any] = {}

@@ -88,7 +88,7 @@ def compare(config: CompareConfig, names: Mapping[Path, str] | None = None) -> P
     html = write_comparison_page(config.out, numbers)
     console.print(page, markup=False, soft_wrap=True)
     for path in (config.out / NUMBERS, table, html, *(config.out / name for name in pictures)):
-        console.print(f"  {path}")
+        console.print(f"  {path}", markup=False)
     return table
 
 

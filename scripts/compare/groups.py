@@ -11,7 +11,7 @@ from typing import Any
 
 from heed.agents.checkpoint import read_json
 from heed.agents.evaluation import Episode, read_episodes
-from heed.scripts.compare.options import NOT_OF_THE_TRAINING, command_of, complete, given_options
+from heed.scripts.compare.options import NOT_OF_THE_TRAINING, SAME_UP_TO_ROUNDING, command_of, complete, given_options
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.report.data import EvaluationData
 from heed.scripts.report.earlier import as_evaluation
@@ -151,14 +151,15 @@ def grouped(runs: Sequence[Run], names: Mapping[Path, str] | None = None) -> lis
 
 def _key(config: dict[str, Any]) -> str:
     """Return what the configurations of one group have in common, as one string."""
-    options = {name: value for name, value in config.items() if name not in NOT_OF_THE_TRAINING}
+    options = {name: value for name, value in config.items() if name not in NOT_OF_THE_TRAINING | SAME_UP_TO_ROUNDING}
     options["hyperparameters"] = _hyperparameters(config)
     return json.dumps(options, sort_keys=True)
 
 
 def _hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the agent's arguments without its seed."""
-    return {name: value for name, value in config.get("hyperparameters", {}).items() if name != "seed"}
+    """Return the agent's arguments without its seed, and without what changes them by rounding alone."""
+    left_out = {"seed", *SAME_UP_TO_ROUNDING}
+    return {name: value for name, value in config.get("hyperparameters", {}).items() if name not in left_out}
 
 
 def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:

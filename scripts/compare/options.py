@@ -8,21 +8,16 @@ from typing import Any
 
 from heed.scripts.command_line import option_words
 from heed.scripts.errors import ConfigurationError
-from heed.scripts.train_options import TrainConfig
+from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
 
-NOT_OF_THE_TRAINING = (
-    "seed",
-    "run_dir",
-    "resume",
-    "save_every",
-    "keep_checkpoints",
-    "threads",
-    "eval_episodes",
-    "csv",
-    "wandb",
-    "sample_every",
-)
-"""Options in which the runs of one group may differ."""
+NOT_OF_THE_TRAINING = {"seed", *CHANGES_ON_RESUME} - {"steps", "stop_at_success"}
+"""Options in which the runs of one group may differ: the seed, and where and how a training runs, not what it learns.
+
+What may change when a run goes on is that, but for when it ends.
+"""
+
+SAME_UP_TO_ROUNDING = {"micro_batch_tokens", "activation_checkpointing", "compiled"}
+"""Options that change what a training needs, and what it learns by rounding alone: they make no other group either."""
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:

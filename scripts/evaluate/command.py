@@ -20,11 +20,13 @@ from heed.scripts.threads import set_threads
 
 if TYPE_CHECKING:
     from heed.agents.agent import LanguageAgent
-    from heed.agents.evaluation import Evaluation
+    from heed.agents.evaluation import Episode, Evaluation
     from heed.envs.suites import Suite
 
 RECORDED_EPISODES = 2
 """Episodes in moving pictures."""
+SHOWN_UNFINISHED = 500
+"""Steps that are shown of an episode which did not end."""
 ZERO_SHOT = "zero-shot"
 """The name of a language model that is merely asked."""
 DEFAULT_EPISODES = 500
@@ -56,6 +58,9 @@ class EvaluateConfig:
     """Episodes side by side; the figures do not depend on it."""
     threads: int | None = None
     """Threads that the processor computes with (default: by the model's size, one for heed-tiny)."""
+    max_episode_steps: int | None = None
+    """Give an episode up as unfinished after so many steps, which counts as failed: some environments end none
+    (default: the training's; without one 5000, or the environment's own limit where that is more)."""
     references: bool = True
     """Let the random policy and the environment's expert play too."""
     baseline: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -69,7 +74,7 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be."""
         require_at_least(self, {"n_envs": 1, "viewed": 0})
-        for name, least in (("episodes", 1), ("seed", 0), ("threads", 1)):
+        for name, least in (("episodes", 1), ("seed", 0), ("threads", 1), ("max_episode_steps", 1)):
             if getattr(self, name) is not None:
                 require_at_least(self, {name: least})
 
@@ -95,6 +100,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     from heed.scripts.evaluate.numbers import numbers_of
     from heed.scripts.evaluate.tables import table_of, table_of_levels, what_is_missing
     from heed.scripts.report.page import write_report
+    from heed.scripts.report.sentences import what_did_not_end
     from heed.scripts.run_folder import RunFolder
 
     console = Console(highlight=False)
@@ -109,6 +115,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     set_threads(config.threads, agent)
     history = trained.get("history", 0)  # a run of an earlier version has none
     max_steps = trained.get("max_steps")
+    limit = trained.get("max_episode_steps") if config.max_episode_steps is None else config.max_episode_steps
     with _EpisodeBar(console) as bar:
         evaluation = evaluate(
             agent,
@@ -117,6 +124,8 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             references=config.references,
             history=history,
             max_steps=max_steps,
+            max_episode_steps=limit,
+            timeout=_timeout(trained),
             n_envs=config.n_envs,
             on_plan=bar.plan,
             on_episode=bar.step,
@@ -126,8 +135,24 @@ def evaluate_run(config: EvaluateConfig) -> Path:
         raise ConfigurationError(f"Nothing could be played. {' '.join(reasons)}")
     # Steps are the agent's, not the configuration's: a training may have stopped early.
     numbers = numbers_of(evaluation, command=command_of(config), trained_steps=agent.num_timesteps)
-    with console.status("recording episodes"):
-        recordings, traces = _recorded(agent, evaluation, history=history, max_steps=max_steps, viewed=config.viewed)
+    if agent.num_timesteps and agent.ep_info_buffer is not None and not agent.ep_info_buffer:
+        numbers["no_episode_ended"] = True
+    recordings: list[Any] = []
+    traces: list[Any] = []
+    try:
+        with console.status("recording episodes"):
+            _record(
+                agent,
+                evaluation,
+                recordings,
+                traces,
+                history=history,
+                max_steps=max_steps,
+                max_episode_steps=limit,
+                viewed=config.viewed,
+            )
+    except Exception as error:  # whatever an environment raises: what was played before is not lost with it
+        console.print(f"Not all episodes could be recorded: {type(error).__name__}: {error}", markup=False)
     out.mkdir(parents=True, exist_ok=True)
     write_json(out / "evaluation.json", numbers)
     write_episodes(out / "episodes.csv", evaluation.episodes)
@@ -146,11 +171,17 @@ def evaluate_run(config: EvaluateConfig) -> Path:
         console.print(table_of(environment))
         if environment["levels"]:
             console.print(table_of_levels(environment))
-    for line in what_is_missing(numbers):
+    for line in (*what_is_missing(numbers), *what_did_not_end(numbers)):
         console.print(line, markup=False)
     for path in (out / "evaluation.json", out / "episodes.csv", out / "axes.csv", report, *gifs):
-        console.print(f"  {path}")
+        console.print(f"  {path}", markup=False)
     return report
+
+
+def _timeout(trained: dict[str, Any]) -> float | None:
+    """Return the seconds that a step or a reset may take: as in the training; None for any."""
+    seconds = [trained.get(name, 60.0) for name in ("step_timeout", "reset_timeout")]
+    return None if None in seconds else max(seconds)
 
 
 def suite_of(config: EvaluateConfig, trained: dict[str, Any]) -> Suite:
@@ -219,10 +250,22 @@ def _imported(path: str) -> Any:
         ) from None
 
 
-def _recorded(
-    agent: LanguageAgent, evaluation: Evaluation, *, history: int, max_steps: int | None, viewed: int
-) -> tuple[list[Any], list[Any]]:
-    """Return moving pictures of the first episodes, and episodes step by step: failures first, if there are any."""
+def _record(
+    agent: LanguageAgent,
+    evaluation: Evaluation,
+    recordings: list[Any],
+    traces: list[Any],
+    *,
+    history: int,
+    max_steps: int | None,
+    max_episode_steps: int | None,
+    viewed: int,
+) -> None:
+    """Add moving pictures of the first episodes, and episodes step by step: failures first, if there are any.
+
+    Raises:
+        Exception: whatever an environment raises; what was recorded until then is there.
+    """
     from heed.envs.demonstrate import action_generator
     from heed.envs.make import make_env
     from heed.scripts.recording import make_recordable_env, record_episode
@@ -230,21 +273,25 @@ def _recorded(
 
     sampled = [one for one in evaluation.episodes if (one.axis, one.player) == ("true", "sampled")]
     if not sampled:
-        return [], []
+        return
     first = [one for one in sampled if one.env == sampled[0].env]
     make = functools.partial(make_env, max_steps=max_steps)
     env = make_recordable_env(first[0].env, history=history, make=make)
-    recordings = [
-        record_episode(agent, env, seed=one.seed, generator=action_generator(one.seed))
-        for one in first[:RECORDED_EPISODES]
-    ]
+
+    def shown(one: Episode) -> dict[str, Any]:
+        """Return how the same episode is played again: where it does not end, it is not shown to its limit."""
+        most = max_episode_steps if one.finished else min(one.length, SHOWN_UNFINISHED)
+        return {"seed": one.seed, "generator": action_generator(one.seed), "max_episode_steps": most}
+
+    for one in first[:RECORDED_EPISODES]:
+        recordings.append(record_episode(agent, env, **shown(one)))
     failures = [one for one in first if not one.success]
     successes = [one for one in first if one.success]
     # As many of each as there are; what went wrong teaches more.
     chosen = [*failures[: max(viewed // 2, viewed - len(successes))], *successes][:viewed]
-    traces = [trace_episode(agent, env, seed=one.seed, generator=action_generator(one.seed)) for one in chosen]
+    for one in chosen:
+        traces.append(trace_episode(agent, env, **shown(one)))
     env.close()
-    return recordings, traces
 
 
 def command_of(config: EvaluateConfig) -> str:

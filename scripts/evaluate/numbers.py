@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -41,6 +42,12 @@ def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | Non
     }
     if trained_steps is not None:
         numbers["trained_steps"] = trained_steps
+    unfinished = Counter((one.env, one.axis, one.player, one.length) for one in evaluation.episodes if not one.finished)
+    if unfinished:
+        numbers["unfinished"] = [
+            {"env": env, "axis": axis, "player": player, "steps": steps, "episodes": count}
+            for (env, axis, player, steps), count in unfinished.items()
+        ]
     if len(numbers["environments"]) > 1:
         numbers["mean"] = _mean(runs)
     return numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from heed.agents.agent import LanguageAgent
 from heed.policies.language_model import TINY, TINY_RANDOM, LanguageModel
 from heed.policies.minilm import HUB_ID, MINILM
+from heed.scripts.command_line import told_command
 from heed.scripts.compare.options import command_of
 from heed.scripts.report.data import TRUE, EnvironmentData, EvaluationData, cell_of, main_player, players_of
 from heed.scripts.report.sentences import does_it_listen, how_well
@@ -156,10 +158,13 @@ def _plain(text: str) -> str:
 
 def _templates() -> jinja2.Environment:
     # Markdown, and no page: what would be escaped here are the card's own words.
-    return jinja2.Environment(
+    templates = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    templates.filters["quoted"] = told_command
+    templates.filters["literal"] = json.dumps
+    return templates

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.scripts.command_line import tell, told_command
 from heed.scripts.errors import ConfigurationError, as_sentence
 
 if TYPE_CHECKING:
@@ -100,11 +101,12 @@ def export_run(config: ExportConfig) -> Path:
 
     logging.disable_progress_bar()  # of the shards that transformers writes
     export(agent, config.out, beside_model=beside_model, beside_agent=beside_agent)
-    console.print(f"{config.out} holds the agent after {agent.num_timesteps} steps.")
+    console.print(f"{config.out} holds the agent after {agent.num_timesteps} steps.", markup=False)
     if evaluation is None:
-        console.print(
-            f"Its model card has no evaluation: there is none of these steps. Run `heed evaluate {run.path}` first, "
-            "and export anew."
+        tell(
+            console,
+            "Its model card has no evaluation: there is none of these steps. Run "
+            f"`{told_command('heed', 'evaluate', run.path)}` first, and export anew.",
         )
     if config.push_to_hub is not None:
         console.print(f"Uploaded: {push(config.out, config.push_to_hub, private=config.private)}")

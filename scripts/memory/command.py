@@ -40,15 +40,19 @@ def memory(config: MemoryConfig) -> Estimate:
     """Estimate, and print a table of it.
 
     Raises:
+        DeviceError: if --device names no device.
         ConfigurationError: if the agent has no language model, or options do not go together.
         LanguageModelError: if there is no such model.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
     """
     from rich.console import Console
 
+    from heed.agents.device import AUTO, named_device
     from heed.scripts.memory.estimate import estimate_memory
     from heed.scripts.memory.machine import free_memory
 
+    if config.device != AUTO:
+        named_device(config.device)  # which need not be there: the estimate may be for another machine
     console = Console(highlight=False)
     with console.status("estimating"):
         estimate = estimate_memory(config, prompt_tokens=config.prompt_tokens)

@@ -200,6 +200,7 @@ def _look_at(
 ) -> _Seen:
     """Play random actions, and see what prompts come of them."""
     from heed.envs.make import make
+    from heed.scripts.train_wrappers import wrapping
 
     assert config.max_prompt_tokens is not None
     n_envs = 1  # making one may take seconds
@@ -209,8 +210,10 @@ def _look_at(
         seed=config.seed,
         step_timeout=config.step_timeout,
         reset_timeout=config.reset_timeout,
+        max_lost=config.max_lost,
         hold_out=config.hold_out,
         history=config.history,
+        **wrapping(config),
     )
     try:
         observations: Any = venv.observation_space
@@ -337,21 +340,16 @@ class _Reckoning:
 
     def _copies(self) -> list[Part]:
         """Return what else there is of weights, beside those of the policy."""
-        trains, heads = self._trains(), self._heads()
-        own = trains if self.config.adapter is None else 0  # what came in before it was copied to be trained
+        size, note = self._trains() + self._heads(), "what trains, a second time"
         parts = []
         if self.config.agent == "dqn":
-            parts.append(
-                Part(name="target network", size=trains + heads, place="device", note="what trains, a second time")
-            )
-            own += trains
+            parts.append(Part(name="target network", size=size, place="device", note=note))
         elif self.arguments["reference_coef"]:
+            parts.append(Part(name="reference policy", size=size, place="device", note=note))
+        if self.device.type == "cuda":  # elsewhere the policy has it as it came
             parts.append(
-                Part(name="reference policy", size=trains + heads, place="device", note="what trains, a second time")
+                Part(name="model as it came", size=self.as_it_came, place="host", note="until it is on the device")
             )
-        if self.device.type == "cuda":
-            own = self.as_it_came + (trains if self.config.agent == "dqn" else 0)
-        parts.append(Part(name="model as it came", size=own, place="host", note="from which the policy was copied"))
         return parts
 
     def _step(self, trains: int) -> int:

@@ -114,6 +114,16 @@ class MissingData(TypedDict, total=False):
     run: str
 
 
+class UnfinishedData(TypedDict):
+    """Episodes that had not ended after the most steps: they were given up, and count as failed."""
+
+    env: str
+    axis: str
+    player: str
+    steps: int
+    episodes: int
+
+
 class EvaluationData(TypedDict, total=False):
     """The content of evaluation.json, as far as the page shows it."""
 
@@ -126,6 +136,9 @@ class EvaluationData(TypedDict, total=False):
     mean: EnvironmentData
     """Over the environments, where there are several."""
     missing: list[MissingData]
+    unfinished: list[UnfinishedData]
+    no_episode_ended: bool
+    """Whether the training saw no episode end; it is only there if so."""
     command: str
     """What made it."""
 

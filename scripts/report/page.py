@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from heed.envs.faults import told_losses
+from heed.scripts.command_line import told_command
 from heed.scripts.recording import Recording
 from heed.scripts.report.bars import BarRow, as_rate, axis_rows, has
 from heed.scripts.report.curves import learning_curves
@@ -31,7 +32,7 @@ from heed.scripts.report.data import (
 from heed.scripts.report.earlier import as_evaluation
 from heed.scripts.report.heat_map import HeatMap, heat_map
 from heed.scripts.report.pages import thousands, write_page
-from heed.scripts.report.sentences import does_it_listen, how_well, rate
+from heed.scripts.report.sentences import does_it_listen, how_well, rate, what_did_not_end
 from heed.scripts.report.tracing import Trace
 from heed.scripts.report.viewer import viewer_data
 
@@ -76,6 +77,7 @@ def write_report(
         title=_title(told),
         about=_about(told, config),
         missing=told.get("missing", []),
+        unfinished=what_did_not_end(told),
         blocks=blocks,
         config=config or {},
         curve_charts=learning_curves(curve),
@@ -244,5 +246,5 @@ def _command(evaluation: EvaluationData, config: Mapping[str, Any] | None) -> st
     if len(environments) != 1 or not {"episodes", "seed"} <= set(evaluation):
         return ""
     run = config["run_dir"] if config and "run_dir" in config else "RUN_DIR"
-    asked = f"--episodes {evaluation['episodes']} --seed {evaluation['seed']}"
-    return f"heed evaluate {run} --env {environments[0]['env']} {asked}"
+    asked = ("--episodes", evaluation["episodes"], "--seed", evaluation["seed"])
+    return told_command("heed", "evaluate", run, "--env", environments[0]["env"], *asked)

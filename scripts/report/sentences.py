@@ -11,6 +11,7 @@ from heed.scripts.report.data import (
     SWAPPED,
     TRUE,
     EnvironmentData,
+    EvaluationData,
     Figure,
     axis_name,
     cell_of,
@@ -20,6 +21,12 @@ from heed.scripts.report.data import (
 MOST = 0.9
 """From this following score on an agent does what it is told; below `SOME` it does so only in part."""
 SOME = 0.5
+
+NO_EPISODE_ENDED = (
+    "No episode came to its end in the training, so neither success nor return is known of it. Does the environment "
+    "end its episodes? --max-steps ends them after so many steps."
+)
+"""What is to be said of such a training."""
 
 NAMED = 5
 """Axes that a sentence names; the bars show all of them."""
@@ -49,6 +56,23 @@ def how_well(environment: EnvironmentData) -> str:
     ]
     sentence = f"With the true instruction it succeeds in {percent(success)} of the episodes"
     return f"{sentence}; {', '.join(beside)}." if beside else f"{sentence}."
+
+
+def what_did_not_end(evaluation: EvaluationData) -> list[str]:
+    """Return sentences on the episodes that did not end, in the evaluation and in the training; mostly none."""
+    told = []
+    for env in dict.fromkeys(one["env"] for one in evaluation.get("unfinished", [])):
+        own = [one for one in evaluation["unfinished"] if one["env"] == env]
+        count, steps = sum(one["episodes"] for one in own), max(one["steps"] for one in own)
+        where = ", ".join(f"{one['axis']} {one['player']} {one['episodes']}" for one in own[:NAMED])
+        more = f", and {len(own) - NAMED} more" if len(own) > NAMED else ""
+        told.append(
+            f"{count} {'episode' if count == 1 else 'episodes'} of {env} had not ended after {steps} steps, and "
+            f"{'counts' if count == 1 else 'count'} as failed ({where}{more}). --max-episode-steps gives them more."
+        )
+    if evaluation.get("no_episode_ended"):
+        told.append(NO_EPISODE_ENDED)
+    return told
 
 
 def does_it_listen(environment: EnvironmentData) -> list[str]:

@@ -75,6 +75,8 @@ class Trace:
     shown_success: bool | None
     """Whether the instruction that was shown was fulfilled, where that is another one and the environment tells."""
     episode_return: float
+    finished: bool = True
+    """Whether the episode came to its end; else it was given up after `length` steps."""
 
 
 def trace_episode(
@@ -85,6 +87,7 @@ def trace_episode(
     generator: np.random.Generator,
     title: str = "",
     saliency: bool = True,
+    max_episode_steps: int | None = None,
 ) -> Trace:
     """Play one episode with sampled actions, and note what the agent saw, thought and read.
 
@@ -99,11 +102,12 @@ def trace_episode(
         title: what is special about the episode.
         saliency: tell which words moved each decision. For every step that costs a gradient, and one reading for each
             word.
+        max_episode_steps: as in `heed.scripts.playing.Play`.
 
     Returns:
         The episode, of a long one its first `FIRST_STEPS` and its last `LAST_STEPS` steps.
     """
-    play = Play(agent, env, seed=seed, generator=generator)
+    play = Play(agent, env, seed=seed, generator=generator, max_episode_steps=max_episode_steps)
     first: list[_Seen] = []
     last: deque[_Seen] = deque(maxlen=LAST_STEPS)
     for moment in play:
@@ -136,6 +140,7 @@ def trace_episode(
         success=play.success,
         shown_success=play.shown_success if play.true_instruction != play.instruction else None,
         episode_return=play.episode_return,
+        finished=play.finished,
     )
 
 

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from heed.policies.words import PARTS
+from heed.scripts.playing import verdict
 from heed.scripts.report.tracing import Trace, TracedStep, as_png
 
 MAX_BYTES = 2_000_000
@@ -97,6 +98,7 @@ def _as_json(trace: Trace, side: int, shrink: Shrink) -> dict[str, Any]:
             "picture": pictures.number_of(trace.end_picture),
             "observation": trace.end_observation,
             "success": trace.success,
+            "verdict": verdict(success=trace.success, finished=trace.finished),
             "shownSuccess": trace.shown_success,
             "return": _number(trace.episode_return),
         },

@@ -91,7 +91,7 @@
   function showEnd(episode) {
     const end = episode.end;
     const verdict = find("verdict");
-    verdict.textContent = end.success ? "Success" : "Failure";
+    verdict.textContent = end.verdict;
     verdict.className = `verdict ${end.success ? "success" : "failure"}`;
     const after = `after ${episode.length} ${episode.length === 1 ? "step" : "steps"}, return ${plain(end.return)}`;
     const shown = end.shownSuccess === null ? "" : end.shownSuccess ? "; the shown instruction was fulfilled" : "; the shown instruction was not fulfilled";
@@ -182,7 +182,7 @@
   }
 
   episodes.forEach((episode, number) => {
-    const outcome = episode.end.success ? "success" : "failure";
+    const outcome = episode.end.verdict.toLowerCase();
     const title = episode.title ? `${episode.title}: ` : "";
     const option = element("option", "", `${number + 1}. ${title}“${episode.instruction}” (${outcome}, ${episode.length})`);
     option.value = number;

@@ -23,7 +23,7 @@ from heed.scripts.tracking.tracking import SampleEpisode, Tracking
 from heed.scripts.train_options import TrainConfig
 
 MAX_STEPS = 200
-"""Longer episodes are cut: one is to cost little."""
+"""Longer episodes are given up there, as unfinished: one is to cost little."""
 
 MAX_SECONDS = 60.0
 """After so long an episode is given up, and no other is played."""
@@ -109,13 +109,13 @@ def play_sample(agent: LanguageAgent, config: TrainConfig, seed: int) -> SampleE
     Raises:
         Exception: whatever the environment raises.
     """
-    max_steps = MAX_STEPS if config.max_steps is None else min(config.max_steps, MAX_STEPS)
     make: Callable[..., gymnasium.Env[Any, Any]] = functools.partial(
-        make_env, max_steps=max_steps, hold_out=config.hold_out
+        make_env, max_steps=config.max_steps, hold_out=config.hold_out
     )
     env = make_recordable_env(config.env, history=config.history, make=make)
     try:
-        recording = record_episode(agent, env, seed=seed, generator=action_generator(seed))
+        generator = action_generator(seed)
+        recording = record_episode(agent, env, seed=seed, generator=generator, max_episode_steps=MAX_STEPS)
     finally:
         env.close()
     return SampleEpisode(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import html
 import io
 import os
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -112,8 +113,11 @@ class WandbWriter(EpisodeWriter):
         )
 
     def close(self) -> None:
-        """End this part of the run; it may be resumed."""
-        self._run.finish()
+        """End this part of the run, after an error as one that crashed; it may be resumed."""
+        if isinstance(sys.exc_info()[1], Exception):
+            self._run.finish(exit_code=1)
+        else:
+            self._run.finish()
 
     def _log(self, values: dict[str, Any], step: int) -> None:
         if step <= self._known_up_to:

@@ -173,9 +173,10 @@ def test_what_breaks_costs_its_episodes_and_is_told() -> None:
         environments=("Crashing-v0", "Broken-v0", "NoSuchThing-v0", "Buttons-v0"),
         axes=(axis("true"), axis("blank"), axis("french")),
         episodes=30,
+        seed=1,
     )
     evaluation = evaluate(press, plan, n_envs=4)
-    lost = sum(seed % 3 == 0 for seed in held_out_seeds(0, 30))
+    lost = sum(seed % 3 == 0 for seed in held_out_seeds(1, 30))
     assert 0 < lost < 10
     kept = [one for one in evaluation.episodes if (one.env, one.axis, one.player) == ("Crashing-v0", "true", "agent")]
     assert len(kept) == 30 - lost

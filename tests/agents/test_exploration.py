@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from heed.agents.exploration.counts import Counts, fingerprint
 from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.features import TextFeatures, word_ids
 from heed.agents.exploration.strategy import greedy_actions, greedy_probabilities
-from heed.envs import make
+from heed.envs import LanguageVecEnv, make
+from heed.policies.layout import Beside, PromptLayout
 from heed.scripts import train as train_module
+from tests.faulty import Broken
 from tests.one_hot import OneHotPolicy
 
 RNG = np.random.default_rng
@@ -182,10 +185,73 @@ def test_features_are_whitened_and_know_the_order_of_words() -> None:
     torch.testing.assert_close(in_parts(word_ids(texts)), encoded)
 
 
+BESIDE = [Beside(), Beside(numbers=3), Beside(image=(5, 6, 3)), Beside(numbers=2, image=(40, 3, 1))]
+
+
+def rows_of(layout: PromptLayout, count: int, seed: int = 0) -> torch.Tensor:
+    """Return rows of prompts of all lengths; some of their pictures are white, so that their integers are -1."""
+    rng, beside = RNG(seed), layout.beside
+    tokens = rng.integers(0, 50, size=(count, layout.tokens), dtype=np.int32)
+    tokens[np.arange(layout.tokens) >= rng.integers(1, layout.tokens + 1, size=(count, 1))] = -1
+    numbers = rng.normal(size=(count, beside.numbers)).astype(np.float32) * [1e-3, 1.0, 1e3][: beside.numbers]
+    pixels = rng.integers(0, 256, size=(count, 4 * beside.image_columns), dtype=np.uint8)
+    pixels[::3] = 255
+    parts = [tokens, numbers.astype(np.float32).view(np.int32), pixels.view(np.int32)]
+    return torch.from_numpy(np.concatenate(parts, axis=1))
+
+
+@pytest.mark.parametrize("beside", BESIDE, ids=["words", "numbers", "picture", "both"])
+def test_what_the_ensemble_says_of_a_prompt_hangs_on_all_of_it_and_on_no_other(beside: Beside) -> None:
+    def made(tokens: int) -> ValueEnsemble:
+        layout = PromptLayout(tokens, beside)
+        return ValueEnsemble(heads=2, n_actions=3, layout=layout, prior_scale=1.0, seed=0)
+
+    ensemble, rows = made(6), rows_of(PromptLayout(6, beside), 24)
+    ensemble.observe(rows)
+    with torch.no_grad():
+        values = ensemble(rows)
+        order = torch.from_numpy(RNG(1).permutation(len(rows)))
+        torch.testing.assert_close(ensemble(rows[order]), values[:, order], rtol=1e-4, atol=1e-5)
+        for some in (slice(0, 1), slice(5, 6), slice(3, 11)):  # whoever stands beside it
+            torch.testing.assert_close(ensemble(rows[some]), values[:, some], rtol=1e-4, atol=1e-5)
+        wider = made(11)  # as where longer prompts are allowed
+        padded = torch.cat([rows[:, :6], torch.full((24, 5), -1, dtype=rows.dtype), rows[:, 6:]], dim=1)
+        wider.observe(padded)
+        torch.testing.assert_close(wider(padded), values, rtol=1e-4, atol=1e-5)
+        for column in range(rows.shape[1]):  # every token that is there, every number, every part of the picture
+            changed = rows.clone()
+            there = torch.nonzero(rows[:, column] != -1).flatten() if column < 6 else torch.arange(24)
+            other = torch.tensor(0.25).view(torch.int32) if 6 <= column < 6 + beside.numbers else torch.tensor(7)
+            changed[:, column] = torch.where(rows[:, column] == other, 1, other).to(rows.dtype)
+            moved = (ensemble(changed) - values).abs().amax(dim=(0, 2))
+            assert (moved[there] > 1e-6).all(), column
+
+
+@pytest.mark.parametrize("strategy", [UCB(), Thompson()])
+def test_numbers_beside_the_words_count_where_an_agent_explores(strategy: Any) -> None:
+    env = LanguageVecEnv([lambda: Broken("", frozenset())] * 2, seed=0)
+    options: dict[str, Any] = {"policy_kwargs": {"head": "linear", "train_layers": 0, "max_prompt_tokens": 32}}
+    agent = DQN(env=env, exploration=strategy, learning_starts=4, n_steps=1, seed=0, **options).learn(16)
+    words = {"instruction": ["say yes"] * 2, "observation": ["a longer step", "a longer step"]}
+    prompts = agent.language_policy.encoder({**words, "numbers": np.array([[1, 1], [1, 3]], dtype=np.float32)})
+    values = agent._values_to_explore(torch.from_numpy(prompts))
+    assert np.abs(values[:, 0] - values[:, 1]).max() > 1e-3
+
+
+def test_an_ensemble_of_an_earlier_version_comes_back() -> None:
+    made = functools.partial(ValueEnsemble, heads=2, n_actions=3, layout=PromptLayout(6), prior_scale=1.0)
+    ensemble, rows = made(seed=0), rows_of(PromptLayout(6), 8)
+    ensemble.observe(rows)
+    again = made(seed=1)
+    again.set_state({name.replace("features.text.", "features."): t for name, t in ensemble.get_state().items()})
+    assert torch.equal(again(rows), ensemble(rows))
+
+
 def test_the_ensemble_learns_the_hand_worked_target_and_keeps_its_priors_apart() -> None:
-    ensemble = ValueEnsemble(heads=2, n_actions=2, prior_scale=1.0, seed=0, learning_rate=1e-2)
+    layout = PromptLayout(4)
+    ensemble = ValueEnsemble(heads=2, n_actions=2, layout=layout, prior_scale=1.0, seed=0, learning_rate=1e-2)
     prompts = torch.tensor([[3, 4, 5, -1], [3, 4, 6, -1], [3, 9, 9, 9]])
-    ensemble(prompts, observe=True)
+    ensemble.observe(prompts)
     before = ensemble(prompts)
     assert (before[0] - before[1]).abs().min() > 1e-4
     rewards, actions = torch.tensor([[1.0], [0.5]]), torch.tensor([[0], [1]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -170,25 +171,25 @@ def groups() -> EpisodeGroups:
     return EpisodeGroups(spaces.Box(0, 99, (1,), np.int64), spaces.Discrete(2), group_size=3, n_envs=3, **options)
 
 
-def end(buffer: EpisodeGroups, group: int, *rewards: float | None) -> None:
-    """One step in which all three episodes of a group end, None being one that was lost."""
+def end(buffer: EpisodeGroups, group: int, *rewards: float | None, still: Sequence[int] = ()) -> None:
+    """One step in which three episodes of a group end, None being one that was lost; of some others still run."""
     infos = [{"episode_group": (0, group), **({EPISODE_LOST: ""} if one is None else {})} for one in rewards]
     prompts, actions = np.zeros((3, 1), dtype=np.int64), np.zeros((3, 1), dtype=np.int64)
     filled = np.array([reward or 0.0 for reward in rewards])
-    buffer.add(prompts, actions, np.zeros(3), filled, np.ones(3, dtype=bool), infos)
+    buffer.add(prompts, actions, np.zeros(3), filled, np.ones(3, dtype=bool), infos, [(0, one) for one in still])
 
 
 def test_a_group_with_a_lost_episode_compares_the_others_and_holds_up_nothing() -> None:
     buffer = groups()
-    end(buffer, 0, 1.0, None, 3.0)
-    assert buffer.complete == []  # another one of this group might be running yet
-    end(buffer, 1, None, None, 5.0)
+    end(buffer, 0, 1.0, None, 3.0, still=[0, 1])
+    assert buffer.complete == []  # another one of this group runs
+    end(buffer, 1, None, None, 5.0, still=[2])
     saved = buffer.state()
     (group,) = buffer.complete
     assert [episode.rewards for episode in group] == [[1.0], [3.0]]
     assert buffer.samples().advantages.tolist() == [-1.0, 1.0]  # not held against a return of 0
     buffer.reset()
-    end(buffer, 2, 1.0, 2.0, 6.0)
+    end(buffer, 2, 1.0, 2.0, 6.0, still=[3])
     assert [len(group) for group in buffer.complete] == [3]  # and none of the one that alone remained
     again = groups()
     again.set_state(saved)

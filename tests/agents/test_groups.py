@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,14 @@ def groups_of(group_size: int = 2, n_envs: int = 2, **options: Any) -> EpisodeGr
     return EpisodeGroups(PROMPTS, spaces.Discrete(4), group_size=group_size, device="cpu", n_envs=n_envs, **settings)
 
 
-def play(groups: EpisodeGroups, *steps: Sequence[tuple[float, tuple[int, int] | None]]) -> None:
+def play(
+    groups: EpisodeGroups,
+    *steps: Sequence[tuple[float, tuple[int, int] | None]],
+    running: Collection[tuple[int, int]] = (),
+) -> None:
     """Add steps: of each environment its reward, and the group of its episode where that ends with the step.
 
+    Behind the last of them, episodes of the groups `running` go on.
     Prompt, action and log-probability tell the step: the k-th of environment n has the prompt (n, k, -1).
     """
     begin = sum(len(episode.rewards) for episode in groups._running)
@@ -34,6 +39,7 @@ def play(groups: EpisodeGroups, *steps: Sequence[tuple[float, tuple[int, int] | 
             np.array([reward for reward, _ in step]),
             np.array([group is not None for _, group in step]),
             [{} if group is None else {"episode_group": group} for _, group in step],
+            running,
         )
 
 
@@ -69,10 +75,10 @@ def test_by_length_each_episode_weighs_the_same() -> None:
 def test_a_group_waits_for_its_last_episode_and_nothing_is_lost() -> None:
     groups = groups_of(n_envs=2)
     # Environment 0 ends two short episodes, of this group and the next, while the other's goes on.
-    play(groups, [(1.0, (0, 0)), (0.0, None)], [(1.0, (0, 1)), (0.0, None)])
+    play(groups, [(1.0, (0, 0)), (0.0, None)], [(1.0, (0, 1)), (0.0, None)], running=[(0, 1), (0, 0)])
     assert groups.complete == []
     groups.reset()  # a new rollout
-    play(groups, [(0.0, None), (0.0, (0, 0))])
+    play(groups, [(0.0, None), (0.0, (0, 0))], running=[(0, 1), (0, 2)])
     assert [[len(episode.rewards) for episode in group] for group in groups.complete] == [[1, 3]]
     assert len(groups.samples().advantages) == 4
     groups.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from heed.agents import GRPO, load
 from heed.agents.evaluation import greedy, run_episodes, success_rate
-from heed.envs import LanguageVecEnv
+from heed.envs import Curriculum, CurriculumVecEnv, LanguageVecEnv
 from heed.envs.make import make
 from tests.buttons import Buttons
+from tests.faulty import stumbling_levels
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 
@@ -191,3 +193,46 @@ def test_groups_must_be_those_of_the_environment() -> None:
         GRPO(env=buttons(8, 1), group_size=1)
     with pytest.raises(ValueError, match="batch_size is 0"):
         GRPO(env=buttons(8, 8), batch_size=0)
+
+
+@pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
+def test_a_group_is_compared_within_one_level_though_resets_fail(tmp_path: Path, monkeypatch: Any) -> None:
+    def new(seed: int) -> Any:
+        vector = LanguageVecEnv([stumbling_levels] * 4, seed=seed, group_size=2)
+        return CurriculumVecEnv(vector, Curriculum(window=4))
+
+    compared: list[set[str]] = []
+    train = GRPO.train
+
+    def noted(self: GRPO) -> None:
+        encoder = self.language_policy.encoder
+        for group in self.groups.complete:
+            words = [encoder.decode(episode.prompts[0]) for episode in group]
+            compared.append({"easy" if "of 0.9" in text else "hard" for text in words})
+        train(self)
+
+    monkeypatch.setattr(GRPO, "train", noted)
+    policy: Any = {"head": "linear", "train_layers": 0, "max_prompt_tokens": 32}
+    agent = GRPO(env=new(0), group_size=2, n_steps=20, n_epochs=1, seed=0, policy_kwargs=policy)
+    agent.learn(400)
+    agent.save(tmp_path / "agent")
+    agent.learn(80, reset_num_timesteps=False)
+    resumed: Any = GRPO.load(tmp_path / "agent", env=new(5))
+    resumed.learn(80, reset_num_timesteps=False)
+    assert agent.get_env_state() == resumed.get_env_state()
+    assert all(torch.equal(mine, weights(resumed)[name]) for name, mine in weights(agent).items())
+    assert len(compared) > 30
+    assert {level for levels in compared for level in levels} == {"easy", "hard"}
+    assert all(len(levels) == 1 for levels in compared)
+    assert resumed.env.lost_count > 50
+
+
+def test_an_episode_that_cannot_be_brought_back_holds_up_no_group(tmp_path: Path) -> None:
+    """Of it nobody knows the group any more; the step that tells of it was taken in no episode."""
+    agent = GRPO(env=buttons(4, 2), group_size=2, n_steps=4, seed=0, policy_kwargs={"head": "linear"})
+    agent.learn(16)
+    lost: dict[str, Any] = {"episode_lost": "gone", "observation_unknown": True, "TimeLimit.truncated": True}
+    prompts, actions = np.zeros((4, 256), dtype=np.int16), np.zeros((4, 1), dtype=int)
+    done = np.array([True, False, False, False])
+    agent.groups.add(prompts, actions, np.zeros(4), np.zeros(4), done, [lost, {}, {}, {}], [(0, 9), (1, 9)])
+    assert agent.groups._running[0].rewards == []

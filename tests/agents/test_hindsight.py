@@ -5,13 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from heed.agents import DQN
+from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv
 from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
-from heed.envs import ContractError, History, LanguageVecEnv
+from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.envs import ContractError, History, LanguageVecEnv, SubInstructionRewards, language_space
 from heed.envs.make import make
 from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
@@ -102,6 +106,98 @@ def test_transitions_in_hindsight_stand_beside_those_that_were_played(encoder: P
             assert f"be {goal}" in words
         if discount == 0.25:
             assert reward == STEP_COST * 1.5
+
+
+class Generous(VecEnvWrapper):
+    """Somebody's own wrapper."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, rewards * 3 + 7, dones, infos
+
+
+def scaled_by_two(env: Any) -> ScaledRewardsVecEnv:
+    scaled = ScaledRewardsVecEnv(env, gamma=0.5)
+    scaled._statistics.var, scaled._statistics.count = np.array(4.0), 1e9  # so many returns that it does not move
+    return scaled
+
+
+def with_bonus(env: Any) -> IntrinsicRewardVecEnv:
+    return IntrinsicRewardVecEnv(env, CountBonus(), coefficient=5.0)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "unit"),
+    [
+        (with_bonus, 1.0),
+        (Generous, 1.0),
+        (lambda env: Generous(with_bonus(env)), 1.0),
+        (scaled_by_two, 2.0),
+        (lambda env: scaled_by_two(with_bonus(env)), 2.0),
+        (lambda env: with_bonus(scaled_by_two(env)), 2.0),
+    ],
+    ids=["bonus", "own", "own around bonus", "scale", "scale around bonus", "bonus around scale"],
+)
+def test_relabelled_is_the_environments_own_reward_in_the_unit_of_others(
+    wrap: Any, unit: float, monkeypatch: Any
+) -> None:
+    options: Any = {"learning_starts": 1000, "buffer_size": 100, "policy_kwargs": {"max_prompt_tokens": 64}}
+    agent = DQN(env=wrap(LanguageVecEnv([Places] * 2, seed=3)), n_steps=1, hindsight=3, seed=1, **options)
+    told: list[list[float]] = []
+    monkeypatch.setattr(agent.replay_buffer, "add_episode", lambda p, a, rewards, **_: told.append(list(rewards)))
+    agent.learn(60)
+    assert {len(rewards) for rewards in told} > {1, 2}
+    for rewards in told:
+        expected = [STEP_COST / unit] * (len(rewards) - 1) + [1.0 / unit]
+        np.testing.assert_allclose(rewards, expected, rtol=1e-3)
+    played = agent.replay_buffer.rewards[: agent.replay_buffer.size]
+    assert not np.isin(played, [1.0, STEP_COST]).all(), "while the played ones are as the wrappers make them"
+
+
+def test_rewards_for_parts_are_not_relabelled() -> None:
+    """`SubInstructionRewards` pays for the parts of the instruction that stood, which is another one in hindsight."""
+    env = LanguageVecEnv([lambda: SubInstructionRewards(Errands(), reward=4.0)], seed=0)
+    options: Any = {"learning_starts": 1000, "buffer_size": 100, "policy_kwargs": {"max_prompt_tokens": 64}}
+    agent = DQN(env=with_bonus(env), n_steps=1, hindsight=3, seed=1, **options)
+    told: list[tuple[str, list[float]]] = []
+    relabel = HindsightReplay._relabel
+
+    def noted(self: HindsightReplay, episode: Any) -> Any:
+        for one in relabel(self, episode):
+            told.append((one.instruction, one.rewards))
+            yield one
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HindsightReplay, "_relabel", noted)
+        agent.learn(12)
+    assert set(map(repr, told)) == {"('fetch', [0.25])"}, "what was fulfilled once the part was paid is left out"
+
+
+class Errands(gymnasium.Env[Any, Any]):
+    """Fetch, pay, and leave, one after the other, whatever is done; every step costs."""
+
+    action_texts = ("go on", "go on there")
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = language_space(), gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self._step = 0
+        return self._words(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._step += 1
+        return self._words(), -1.0, self._step == 3, False, {"is_success": self._step == 3}
+
+    def fulfilled_instructions(self) -> dict[str, float]:
+        return {} if self._step == 0 else {("fetch", "pay", "leave")[self._step - 1]: 0.25}
+
+    def _words(self) -> dict[str, str]:
+        return {"instruction": "fetch, then leave", "observation": f"errand {self._step}"}
 
 
 def test_a_training_with_hindsight_goes_on_exactly(tmp_path: Path) -> None:

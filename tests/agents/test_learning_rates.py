@@ -9,8 +9,10 @@ import pytest
 import torch
 
 from heed.agents import DQN, PPO, load
+from heed.agents.imitation import Cloning, clone
+from heed.envs.demonstrations import Demonstration
 from heed.policies.parameter_groups import LearningRates
-from tests.buttons import make_buttons
+from tests.buttons import COLORS, make_buttons
 
 OPTIONS: dict[Any, dict[str, Any]] = {
     PPO: {"n_steps": 4, "batch_size": 16, "n_epochs": 1},
@@ -53,6 +55,34 @@ def test_each_part_has_its_rate(kind: Any, tmp_path: Path) -> None:
         assert rate_of(trained, model.embed_tokens.weight) == pytest.approx(0.0025)
         listed = [weight for group in trained.policy.optimizer.param_groups for weight in group["params"]]
         assert len(listed) == len({id(weight) for weight in listed}) == len(list(policy.parameters()))
+
+
+def test_a_clone_learns_each_part_at_its_rate() -> None:
+    """One step of plain gradient descent moves a weight in proportion to its rate."""
+    episodes = [
+        Demonstration(
+            seed=seed,
+            instruction=f"press the {COLORS[seed]} button",
+            observations=("three buttons", "three buttons"),
+            actions=(seed,),
+            rewards=(1.0,),
+            success=True,
+            terminated=True,
+        )
+        for seed in range(3)
+    ]
+    moved: list[dict[str, torch.Tensor]] = []
+    for rates in (None, LearningRates(heads=3.0, value=5.0, layer_decay=0.5)):
+        agent = made(PPO, head="linear", learning_rates=rates, optimizer_class=torch.optim.SGD)
+        before = {name: weight.detach().clone() for name, weight in agent.policy.named_parameters()}
+        clone(agent, episodes, Cloning(epochs=1, learning_rate=0.01, validation=0.0, max_grad_norm=1e9))
+        moved.append({name: weight.detach() - before[name] for name, weight in agent.policy.named_parameters()})
+    (name_of_top,) = [name for name in moved[0] if name.endswith("layers.1.self_attn.q_proj.weight")]
+    below = name_of_top.replace("layers.1", "layers.0")
+    factors = {"action_net.weight": 3.0, "value_net.weight": 5.0, name_of_top: 1.0, below: 0.5}
+    for name, factor in factors.items():
+        assert moved[0][name].abs().max() > 1e-6
+        torch.testing.assert_close(moved[1][name], factor * moved[0][name], rtol=1e-2, atol=1e-7)
 
 
 def test_a_factor_of_one_changes_nothing() -> None:

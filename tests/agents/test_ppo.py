@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from gymnasium import spaces
 from stable_baselines3 import PPO as SB3PPO
+from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import PPO
+from heed.agents.lost_steps import RolloutWithoutLostSteps
 from heed.envs.make import make
 from heed.policies.batching import UniquePrompts
 from heed.policies.layout import PADDING
@@ -93,8 +98,50 @@ def test_minibatches_may_be_counted_in_tokens(monkeypatch: pytest.MonkeyPatch) -
     trained(batch_tokens=500, n_epochs=1)
     assert sum(count for count, _, _ in sizes) == 128
     assert len({count for count, _, _ in sizes}) > 1
-    assert all(tokens <= 500 + longest for _, tokens, longest in sizes)
-    assert all(tokens >= 500 - 2 * longest for _, tokens, longest in sizes[:-1])
+    of_all, longest = sum(tokens for _, tokens, _ in sizes), max(longest for *_, longest in sizes)
+    assert len(sizes) == -(-of_all // 500)
+    assert max(tokens for _, tokens, _ in sizes) <= 500 + longest
+    assert min(tokens for _, tokens, _ in sizes) >= of_all / len(sizes) - longest, "no small rest"
+
+
+@pytest.mark.parametrize("lengths", [[5] * 20, [1] * 99 + [2], [30, 1, 1, 1], [7], [3, 50, 3, 50, 3, 50], [9, 1, 1]])
+@pytest.mark.parametrize("most", [1, 4, 10, 33, 100, 1000])
+def test_minibatches_by_tokens_leave_no_rest(lengths: list[int], most: int) -> None:
+    agent = PPO.__new__(PPO)
+    agent.batch_tokens = most
+    prompts = torch.full((len(lengths), 60), PADDING)
+    for row, length in enumerate(lengths):
+        prompts[row, :length] = row
+    agent.observation_space = spaces.Box(-1, 99, (60,))
+    rollout = RolloutBufferSamples(prompts, *[torch.arange(len(lengths))] * 5)
+    agent.rollout_buffer = SimpleNamespace(get=lambda: [rollout])  # type: ignore[assignment]
+    minibatches = list(agent._minibatches())
+    assert torch.cat([minibatch.actions for minibatch in minibatches]).tolist() == list(range(len(lengths)))
+    tokens = [int((minibatch.observations != PADDING).sum()) for minibatch in minibatches]
+    assert len(tokens) == min(-(-sum(lengths) // most), len(lengths))
+    assert max(tokens) - min(tokens) <= 2 * max(lengths)
+    if len(set(lengths)) == 1:
+        assert max(tokens) - min(tokens) <= lengths[0]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "sizes"), [(32, [32]), (16, [16] * 2), (31, [16] * 2), (9, [8] * 4), (99, [32])]
+)
+def test_minibatches_by_prompts_leave_no_rest(batch_size: int, sizes: list[int]) -> None:
+    """Where the rollout is a multiple of them they are those of SB3, sample by sample."""
+
+    def drawn(kind: Any) -> list[list[float]]:
+        buffer = kind(8, spaces.Box(0, 99, (1,)), spaces.Discrete(2), n_envs=4)
+        for step in range(8):
+            number = np.arange(4.0) + 4 * step
+            buffer.add(number[:, None], np.zeros((4, 1)), number, np.zeros(4), torch.zeros(4), torch.zeros(4))
+        np.random.seed(0)  # noqa: NPY002 - from where SB3 draws
+        return [minibatch.observations.flatten().tolist() for minibatch in buffer.get(batch_size)]
+
+    ours, theirs = drawn(RolloutWithoutLostSteps), drawn(RolloutBuffer)
+    assert [len(minibatch) for minibatch in ours] == sizes
+    assert sorted(sample for minibatch in ours for sample in minibatch) == list(range(32))
+    assert (ours == theirs) == (32 % batch_size == 0 or batch_size > 32)
 
 
 @pytest.mark.parametrize("name", ["batch_tokens", "micro_batch_tokens"])

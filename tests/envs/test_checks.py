@@ -11,8 +11,7 @@ from gymnasium import spaces
 
 from heed.envs.checks import Check, Reader, check_env
 from heed.envs.checks.playing import play
-from heed.envs.contract import ChangingActions, ExpertError, FreeText, language_space
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import ChangingActions, ExpertError, FreeText, UnknownEnvironmentError, language_space
 from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv
 
 ALL_CHECKS = [

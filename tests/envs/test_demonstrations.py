@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heed.agents.evaluation import held_out_seeds
 from heed.envs import make_env
 from heed.envs.contract import ExpertError
 from heed.envs.demonstrate import Outcome, demonstrate
@@ -25,7 +24,6 @@ from heed.envs.demonstrations import (
     read_demonstrations,
     write_demonstrations,
 )
-from heed.envs.vectorize import episode_seed
 from heed.envs.watchdog import HangError
 from tests.buttons import Buttons
 
@@ -232,18 +230,6 @@ def test_where_nothing_can_be_recorded_it_is_told() -> None:
 
     with pytest.raises(DemonstrationError, match="changes its instruction"):
         list(demonstrate(Fickle, [0], lambda words, generators: np.zeros(1)))
-
-
-def test_the_seeds_never_meet_those_of_evaluation_or_training() -> None:
-    for seed in (0, 1, 2**40):
-        ours = demonstration_seeds(seed, 1000)
-        assert min(ours) >= 2**32  # the others are of 32 bits
-        assert max(held_out_seeds(seed, 1000)) < 2**32
-        assert max(episode_seed(seed, env, episode) for env in range(4) for episode in range(50)) < 2**32
-        assert ours[:10] == demonstration_seeds(seed, 10)
-        assert not set(ours) & set(demonstration_seeds(seed, 1000, part=1))
-    first, second = (LEVEL().reset(seed=seed)[0] for seed in (5, 2**32 + 5))
-    assert first != second
 
 
 class SleepingButtons(ExpertButtons):

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from heed.envs import environment_file
+from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.environment_file import parts_of, weight_of, with_absolute_paths, without_folders
-from heed.envs.make import UnknownEnvironmentError, make, make_env, make_plain_env
+from heed.envs.make import make, make_env, make_plain_env
 from heed.envs.mixture import Level, levels_of
 from heed.envs.verbalize import VerbalizedEnv
 

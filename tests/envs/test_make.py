@@ -9,8 +9,8 @@ import gymnasium
 import pytest
 from stable_baselines3.common.vec_env import VecEnv
 
-from heed.envs.contract import ContractError, language_space
-from heed.envs.make import WORLDS, UnknownEnvironmentError, make, make_env
+from heed.envs.contract import ContractError, UnknownEnvironmentError, language_space
+from heed.envs.make import WORLDS, make, make_env
 from heed.envs.vectorize import LanguageVecEnv
 from heed.envs.verbalize import VerbalizedEnv
 

@@ -15,13 +15,14 @@ from heed.envs.checks import check_env
 from heed.envs.contract import (
     ChangingActions,
     ContractError,
+    UnknownEnvironmentError,
     action_texts_of,
     expert_of,
     fulfilled_instructions_of,
     language_space,
     possible_instructions_of,
 )
-from heed.envs.make import UnknownEnvironmentError, instruction_pool, make, make_env
+from heed.envs.make import instruction_pool, make, make_env
 from heed.envs.mixture import Level, Mixture, levels_of
 from tests.buttons import Buttons
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from heed.envs.axes import AxisDoesNotApplyError, AxisError, axis, axis_names
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.suites import SHIPPED, Suite, SuiteError, load_suite
 
 GO = "BabyAI-GoToLocal-v0"

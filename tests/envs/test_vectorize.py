@@ -12,10 +12,12 @@ from gymnasium import spaces
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from heed.envs.contract import ContractError, TextActions, language_space
-from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.contract import ContractError, TextActions, UnknownEnvironmentError, language_space
+from heed.envs.make import make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.envs.vectorize import processes as processes_module
 from heed.envs.verbalize import VerbalizedEnv
+from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToLocal-v0"
 STEPS = 150
@@ -278,6 +280,35 @@ def test_an_action_that_there_is_not_is_refused_and_costs_no_episode(processes: 
         assert env.get_state()["lost"]["count"] == 0  # type: ignore[attr-defined]
 
 
+def test_whoever_was_interrupted_in_waiting_gets_no_old_answer(processes: VecEnv, monkeypatch: Any) -> None:
+    """As by Ctrl-C in a notebook, and the cell run again."""
+    alone = make(LEVEL, n_envs=3, seed=7, first_index=FIRST)
+    chosen = actions(alone, 70, seed=3)
+    for env in (processes, alone):
+        played(env, 7, chosen[:5])
+    with monkeypatch.context() as patch:
+        patch.setattr(processes_module, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            processes.step(chosen[5])
+    alone.step(chosen[5])
+    assert processes.get_state() != alone.get_state()  # type: ignore[attr-defined]
+    steps = [[env.step(chosen[6])[0] for env in (processes, alone)]]  # the step before was taken all the same
+    assert processes.get_state() == alone.get_state()  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        patch.setattr(processes_module, "wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            processes.step(chosen[7])
+    alone.step(chosen[7])
+    steps.append([env.reset() for env in (processes, alone)])
+    for theirs, ours in steps:
+        assert list(theirs["observation"]) == list(ours["observation"])  # type: ignore[call-overload, index]
+    assert transcript(processes, chosen) == transcript(alone, chosen)
+
+
+def interrupted(*_: Any, **__: Any) -> Any:
+    raise KeyboardInterrupt
+
+
 def test_error_in_a_process_comes_through() -> None:
     env = ProcessLanguageVecEnv([Guess, functools.partial(Guess, tell=False)], processes=2, seed=0)
     try:
@@ -368,3 +399,28 @@ def test_environments_that_make_no_groups_are_refused() -> None:
     for size in (0, 3):
         with pytest.raises(ValueError, match=f"4 environments cannot be parted into groups of {size}"):
             make(LEVEL, n_envs=4, group_size=size)
+
+
+class _Named(Buttons):
+    """Has other texts, as many."""
+
+    action_texts = ("take red", "take green", "take blue")
+
+
+class _Wider(Buttons):
+    """Has more beside the words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = language_space(numbers=spaces.Box(0, 1, (2,), np.float32))
+
+
+@pytest.mark.parametrize(("other", "what"), [(_Named, "action_texts"), (_Wider, "observation_space")])
+def test_environments_that_differ_make_no_vector(other: Any, what: str) -> None:
+    with pytest.raises(ContractError, match=f"are alike, but the {what} of environment 6 is .*, and of environment 4"):
+        LanguageVecEnv([Buttons, Buttons, other], first_index=4)
+
+
+def test_environments_that_differ_make_no_vector_over_processes_either() -> None:
+    with pytest.raises(ContractError, match=r"the action_space of environment 1 is .*take red.*, and of environment 0"):
+        ProcessLanguageVecEnv([Buttons, _Named], processes=2)

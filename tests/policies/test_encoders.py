@@ -24,12 +24,13 @@ from heed.policies import (
 )
 from heed.policies.adapters import Adapter, AdapterError
 from heed.policies.encoder_network import EncoderNetwork
-from heed.policies.encoders import most_tokens, read_texts
+from heed.policies.encoders import read_texts
 from heed.policies.frozen import freeze
 from heed.policies.layout import Beside
 from heed.policies.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.minilm import PACKAGE
 from heed.policies.networks import make_network
+from heed.policies.positions import most_tokens
 from heed.policies.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
@@ -291,9 +292,10 @@ def test_weights_that_are_missing_are_told_of(folders: dict[str, Path], tmp_path
         load_language_model(str(folder))
 
 
-def test_a_user_who_writes_a_separator_writes_what_the_tokenizer_makes_of_it(folders: dict[str, Path]) -> None:
+def test_a_separator_that_a_text_spells_is_text(folders: dict[str, Path]) -> None:
     language_model = in_float64(folders["bert"])
     words = {"instruction": ["go to [SEP] the ball"], "observation": ["wall 1 ahead"]}
     tokens = np.asarray(language_model.encoder(max_tokens=40)(words))[0]
-    text = language_model.template.format(instruction=words["instruction"][0], observation="wall 1 ahead")
-    assert tokens[tokens >= 0].tolist() == language_model.tokenizer.encode(text)
+    separator = language_model.tokenizer.sep_token_id
+    assert tokens.tolist().count(separator) == 1, "the one that closes the prompt"
+    assert "[SEP]" not in language_model.tokenizer.convert_ids_to_tokens(tokens[tokens >= 0][:-1].tolist())

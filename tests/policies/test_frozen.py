@@ -16,7 +16,7 @@ from heed.policies.language_model import LanguageModel
 from heed.policies.layout import PADDING
 from heed.policies.loading import load_language_model
 from heed.policies.network import LanguageNetwork
-from heed.policies.q_network import LanguageQPolicy
+from heed.policies.q_network import LanguageQPolicy, sharing
 from heed.policies.scoring import pack
 from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import BUILDERS, VOCABULARY, build
@@ -140,5 +140,5 @@ def test_a_frozen_network_reads_each_prompt_once_in_updates_too(head: Any, tiny:
 
 def test_dqn_shares_what_it_remembers_of_a_frozen_model(tiny: LanguageModel) -> None:
     space = tiny.encoder(max_tokens=32).space
-    policy: Any = LanguageQPolicy(space, TextActions(("a", "b")), lambda _: 1e-3, model=tiny, train_layers=0)
+    policy: Any = sharing(LanguageQPolicy)(space, TextActions(("a", "b")), lambda _: 1e-3, model=tiny, train_layers=0)
     assert policy.q_net_target.network.memory is policy.q_net.network.memory is not None

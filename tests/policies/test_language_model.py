@@ -126,8 +126,8 @@ def test_a_folder_without_a_tokenizer_or_weights_gives_a_sentence(folder: Path, 
     broken = tmp_path / "broken"
     shutil.copytree(folder, broken)
     (broken / "model.safetensors").unlink()
-    with pytest.raises(LanguageModelError, match="holds no language model"):
+    with pytest.raises(LanguageModelError, match="holds no whole language model"):
         load_language_model(str(broken))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(LanguageModelError, match="holds no language model"):
+    with pytest.raises(LanguageModelError, match="holds no whole language model"):
         load_language_model(str(tmp_path / "empty"))

@@ -47,7 +47,7 @@ def read(memory: RowMemory, reader: Reader, numbers: list[int], counts: list[int
 
 def test_rows_are_computed_once() -> None:
     reader = Reader()
-    memory = RowMemory(reader.parameters(), max_rows=100)
+    memory = RowMemory(reader, max_rows=100)
     assert read(memory, reader, [3, 1]) is not None
     rows = read(memory, reader, [1, 2, 3])
     assert rows is not None
@@ -57,7 +57,7 @@ def test_rows_are_computed_once() -> None:
 
 def test_a_key_may_have_several_rows() -> None:
     reader = Reader()
-    memory = RowMemory(reader.parameters(), max_rows=100)
+    memory = RowMemory(reader, max_rows=100)
     keys, counts = [b"4", b"5"], [3, 2]
     found = memory.find(keys, counts, reader.rows([4, 5], counts))
     assert found is not None
@@ -89,7 +89,7 @@ def changing_in_place(reader: Reader) -> None:
 )
 def test_nothing_is_remembered_across_a_change_of_weights(change: Callable[[Reader], None]) -> None:
     reader = Reader()
-    memory = RowMemory(reader.parameters(), max_rows=100)
+    memory = RowMemory(reader, max_rows=100)
     stale = read(memory, reader, [1, 2])
     change(reader)
     fresh = read(memory, reader, [1, 2])
@@ -101,7 +101,7 @@ def test_nothing_is_remembered_across_a_change_of_weights(change: Callable[[Read
 
 def test_the_table_stays_within_its_bound_and_goes_on_being_right() -> None:
     reader = Reader()
-    memory = RowMemory(reader.parameters(), max_rows=40)
+    memory = RowMemory(reader, max_rows=40)
     for number in range(100):
         rows = read(memory, reader, [number, number + 1, number // 2])
         assert rows is not None

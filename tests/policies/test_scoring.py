@@ -230,7 +230,9 @@ def test_prompts_longer_than_an_attention_window_are_scored_by_the_definition() 
     model.train(False)
     prompts = ragged_prompts()
     assert ActionScorer().way_for(model, prompts, tries_of(ACTIONS)) == "naive"
-    assert ActionScorer().way_for(model, prompts[:, :4], tries_of(ACTIONS)) == "packed"
+    # The five inner nodes stand behind the prompt, and some models count places where others count positions.
+    assert ActionScorer().way_for(model, prompts[:, :4], tries_of(ACTIONS)) == "naive"
+    assert ActionScorer().way_for(model, prompts[:, :3], tries_of(ACTIONS)) == "packed"
     expected = naive_scores(model, prompts, ACTIONS)
     torch.testing.assert_close(ActionScorer()(model, prompts, tries_of(ACTIONS))[1], expected, atol=1e-9, rtol=0)
     model.config.sliding_window = None

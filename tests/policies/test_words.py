@@ -59,7 +59,7 @@ def test_a_tokenizer_that_knows_no_offsets_is_asked_for_the_beginnings_of_the_te
         for texts in ((INSTRUCTION, OBSERVATION), ("", "nothing"), ("a", ""), ("go to the 红 ball", "ça va ☃")):
             encoder = encoder_of(template)
             expected = words_of(encoder, *texts)
-            encoder._fast = None
+            encoder.texts._fast = None
             assert encoder.offsets("a") is None
             assert words_of(encoder, *texts) == expected, (template, texts)
 
@@ -84,7 +84,7 @@ def test_tokens_that_open_and_close_a_text_belong_to_no_word(closed: bool, knows
         word_level(closed=closed), template="{instruction} : {observation}", max_tokens=16, closed=closed
     )
     if not knows_offsets:
-        encoder._fast = None
+        encoder.texts._fast = None
     words = words_of(encoder, "go to", "red ball")
     assert [(word.text, word.tokens) for word in words] == ([("go", (1,)), ("to", (2,)), ("red", (4,)), ("ball", (5,))])
 

@@ -267,3 +267,30 @@ def test_a_legend_of_long_names_stays_within_its_picture(label: str) -> None:
     assert 0 <= box.x0 < box.x1 <= figure.bbox.width
     assert box.y0 >= 0
     assert axes.bbox.height > 0.4 * 3.4 * figure.dpi
+
+
+def test_how_and_where_a_training_runs_makes_no_group_of_its_own(tmp_path: Path) -> None:
+    changed: list[dict[str, Any]] = [
+        {"processes": 4},
+        {"device": "cpu"},
+        {"step_timeout": 5.0, "reset_timeout": None, "max_lost": 3},
+        {"eval_episodes": 7, "max_episode_steps": 100},
+        {"save_every": 77, "keep_checkpoints": 5},
+        {"csv": True, "sample_every": 0},
+        {"micro_batch_tokens": 512, "activation_checkpointing": True},
+    ]
+    runs = [
+        Run.read(
+            write_run(
+                tmp_path / str(seed),
+                seed=seed,
+                hyperparameters={"micro_batch_tokens": options.get("micro_batch_tokens")},
+                **options,
+            )
+        )
+        for seed, options in enumerate([{}, *changed])
+    ]
+    assert len(grouped(runs)) == 1
+    longer = Run.read(write_run(tmp_path / "longer", seed=99, history=2))
+    stopping = Run.read(write_run(tmp_path / "stopping", seed=98, stop_at_success=0.5))
+    assert len(grouped([*runs, longer, stopping])) == 3

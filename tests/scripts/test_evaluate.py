@@ -219,3 +219,16 @@ def test_a_folder_without_a_run_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     with pytest.raises(SystemExit):
         evaluate_module.main([str(tmp_path)])
     assert "holds no run" in capsys.readouterr().err
+
+
+def test_an_environment_that_breaks_while_it_is_recorded_loses_nothing_else(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise OSError("no screen")
+
+    monkeypatch.setattr("heed.scripts.recording.record_episode", broken)
+    evaluate_run(EvaluateConfig(run_dir=run.path, episodes=2, out=tmp_path / "out", references=False))
+    assert "Not all episodes could be recorded: OSError: no screen" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "out" / "episodes.csv").is_file()
+    assert (tmp_path / "out" / "report.html").is_file()

@@ -64,7 +64,7 @@ def measured(config: MemoryConfig) -> int:
     name = arguments["policy_kwargs"].pop("model")
     language_model = load_language_model(name, dtype=getattr(torch, config.weights))
     loaded = sum(weight.numel() * weight.dtype.itemsize for weight in language_model.model.parameters())
-    arguments["policy_kwargs"]["model"] = language_model
+    arguments["policy_kwargs"]["model"] = language_model.give_away()  # as one that is loaded by its name
     arguments |= {"learning_starts": 400} if config.agent == "dqn" else {}
     with LiveBytes() as live:
         agent = kind(env=make(config.env, n_envs=config.n_envs, seed=0), seed=0, **arguments)

@@ -403,7 +403,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_training(
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", read_only)
-    monkeypatch.setattr(train_module, "_make_env", lambda config: pytest.fail("the training had begun"))
+    monkeypatch.setattr(train_module, "make_training_env", lambda config: pytest.fail("the training had begun"))
     assert run(TABLE, tmp_path / "run") == 2
     assert "cannot be written into (Read-only file system)" in told(capsys)
     assert not (tmp_path / "run").exists()

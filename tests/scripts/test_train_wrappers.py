@@ -16,7 +16,7 @@ from heed.scripts import train as train_module
 from heed.scripts.compare.options import command_of
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.run_folder import RunFolder
-from heed.scripts.train import _make_env
+from heed.scripts.train import make_training_env
 from heed.scripts.train_options import TrainConfig
 from heed.scripts.train_wrappers import wrapping
 
@@ -35,7 +35,7 @@ def test_the_options_make_the_wrappers() -> None:
     given = wrapping(TrainConfig(env=MIXTURE, **OPTIONS))
     assert given["max_steps"] == 12
     assert given["curriculum"] == Curriculum(scheme="progress")
-    env: Any = _make_env(TrainConfig(env=MIXTURE, n_envs=1, **OPTIONS), ALONE)
+    env: Any = make_training_env(TrainConfig(env=MIXTURE, n_envs=1, **OPTIONS), ALONE)
     assert isinstance(env, CurriculumVecEnv)
     around = env.venv.envs[0].env  # type: ignore[attr-defined]
     assert isinstance(around, SubInstructionRewards)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ctypes import CDLL
 from ctypes.util import find_library
 
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.worlds.browser import find_browser
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from heed.envs.make import UnknownEnvironmentError
+from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.worlds import browser
 from heed.envs.worlds.browser import Browser, BrowserError, find_browser
 

@@ -199,6 +199,19 @@ class TestWithTheLibrary:
         env.step(USE)
         assert fulfilled_instructions_of(env)() == {}
 
+    def test_what_comes_before_or_after_it_does_not_stand_in_its_place(self) -> None:
+        env: Any = make_env("Heed/CrafterAll-v0", area=(9, 9)).unwrapped
+        listed = {}
+        for told in ACHIEVEMENTS:
+            env._possible, env._told = tuple(ACHIEVEMENTS), told  # a world that allows all
+            listed[told] = set(env.possible_instructions())
+            for name, achievement in ACHIEVEMENTS.items():
+                apart = name != told and name not in ACHIEVEMENTS[told].first and told not in achievement.first
+                assert (achievement.instruction in listed[told]) == apart
+        possible = listed["make_wood_pickaxe"]
+        assert not {"collect wood", "place a table", "collect stone", "collect a diamond"} & possible
+        assert {"make a wooden sword", "drink water", "collect a sapling"} <= possible
+
     def test_death_and_the_limit_end_episodes(self) -> None:
         env = make_env("Heed/Crafter-v0", area=(24, 24), max_steps=2)
         env.reset(seed=0)

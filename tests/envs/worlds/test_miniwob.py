@@ -10,8 +10,8 @@ import gymnasium
 import numpy as np
 import pytest
 
-from heed.envs.contract import ChangingActions, check_admissible_actions
-from heed.envs.make import UnknownEnvironmentError, make, make_env
+from heed.envs.contract import ChangingActions, UnknownEnvironmentError, check_admissible_actions
+from heed.envs.make import make, make_env
 
 pytest.importorskip("miniwob", reason="MiniWoB++ is not installed: pip install 'heed[miniwob]'")
 
@@ -90,6 +90,42 @@ def test_a_list_is_chosen_from() -> None:
         observation, *_ = do(env, observation, choose)
         *_, info = do(env, observation, "click button Submit")
         assert info["is_success"]
+
+
+def test_the_option_that_the_text_names_is_chosen() -> None:
+    """Also beside empty, repeated and disabled ones, of one list and of one from which several are chosen."""
+    options = (
+        "<option></option><option>A</option><option>B</option><option>A</option><option disabled>C</option>"
+        "<optgroup disabled><option>D</option></optgroup><option label='E'>F</option><option>A (2)</option>"
+    )
+    expected = {"(empty)": 0, "A": 1, "B": 2, "A (3)": 3, "E": 6, "A (2)": 7}
+    selected = "return Array.from(document.querySelector('select').selectedOptions, (one) => one.index);"
+    for multiple in (False, True):
+        with web("choose-list", max_steps=100) as env:
+            env.reset(seed=0)
+            task: Any = env.unwrapped
+            task._shown.run(
+                "const list = document.querySelector('select'); list.innerHTML = arguments[0];"
+                "list.multiple = arguments[1]; list.selectedIndex = 0;",
+                options,
+                multiple,
+            )
+            observation = task._words(task._page(""))
+            listed = [text for text in observation["actions"] if text.startswith(("choose", "unselect"))]
+            assert [text.split(" ", 1)[1].rpartition(" in list")[0] for text in listed] == list(expected)
+            for name, index in expected.items():
+                (text,) = [text for text in observation["actions"] if text.startswith(f"choose {name} in list")] or [""]
+                if multiple and index == 0:
+                    assert not text  # it is chosen already
+                    continue
+                observation, *_ = do(env, observation, text)
+                chosen = task._shown.run(selected)
+                assert index in chosen
+                assert multiple or chosen == [index]
+            if multiple:
+                (text,) = [text for text in observation["actions"] if text.startswith("unselect B in list")]
+                do(env, observation, text)
+                assert 2 not in task._shown.run(selected)
 
 
 def test_a_part_is_no_success() -> None:

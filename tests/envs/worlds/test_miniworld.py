@@ -121,6 +121,32 @@ def test_a_world_without_a_task_is_told_to_go_to_one_of_its_things() -> None:
     assert env.step(places[env.goal])[1:3] == (1.0, True)
 
 
+def test_what_the_agent_stands_at_from_the_start_is_not_possible() -> None:
+    world = Things()
+    world.entities = {"red box": 0, "blue key": 7, "green ball": 0, "duck": 4}
+    env = GoToThing(world, str)
+    for seed in range(6):
+        env.reset(seed=seed)
+        assert env.goal in ("blue key", "duck")
+        (other,) = {"blue key", "duck"} - {env.goal}
+        assert env.possible_instructions() == (f"go to the {other}",)
+        env.step(3)  # nothing is there, and the list is still that of the episode's beginning
+        assert env.possible_instructions() == (f"go to the {other}",)
+    env.step(0)
+    assert env.fulfilled_instructions() == {}  # it was there before
+
+
+def test_of_things_with_one_name_each_is_that_thing() -> None:
+    world = Things()
+    world.entities = {"red box 1": 3, "red box 2": 7, "duck": 5}
+    env = GoToThing(world, lambda name: name.rstrip(" 12"))
+    seed = next(seed for seed in range(20) if env.reset(seed=seed) and env.goal == "red box")
+    for place in (3, 7):
+        env.reset(seed=seed)
+        assert env.possible_instructions() == ("go to the duck",)
+        assert env.step(place)[1:3] == (1.0, True)
+
+
 def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

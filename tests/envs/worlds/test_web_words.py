@@ -4,15 +4,13 @@ from typing import Any
 
 import pytest
 
+from heed.envs.worlds.web_actions import actions_on, typed_texts, words_to_type
 from heed.envs.worlds.web_words import (
     Thing,
-    actions_on,
     colour_name,
     describe,
     in_reading_order,
     things_on,
-    typed_texts,
-    words_to_type,
 )
 
 
@@ -169,6 +167,61 @@ def test_options_of_a_list_are_chosen() -> None:
     assert describe(things) == 'list ("Ann")'
     chosen = actions_on(things, "Select Bob", (), most=8)[2]
     assert (chosen.text, chosen.what, chosen.ref, chosen.index) == ("choose Bob in list", "choose", 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["", "Ann", "Bob"], {"choose (empty)": 0, "choose Ann": 1, "choose Bob": 2}),
+        (["Ann", "Ann", "Bob", " Ann "], {"choose Ann": 0, "choose Ann (2)": 1, "choose Bob": 2, "choose Ann (3)": 3}),
+        (["A", "A", "A (2)", "A"], {"choose A": 0, "choose A (3)": 1, "choose A (2)": 2, "choose A (4)": 3}),
+        (["", "a  b", "", "a b"], {"choose (empty)": 0, "choose a b": 1, "choose (empty) (2)": 2, "choose a b (2)": 3}),
+    ],
+)
+def test_each_option_has_a_name_of_its_own(options: list[str], expected: dict[str, int]) -> None:
+    """Which is that of the very option that is chosen, whatever the others are called."""
+    things = things_on(page(element("SELECT", 2, options=options, chosen=[1])))
+    chosen = {action.text: action.index for action in actions_on(things, "", (), most=64) if action.what == "choose"}
+    assert chosen == {f"{text} in list": index for text, index in expected.items()}
+    (name,) = [text.removeprefix("choose ") for text, index in expected.items() if index == 1]
+    assert describe(things) == f'list ("{name}")'
+
+
+def test_options_that_cannot_be_chosen_are_left_out_and_chosen_ones_of_several_taken_back() -> None:
+    """Their places count all the same."""
+    several = {"options": ["-", "Ann", "Bob", "Bob"], "unusable": [0], "chosen": [1, 3], "multiple": True}
+    things = things_on(page(element("SELECT", 2, **several)))
+    told = [(action.text, action.index) for action in actions_on(things, "", (), most=64)[1:]]
+    assert told == [("unselect Ann in list", 1), ("choose Bob in list", 2), ("unselect Bob (2) in list", 3)]
+    assert describe(things) == 'list ("Ann, Bob (2)")'
+
+
+@pytest.mark.parametrize(
+    "children",
+    [
+        [element("BUTTON", 2, text="A"), element("BUTTON", 3, text="A"), element("BUTTON", 4, text="A (2)")],
+        [element("BUTTON", 2, text="A (2)"), element("BUTTON", 3, text="A"), element("BUTTON", 4, text="A")],
+        # A text box without a name, and a text that is called "box".
+        [element("INPUT_text", 2), element("DIV", 3, text="box", clickable=True), element("INPUT_text", 4)],
+        [element("BUTTON", 2), element("BUTTON", 3), element("BUTTON", 4, text=""), element("LI", 5, clickable=True)],
+        # "choose a in list b in list c": option "a" of the one, "a in list b" of the other.
+        [
+            element("SELECT", 2, label="b in list c", options=["a"]),
+            element("SELECT", 3, label="c", options=["a in list b"]),
+        ],
+        [element("BUTTON", 2, text="x" * 70), element("BUTTON", 3, text="x" * 80)],
+        [element("INPUT_text", 2, label="b"), element("INPUT_text", 3, label="a into text box b")],
+    ],
+)
+def test_each_text_is_of_one_action_and_each_action_there(children: list[dict[str, Any]]) -> None:
+    """Whatever the page calls its things."""
+    things = things_on(page(*children))
+    assert len({thing.title for thing in things}) == len(things) == len(children)
+    actions = actions_on(things, "", ("a", "a into text box b"), most=64)
+    assert len({action.text for action in actions}) == len(actions)
+    assert {(action.what, action.ref) for action in actions} >= {("click", child["ref"]) for child in children}
+    wanted = sum(1 + len(child.get("options", ())) + 2 * child["tag"].startswith("INPUT") for child in children)
+    assert len({(action.what, action.ref, action.index, action.typed) for action in actions}) == len(actions) == wanted
 
 
 def test_what_is_disabled_cannot_be_done() -> None:

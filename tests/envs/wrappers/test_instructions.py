@@ -140,6 +140,29 @@ def test_it_tells_what_could_be_done_instead_and_what_was() -> None:
     assert told == [{"be at the fourth": 0.5}, {}, {"be at the second cell": 1.0}, {}, {}]
 
 
+def test_what_is_done_already_or_comes_before_or_after_cannot_stand_in_the_place_of_a_task() -> None:
+    tasks = [
+        at(2, "the middle"),  # where every episode begins
+        at(3, "the fourth"),
+        at(1, "the second"),
+        at(0, "the left end", first=("be at the second",)),
+        Task("turn back", success=lambda moment: moment.info["turned"], first=("be at the left end",)),
+    ]
+    env = Instructions(Corridor(), tasks)
+    expected = {
+        "be at the fourth": {"be at the second", "be at the left end", "turn back"},
+        "be at the second": {"be at the fourth"},
+        "be at the left end": {"be at the fourth"},
+        "turn back": {"be at the fourth"},
+    }
+    for own, others in expected.items():
+        begin(env, own)
+        assert set(env.possible_instructions()) == others
+    for wrong in ("no such task", "be at the left end"):
+        with pytest.raises(ValueError, match=f"says that '{wrong}' comes first, but no other task is called so"):
+            Instructions(Corridor(), [at(0, "the left end", first=(wrong,))])
+
+
 def test_tasks_that_pay_on_the_way_or_at_the_end_cannot_stand_for_others() -> None:
     paying = Task("hurry", success=lambda moment: False, reward=lambda moment, succeeded: -1.0)
     env = Instructions(Corridor(), [at(0, "the left end"), paying, at(3, "the fourth", at_end=True), Task(None)])

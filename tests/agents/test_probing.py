@@ -1,0 +1,308 @@
+"""The probes: whole agents solve them, and agents that are broken on purpose fail at the part that is broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stable_baselines3 import PPO as SB3PPO
+
+from heed.agents import AGENTS
+from heed.agents.exploration.intrinsic import newest_observation
+from heed.agents.probing import GAMMA, SETTINGS, Result, check_agent
+from heed.envs import LanguageVecEnv
+from heed.envs.contract import require_language_env
+from heed.envs.probes import PROBES
+from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
+from tests.probe_models import KINDS, small_model
+
+ALL = tuple(PROBES)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Any]:
+    """Returns a model of a kind."""
+    home = tmp_path_factory.mktemp("models")
+    return cache(lambda kind: load_language_model() if kind == "heed-tiny" else small_model(kind, Path(home)))
+
+
+def maker(
+    name: str, break_it: Callable[[Any], None] = lambda agent: None, **policy_kwargs: Any
+) -> Callable[[Any], Any]:
+    """Return what makes an agent, broken or whole."""
+
+    def make(env: Any) -> Any:
+        kwargs = {} if name == "q-learning" else {"policy_kwargs": {"max_prompt_tokens": 84, **policy_kwargs}}
+        agent = AGENTS[name](env=env, seed=0, gamma=GAMMA, device="cpu", **SETTINGS[name], **kwargs)
+        break_it(agent)
+        return agent
+
+    return make
+
+
+def check(name: str, make: Callable[[Any], Any], **options: Any) -> list[Result]:
+    return list(check_agent(make, group_size=SETTINGS[name].get("group_size", 1), **options))
+
+
+def outcomes(results: list[Result]) -> dict[str, str]:
+    return {result.probe: result.outcome for result in results}
+
+
+# -- the environments ---------------------------------------------------------------------------------------------
+
+VALUES = {
+    "value": [1.0],
+    "observation": [1.0, -1.0],
+    "action": [1.0],
+    "choice": [1.0] * 2,
+    "delay": [0.9, 0.0, 1.0],
+    "instruction": [1.0] * 2,
+    "actions": [1.0] * 8,
+    "numbers": [1.0] * 4,
+    "picture": [1.0] * 2,
+    "memory": [0.9, 1.0, 1.0] * 2,
+}
+"""V* of each state with gamma = 0.9, worked out by hand."""
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_probe_is_an_environment_whose_values_are_known(name: str) -> None:
+    env = PROBES[name].make()
+    require_language_env(env)
+    cases = PROBES[name].cases(gamma=0.9)
+    assert [case.value for case in cases] == pytest.approx(VALUES[name])
+    env.reset(seed=0)
+    for case in cases:
+        assert env.observation_space.contains(case.observation)
+    # The best actions earn what they are worth, and the others what they are.
+    for number, start in enumerate(PROBES[name].starts):
+        for action, worth in enumerate(start.action_values(1.0)):
+            env.reset(options={"start": number})
+            _, reward, over, _, _ = env.step(action)
+            while not over:
+                best = int(np.argmax([env.unwrapped._state.action_values(1.0)]))  # type: ignore[attr-defined]
+                _, reward, over, _, _ = env.step(best)
+            assert reward == worth
+
+
+def test_neither_one_action_nor_chance_solves_a_choice() -> None:
+    for name in ("choice", "instruction", "actions", "numbers", "picture"):
+        best = [case.best for case in PROBES[name].cases(gamma=1.0)]
+        assert len(set(best)) > 1, name
+
+
+# -- whole agents -------------------------------------------------------------------------------------------------
+
+SAMPLE: list[tuple[str, str, str, tuple[str, ...]]] = [
+    ("q-learning", "score", "heed-tiny", ALL),
+    ("a2c", "linear", "causal", ("action", "actions")),
+    ("reinforce", "score", "encoder-decoder", ("value",)),
+    ("grpo", "linear", "segments", ("value", "action", "actions", "numbers")),
+    ("dqn", "score", "encoder", ("value", "action")),
+    ("dqn", "linear", "causal", ("picture",)),
+]
+"""Daily; every agent, head and kind of model stands in it."""
+WHOLE = [
+    pytest.param(name, head, kind, ALL, marks=pytest.mark.exhaustive)
+    for name in AGENTS
+    for head in ("score", "linear")
+    for kind in ("heed-tiny", *KINDS)
+    if name != "q-learning" and (kind != "segments" or head == "linear")
+]
+
+
+def skipped(name: str, head: str) -> set[str]:
+    """Return what an agent cannot do by what it is."""
+    if name == "q-learning":
+        return {"actions", "numbers", "picture"}
+    return ({"value", "observation"} if name == "grpo" else set()) | ({"actions"} if head == "linear" else set())
+
+
+@pytest.mark.parametrize(("name", "head", "kind", "probes"), [*SAMPLE, *WHOLE])
+def test_an_agent_solves_them(
+    name: str, head: str, kind: str, probes: tuple[str, ...], model: Callable[[str], Any]
+) -> None:
+    frozen = {"train_layers": 0} if kind == "segments" else {}
+    results = check(name, maker(name, model=model(kind), head=head, **frozen), probes=probes)
+    expected = {probe: "skipped" if probe in skipped(name, head) else "passed" for probe in probes}
+    assert outcomes(results) == expected, [result.detail for result in results if result.outcome == "failed"]
+    assert all(result.detail for result in results)
+
+
+def test_an_agent_of_plain_sb3_is_probed_too() -> None:
+    def make(env: Any) -> Any:
+        env = PromptVecEnv(env, load_language_model().encoder(max_tokens=84))
+        return SB3PPO(LanguageActorCriticPolicy, env, n_steps=8, batch_size=64, learning_rate=3e-3, gamma=0.5, seed=0)
+
+    assert outcomes(list(check_agent(make, probes=["value"]))) == {"value": "passed"}
+
+
+# -- broken agents ------------------------------------------------------------------------------------------------
+
+
+def value_head_is_zero(agent: Any) -> None:
+    for parameter in agent.policy.value_net.parameters():
+        parameter.data.zero_()
+        parameter.requires_grad_(False)
+
+
+def value_head_is_detached(agent: Any) -> None:
+    values = agent.policy._values
+    agent.policy._values = lambda features: values(features).detach()
+
+
+def no_value_loss(agent: Any) -> None:
+    agent.vf_coef = 0.0
+
+
+def observation_is_ignored(agent: Any) -> None:
+    rewrite(agent, lambda words: {**words, "observation": ["nothing"] * len(words["observation"])})
+
+
+def instruction_is_ignored(agent: Any) -> None:
+    rewrite(agent, lambda words: {**words, "instruction": ["something"] * len(words["instruction"])})
+
+
+def history_is_ignored(agent: Any) -> None:
+    rewrite(agent, lambda words: {**words, "observation": [newest_observation(o) for o in words["observation"]]})
+
+
+def numbers_are_zero(agent: Any) -> None:
+    rewrite_beside(agent, "numbers")
+
+
+def picture_is_black(agent: Any) -> None:
+    rewrite_beside(agent, "image")
+
+
+def rewrite(agent: Any, change: Callable[[Any], Any]) -> None:
+    encoder = agent.observation_space.encoder
+    encode = encoder.encode_words
+    encoder.encode_words = lambda words: encode(change(words))
+
+
+def rewrite_beside(agent: Any, key: str) -> None:
+    encoder = agent.observation_space.encoder
+    put = encoder._put_beside
+
+    def put_zeros(prompts: Any, words: Any) -> Any:
+        return put(prompts, {**words, key: [np.zeros_like(one) for one in words[key]]} if key in words else words)
+
+    encoder._put_beside = put_zeros
+
+
+def advantages_are_turned(agent: Any) -> None:
+    loss = agent._policy_loss
+    agent._policy_loss = lambda advantages, log_ratio: loss(-advantages, log_ratio)
+
+
+def scores_ignore_the_prompt(agent: Any) -> None:
+    distribution = agent.policy._distribution
+    agent.policy._distribution = lambda features, scores: distribution(features, scores.mean(0, True).expand_as(scores))
+
+
+def discount_is_another(agent: Any) -> None:
+    buffer = agent.replay_buffer if hasattr(agent, "replay_buffer") else agent.rollout_buffer
+    buffer.gamma = 1.0
+
+
+def bootstraps_over_ends(agent: Any) -> None:
+    sample = agent.replay_buffer.sample
+
+    def wrong(*arguments: Any) -> Any:
+        batch = sample(*arguments)
+        return batch._replace(discounts=batch.discounts.clamp(min=GAMMA))
+
+    agent.replay_buffer.sample = wrong
+
+
+def actions_are_shuffled(agent: Any) -> None:
+    texts = getattr(agent.observation_space.encoder, "action_texts", None)
+    if texts is not None:
+        numbers = texts.numbers_of
+        texts.numbers_of = lambda words: numbers(words)[::-1]
+
+
+BROKEN: list[tuple[str, Callable[[Any], None], str]] = [
+    ("ppo", value_head_is_zero, "value"),
+    ("ppo", observation_is_ignored, "observation"),
+    ("ppo", advantages_are_turned, "action"),
+    ("ppo", discount_is_another, "delay"),
+    ("ppo", instruction_is_ignored, "instruction"),
+    ("ppo", actions_are_shuffled, "actions"),
+    ("ppo", numbers_are_zero, "numbers"),
+    ("ppo", history_is_ignored, "memory"),
+]
+"""Agent, what is broken, and the first probe that must fail."""
+MORE_BROKEN = [
+    ("ppo", scores_ignore_the_prompt, "choice"),
+    ("ppo", picture_is_black, "picture"),
+    ("ppo", value_head_is_detached, "value"),
+    ("ppo", no_value_loss, "value"),
+    ("dqn", bootstraps_over_ends, "value"),
+    ("grpo", advantages_are_turned, "action"),
+    ("grpo", observation_is_ignored, "choice"),
+    ("dqn", discount_is_another, "delay"),
+    ("dqn", actions_are_shuffled, "actions"),
+]
+
+
+ENOUGH = 1024
+"""Steps in which a whole agent solves each of these."""
+
+
+def test_a_whole_agent_fails_none() -> None:
+    probes = [probe for _, _, probe in BROKEN]
+    assert outcomes(check("ppo", maker("ppo"), probes=probes, steps=ENOUGH)) == dict.fromkeys(probes, "passed")
+
+
+@pytest.mark.parametrize(("name", "break_it", "probe"), BROKEN)
+def test_what_is_broken_fails_its_probe(name: str, break_it: Callable[[Any], None], probe: str) -> None:
+    [result] = check(name, maker(name, break_it), probes=[probe], steps=ENOUGH)
+    assert result.outcome == "failed"
+    assert result.detail.startswith(PROBES[probe].broken)
+    assert "the right action" in result.detail or "but should be" in result.detail
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("name", "break_it", "probe"), [*BROKEN, *MORE_BROKEN])
+def test_what_is_broken_fails_none_before(name: str, break_it: Callable[[Any], None], probe: str) -> None:
+    results = check(name, maker(name, break_it), steps=4096, until_failure=True)
+    assert [result.probe for result in results if result.outcome == "failed"] == [probe]
+
+
+# -- agents that cannot be probed ---------------------------------------------------------------------------------
+
+
+def test_an_agent_that_raises_has_failed() -> None:
+    def learn_nothing(agent: Any) -> None:
+        def train() -> None:
+            raise RuntimeError("no gradient")
+
+        agent.train = train
+
+    [result] = check("ppo", maker("ppo", learn_nothing), probes=["action"])
+    assert result.outcome == "failed"
+    assert "It raised RuntimeError: no gradient" in result.detail
+
+    def make(env: LanguageVecEnv) -> Any:
+        raise ValueError("no such thing")
+
+    [result] = check_agent(make, probes=["action"])
+    assert result.outcome == "failed"
+    assert "cannot be made: ValueError: no such thing" in result.detail
+
+
+def test_an_agent_that_reads_words_alone_is_not_asked_for_more() -> None:
+    results = check("ppo", maker("ppo", words_only=True), probes=["numbers", "picture"])
+    assert outcomes(results) == {"numbers": "skipped", "picture": "skipped"}
+    assert results[0].detail == "PPO reads the words alone here."
+
+
+def test_a_probe_that_there_is_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="There is no probe 'sight': there are value, observation,"):
+        next(check_agent(maker("ppo"), probes=["sight"]))

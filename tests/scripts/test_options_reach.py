@@ -1,0 +1,103 @@
+"""An option of a training holds in all that a run does: training, DAgger, evaluation, estimate; or it is refused."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from heed.scripts import cloning
+from heed.scripts.check_env import CheckEnvConfig
+from heed.scripts.demos import DemosConfig
+from heed.scripts.errors import ConfigurationError
+from heed.scripts.evaluate import command as evaluate_module
+from heed.scripts.memory import estimate as estimate_module
+from heed.scripts.run_folder import RunFolder
+from heed.scripts.train_options import TrainConfig
+
+LEVEL = "BabyAI-GoToRedBallNoDists-v0"
+LIMITS: dict[str, Any] = {"max_steps": 6, "max_episode_steps": 9, "step_timeout": 7.0, "reset_timeout": 8.0}
+
+
+class _SeenError(Exception):
+    """Ends what would take long."""
+
+
+def test_dagger_plays_within_the_limits_of_the_training(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    seen: dict[str, Any] = {}
+
+    def look(_agent: Any, make_env: Any, *_: Any, **options: Any) -> None:
+        seen.update(options, env=make_env())
+        raise _SeenError
+
+    monkeypatch.setattr(importlib.import_module("heed.agents.dagger"), "dagger", look)
+    config = TrainConfig(env=LEVEL, dagger_rounds=1, **LIMITS).resolved()
+    with pytest.raises(_SeenError):
+        cloning.clone_into(None, (), config, RunFolder(tmp_path), Console(quiet=True))  # type: ignore[arg-type]
+    assert {name: seen[name] for name in LIMITS if name != "max_steps"} == {
+        name: limit for name, limit in LIMITS.items() if name != "max_steps"
+    }
+    env = seen["env"]
+    env.reset(seed=0)
+    ends = [env.step(0)[2:4] for _ in range(6)]
+    assert ends == [(False, False)] * 5 + [(False, True)]
+
+
+def test_an_evaluation_waits_as_long_for_a_step_as_the_training_did() -> None:
+    assert evaluate_module._timeout({"step_timeout": 7.0, "reset_timeout": 90.0}) == 90.0
+    assert evaluate_module._timeout({"step_timeout": None, "reset_timeout": 90.0}) is None
+    assert evaluate_module._timeout({}) == 60.0  # a run of an earlier version does not say
+
+
+def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+
+    def look(env_id: str, **options: Any) -> None:
+        seen.update(options, env_id=env_id)
+        raise _SeenError
+
+    monkeypatch.setattr(importlib.import_module("heed.envs.make"), "make", look)
+    config = TrainConfig(env=LEVEL, max_lost=3, instruction_changes="2-3", **LIMITS).resolved()
+    with pytest.raises(_SeenError):
+        estimate_module._look_at(config, None, None, None)  # type: ignore[arg-type]
+    assert (seen["max_steps"], seen["max_lost"], len(seen["wrappers"])) == (6, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"clone_epochs": 3}, "--clone-epochs is of no use without --demonstrations or --dagger-rounds"),
+        ({"clone_learning_rate": 0.1}, "--clone-learning-rate is of no use"),
+        ({"dagger_episodes": 7, "demonstrations": "some.jsonl"}, "--dagger-episodes is of no use without --dagger"),
+        ({"head": "linear", "normalization": "sum"}, "--normalization says how the likelihoods"),
+        ({"agent": "grpo", "value_learning_rate": 0.1}, "grpo has none"),
+        ({"agent": "dqn", "dueling": False, "value_learning_rate": 0.1}, "dqn with --no-dueling has none"),
+        ({"layer_decay": 0.9, "train_layers": 0}, "no layer trains"),
+        ({"max_episode_steps": 0}, "--max-episode-steps is 0"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        TrainConfig(env=LEVEL, **options)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (lambda: DemosConfig(out=Path("x.jsonl"), n_envs=3), "--n-envs is for trained agents"),
+        (lambda: CheckEnvConfig(all=True, seed=3).require_sensible(), "--seed is an option of the check of one"),
+        (lambda: CheckEnvConfig(env="x", jobs=2).require_sensible(), "--jobs is an option of the table"),
+    ],
+)
+def test_options_of_other_commands_that_would_change_nothing_are_refused(config: Any, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        config()
+
+
+def test_the_same_options_are_taken_where_they_are_used() -> None:
+    TrainConfig(clone_epochs=3, dagger_episodes=7, dagger_rounds=1)
+    TrainConfig(normalization="sum")
+    TrainConfig(agent="dqn", value_learning_rate=0.1)
