@@ -205,7 +205,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             TooManyLostEpisodesError: if it loses one episode after the other.
             ValueError: if there is no such action.
         """
-        before, episodes = self._observations, list(self._episodes)
+        before, episodes = self._observations, self.episodes
         in_a_row = 0 if self._reader is None else self._losses.in_a_row
         observations, infos = [], []
         rewards = np.zeros(self.num_envs, dtype=np.float32)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ import numpy as np
 from heed.envs.faults import LostEpisode
 from heed.envs.vectorize.calls import CallKey
 from heed.envs.vectorize.stacking import Observations
+from heed.envs.vectorize.starting import start_worker, worker_context
 from heed.envs.vectorize.worker import (
     NUMBERS_ONLY,
     RETRIED,
@@ -39,24 +38,6 @@ LONGEST_WAIT = 1.0
 """Seconds after which a process is looked at again."""
 
 
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let a process that is started now have one thread for its arrays: each has its environments, and no core more."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
 class SupervisedProcess:
     """A process with its share of the environments; it starts at once.
 
@@ -77,7 +58,7 @@ class SupervisedProcess:
         """Whether it was started again for its last answer."""
         self.restarts = 0
         """How often it was, for that."""
-        self._context = multiprocessing.get_context("spawn")
+        self._context = worker_context()
         self._numbers = self._context.RawArray("d", 4)
         self.board = SharedCallBoard(self._numbers)
         self._request: Request | None = None
@@ -93,9 +74,7 @@ class SupervisedProcess:
         self.board.clear()
         self.pipe, theirs = self._context.Pipe()
         arguments = (theirs, self.arguments, self.positions["seed"], self._numbers)
-        self.process = self._context.Process(target=serve, args=arguments, daemon=True)
-        with _one_thread():
-            self.process.start()
+        self.process = start_worker(self._context, serve, arguments)
         theirs.close()
         self._started = False
         making = self.arguments.reset_timeout
