@@ -32,7 +32,7 @@ def test_the_suite_leaves_out_what_is_marked_and_make_runs_it() -> None:
 
 
 def test_what_a_system_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system.shutil, "which", lambda _: None)
+    monkeypatch.setattr("shutil.which", lambda _: None)
     monkeypatch.setattr(system, "find_library", lambda _: None)
     monkeypatch.delenv("MINIWOB_CHROME_BINARY", raising=False)
     monkeypatch.setenv("MUJOCO_GL", "osmesa")

@@ -77,8 +77,8 @@ class Lever(gymnasium.Env[Any, Any]):
         return words
 
 
-gymnasium.register("Lever-v0", entry_point=Lever)
-KINDS: dict[str, dict[str, bool]] = {
+gymnasium.register("Lever-v0", entry_point=lambda **options: Lever(**options))
+KINDS: dict[str, dict[str, Any]] = {
     "numbers": {},
     "picture": {"numbers": False, "picture": True},
     "both, changing actions": {"picture": True, "changing": True},
@@ -107,7 +107,7 @@ def new(kind: Any, history: int = 0, policy: dict[str, Any] | None = None, **opt
 @pytest.mark.parametrize("history", [0, 2])
 @pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 def test_from_playing_through_the_file_to_the_rows_that_agents_read(
-    options: dict[str, bool], history: int, tmp_path: Path
+    options: dict[str, Any], history: int, tmp_path: Path
 ) -> None:
     """Held against the observations that the same episodes show to an agent that acts."""
     episodes = bot_episodes(**options)
@@ -161,7 +161,7 @@ def without(episode: Demonstration, **changes: Any) -> Demonstration:
 def test_what_an_agent_cannot_read_is_refused_in_a_sentence(kind: Any) -> None:
     (both,) = bot_episodes(1, picture=True)
     wide = PackedArray.of(np.zeros((3, 5), dtype=np.float32))
-    cases: list[tuple[dict[str, bool], Demonstration, str]] = [
+    cases: list[tuple[dict[str, Any], Demonstration, str]] = [
         ({}, without(both, numbers=None), r"`numbers` of the shape \(2,\).*hold none.*--words-only"),
         ({}, without(both, numbers=wide), r"hold one of the shape \(5,\)"),
         ({"picture": True}, without(both, image=None), r"`image` of the shape \(3, 5, 3\)"),

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import multiprocessing.context
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,14 +14,12 @@ import torch
 from torch import nn
 
 from heed.agents import evaluation, threads
-from heed.envs.vectorize.supervised import SupervisedProcess
-from heed.envs.vectorize.worker import ShareArguments
+from heed.envs.vectorize.starting import start_worker
 from heed.scripts import demos
 from heed.scripts import train as train_module
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.evaluate import command as evaluating
 from heed.scripts.threads import WAITING, wait_asleep
-from tests.buttons import Buttons
 
 FEW = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "2", "--rollout-steps", "8", "--device", "cpu"]
 FEW += ["--eval-episodes", "0", "--sample-every", "0", "--save-every", "16"]
@@ -138,13 +136,15 @@ def test_a_process_of_environments_has_one_thread(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
     seen: list[tuple[str | None, str | None]] = []
 
-    def start(_: Any) -> None:
-        seen.append((os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")))
+    class Started:
+        """In place of a process."""
 
-    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", start)
-    arguments = ShareArguments(
-        factories=[Buttons], first_index=0, group_size=1, step_timeout=None, reset_timeout=None, max_lost=1
-    )
-    SupervisedProcess(arguments, 0, [0])
+        def __init__(self, **_: Any) -> None:
+            pass
+
+        def start(self) -> None:
+            seen.append((os.environ.get("OMP_NUM_THREADS"), os.environ.get("MKL_NUM_THREADS")))
+
+    start_worker(SimpleNamespace(Process=Started), lambda: None, ())  # type: ignore[arg-type]
     assert seen == [("1", "1")]
     assert (os.environ["OMP_NUM_THREADS"], os.environ.get("MKL_NUM_THREADS")) == ("7", None)
