@@ -52,8 +52,8 @@ CASES: list[tuple[str, str, str, str]] = [
         if part != "full"
     ),
     *((kind, "heed-tiny", "full", "linear") for kind in ("a2c with a reference", "dqn")),
-    *((kind, "bert", "full", "score") for kind in ("ppo", "dqn")),
-    *((kind, "bert", "one layer", "linear") for kind in ("ppo with a reference", "dqn")),
+    ("dqn", "bert", "full", "score"),
+    ("ppo with a reference", "bert", "one layer", "linear"),
     *((kind, "bert", "nothing", "linear") for kind in ("grpo with a reference", "dqn")),  # which reads segments
 ]
 
