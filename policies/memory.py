@@ -25,7 +25,7 @@ class RowMemory:
 
     def __init__(self, module: nn.Module, max_rows: int, *, skip: Collection[str] = ()):
         self.max_rows = max_rows
-        self._watch = WeightsWatch(module, skip=skip)
+        self.watch = WeightsWatch(module, skip=skip)
         self._starts: dict[bytes, int] = {}
         self._used = 0
         self._table: Tensor | None = None
@@ -51,7 +51,7 @@ class RowMemory:
         Returns:
             None if so many rows do not fit at all.
         """
-        if self._watch.changed():
+        if self.watch.changed():
             self.forget()
         if sum(counts) > self.max_rows:
             return None

@@ -124,8 +124,8 @@ class LanguageNetwork(PromptNetwork):
         width = (self.features_dim + self.n_scores) * 8
         self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
         """Used where weights stand still, as in rollouts; None to compute every reading anew."""
-        keeps = self._knows_prefixes() and keeps_exactly(self.model, longest)
-        self.prefixes: PrefixMemory | None = PrefixMemory(self.model, self.tries, PREFIX_BYTES) if keeps else None
+        if self._knows_prefixes() and keeps_exactly(self.model, longest):
+            self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES, self.memory.watch)
 
     def _frozen_layers(self, train_layers: int, longest: int) -> FrozenLayers | None:
         below = len(layers_of(self.model)) - train_layers
@@ -225,7 +225,7 @@ class LanguageNetwork(PromptNetwork):
             return None
         try:
             with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-                hidden = self.prefixes.read(batch)
+                hidden = self.prefixes.read(batch, looks=self.memory is None)
                 if hidden is None:
                     return None
                 self.tokens_read += int(batch.lengths.sum())

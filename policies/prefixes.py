@@ -38,13 +38,15 @@ class PrefixMemory:
         model: a causal language model without a sliding window.
         tries: of the actions, the same for all prompts.
         max_bytes: what the table of keys and values may take up.
+        watch: of the model, if somebody else looks at its weights as well.
     """
 
-    def __init__(self, model: PreTrainedModel, tries: Tries, max_bytes: int):
+    def __init__(self, model: PreTrainedModel, tries: Tries, max_bytes: int, watch: WeightsWatch | None = None):
         self.model = model
         self.tries = tries
         self.max_bytes = max_bytes
-        self._watch = WeightsWatch(model)
+        self._watch = watch or WeightsWatch(model)
+        self._changes = 0
         self._calls = 0
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -62,9 +64,17 @@ class PrefixMemory:
         self._noted = False  # whether the prompts of the call before were noted
         self._pause = 0  # calls that are left out before prompts are noted again
 
-    def read(self, batch: UniquePrompts) -> Tensor | None:
-        """Return the hidden states at all contexts, (U, 1 + K, D), or None where too little is known to begin from."""
-        if self._watch.changed():
+    def read(self, batch: UniquePrompts, *, looks: bool = True) -> Tensor | None:
+        """Return the hidden states at all contexts, (U, 1 + K, D), or None where too little is known to begin from.
+
+        Args:
+            batch: the prompts.
+            looks: whether to look for changes of the weights; False where that was done just before.
+        """
+        if looks:
+            self._watch.changed()
+        if self._watch.changes != self._changes:
+            self._changes = self._watch.changes
             self.forget()
         self._calls += 1
         self._pause -= 1

@@ -64,6 +64,8 @@ class WeightsWatch:
         self._looks = 0
         """Since the weights were read whole."""
         self._reads_whole_every = 1
+        self.changes = 0
+        """How many looks have found a change."""
 
     def changed(self) -> bool:
         """Return True at first, and whenever a weight has changed."""
@@ -76,10 +78,16 @@ class WeightsWatch:
             changed, self._samples = True, samples
         self._looks += 1
         if changed or self._looks >= self._reads_whole_every:
-            sums = _joined([words.sum()[None] for words in self._words])
+            sums = self._sums_of_all()
             changed = changed or not _equal(sums, self._sums)
             self._sums, self._looks = sums, 0
+        self.changes += changed
         return changed
+
+    def _sums_of_all(self) -> list[Tensor]:
+        if self._reads_whole_every == 1:  # one sum of them all is faster than many, and a copy of so few is nothing
+            return [words.sum() for words in _joined(self._words)]
+        return _joined([words.sum()[None] for words in self._words])
 
     def _other_tensors(self) -> bool:
         """Say whether other tensors than at the last look are the weights, and hold on to them."""

@@ -45,15 +45,10 @@ PARTS: dict[str, dict[str, Any]] = {
 }
 CASES: list[tuple[str, str, str, str]] = [
     *((kind, "heed-tiny", "full", "score") for kind in AGENTS if kind not in ("ppo with a reference", "dqn")),
-    *(
-        (kind, "heed-tiny", part, "score")
-        for kind in ("ppo with a reference", "dqn")
-        for part in PARTS
-        if part != "full"
-    ),
+    *((kind, "heed-tiny", part, "score") for part in PARTS for kind in ("ppo with a reference", "dqn")),
     *((kind, "heed-tiny", "full", "linear") for kind in ("a2c with a reference", "dqn")),
-    *((kind, "bert", "full", "score") for kind in ("ppo", "dqn")),
-    *((kind, "bert", "one layer", "linear") for kind in ("ppo with a reference", "dqn")),
+    ("dqn", "bert", "full", "score"),
+    ("ppo with a reference", "bert", "one layer", "linear"),
     *((kind, "bert", "nothing", "linear") for kind in ("grpo with a reference", "dqn")),  # which reads segments
 ]
 

@@ -86,8 +86,10 @@ def weights(agent: Any) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in agent.policy.state_dict().items()}
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("kind", ["ppo", "dqn"])
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [*(("ppo", name) for name in OPTIMIZERS), *(("dqn", name) for name in ("fused Adam", "one of our own"))],
+)
 def test_prompts_are_read_with_its_weights_and_a_training_goes_on(kind: str, optimizer: str, tmp_path: Path) -> None:
     given = OPTIMIZERS[optimizer]
     agent = trained(kind, **given)
