@@ -47,6 +47,7 @@ def merge_adapter_beside(model: PreTrainedModel, source: dict[str, Any]) -> PreT
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, nobody else's business
             warnings.filterwarnings("error", message=".*adapter keys.*")  # such as those that are missing
             adapted: Any = PeftModel.from_pretrained(model, place, **where)
             merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)

@@ -79,7 +79,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], str]] = {
     "value head": (weights(lambda w: {**w, "v_head.summary.weight": torch.ones(1, 32)}), "v_head.*value head"),
     "no output embedding": (
         weights(lambda w: {k: w[k] for k in w if k != "lm_head.weight"}),
-        "'lm_head.weight' is mis",
+        "head.weight' is mis",
     ),
     "a layer less": (weights(lambda w: {k: w[k] for k in w if "layers.1." not in k}), "layers.1.*are missing"),
     "a layer too many": (config(num_hidden_layers=1), r"layers.1.* the model knows nothing"),
