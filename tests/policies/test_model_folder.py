@@ -120,6 +120,7 @@ def test_masks_that_old_checkpoints_hold_are_no_weights(whole: Path, tmp_path: P
     assert all(torch.equal(loaded[name], value) for name, value in load_file(whole / "model.safetensors").items())
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
 def test_an_adapter_beside_a_model_is_merged_into_it(whole: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     folder = Path(shutil.copytree(whole, tmp_path / "both"))
