@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedModel
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from heed.policies.model_folder import ModelFilesError
+from heed.policies.model_folder import ModelFilesError, first_line
 
 UNMERGED = {"adapter_kwargs": {"subfolder": "no-adapter"}}
 """Keeps `from_pretrained` from loading an adapter: it looks for one where there is none."""
@@ -47,11 +47,12 @@ def merge_adapter_beside(model: PreTrainedModel, source: dict[str, Any]) -> PreT
 
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # between peft and transformers, nobody else's business
             warnings.filterwarnings("error", message=".*adapter keys.*")  # such as those that are missing
             adapted: Any = PeftModel.from_pretrained(model, place, **where)
             merged: PreTrainedModel = adapted.merge_and_unload(safe_merge=True)
     except Exception as error:  # whatever peft makes of files that may be of another model
-        raise ModelFilesError(f"{told} that cannot be merged into it ({_first_line(error)}): {alone}") from error
+        raise ModelFilesError(f"{told} that cannot be merged into it ({first_line(error)}): {alone}") from error
     for weight in merged.parameters():
         weight.requires_grad_(weight.is_floating_point())
     warnings.warn(
@@ -60,7 +61,3 @@ def merge_adapter_beside(model: PreTrainedModel, source: dict[str, Any]) -> PreT
         stacklevel=2,
     )
     return merged
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -78,6 +78,7 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
             attn_implementation=supported_attention(MODEL_MAPPING[type(config)]),
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # then it tells of them, where it would only say that there are some
             **UNMERGED,
         )
     # What stands on the encoder, such as the filler of gaps, is there and not wanted; a layer too many is not.

@@ -54,7 +54,8 @@ class Trial:
     @classmethod
     def of(cls, model: PreTrainedModel, definition: Scores, lengths: Sequence[int], tolerance: float) -> Trial:
         """Return a trial with prompts of these lengths."""
-        vocabulary = int(model.config.get_text_config().vocab_size)
+        embedding = model.get_input_embeddings()
+        vocabulary = embedding.num_embeddings if isinstance(embedding, torch.nn.Embedding) else max(map(max, ACTIONS))
         trie = ActionTrie.build([[token % vocabulary for token in action] for action in ACTIONS], distinct=False)
         tries = Tries([trie]).to(model.device)
         prompts = [_prompts(length, vocabulary).to(model.device) for length in lengths]

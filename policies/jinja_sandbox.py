@@ -209,8 +209,9 @@ def _require_known(node: nodes.Node, names: set[str], depth: int = 0) -> None:
 
 
 def _as_template_data(node: nodes.Expr) -> nodes.Expr:
-    constant = isinstance(node, nodes.Const) and isinstance(node.value, str)
-    return nodes.TemplateData(node.value, lineno=node.lineno) if constant else node
+    if isinstance(node, nodes.Const) and isinstance(node.value, str):
+        return nodes.TemplateData(node.value, lineno=node.lineno)
+    return node
 
 
 def _targets(target: nodes.Node) -> list[nodes.Name]:
@@ -239,7 +240,8 @@ def _count_turns(context: Context, values: Iterable[Any]) -> Iterator[Any]:
 
 @pass_context
 def _mark(context: Context, value: Any) -> Piece:
-    return context[_SEEN].mark(value)
+    seen: _Seen = context[_SEEN]
+    return seen.mark(value)
 
 
 def _replace(text: str, old: str, new: str) -> str:

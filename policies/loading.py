@@ -40,7 +40,7 @@ from heed.policies.language_model import (
     LanguageModelError,
 )
 from heed.policies.minilm import MINILM, minilm_folder
-from heed.policies.model_folder import ModelFilesError, damage
+from heed.policies.model_folder import ModelFilesError, damage, first_line
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.precision import Weights, weights_dtype
 from heed.policies.pretrained import attention_of, auto_class, read_description, read_model, require_causal
@@ -286,12 +286,8 @@ def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "~", os.sep)) or name.count("/") > 1
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _explain(name: str, revision: str | None, error: Exception) -> str:
-    first_line = _first_line(error)
+    told = first_line(error)
     if "trust_remote_code" in str(error):
         return (
             f"The language model {name!r} needs code of its own, which heed does not run: give one whose architecture "
@@ -303,22 +299,22 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
     # A hub model's files are not here to be looked at.
     damaged = damage(folder) if folder.is_dir() else None
     if damaged is not None:
-        return f"The folder {name!r} holds no whole language model with its tokenizer: {damaged}."
+        return f"The folder {name!r} holds no whole language model with its tokenizer: {damaged}"
     pickled = any(folder.glob("*.bin")) if folder.is_dir() else "safetensors" in str(error)
     if pickled and not isinstance(error, ImportError):
         return (
             f"The language model {name!r} has no weights as safetensors. Pickled ones (pytorch_model.bin) can run "
             "code, so heed does not read them: load the model with transformers where you trust it, and save it with "
-            f"`save_pretrained`. {first_line}"
+            f"`save_pretrained`. {told}"
         )
     if isinstance(error, ImportError):
-        return f"The language model {name!r} needs a library that is not installed: {first_line}"
+        return f"The language model {name!r} needs a library that is not installed: {told}"
     if folder.is_dir():
-        return f"The folder {name!r} holds no whole language model with its tokenizer: {first_line}"
+        return f"The folder {name!r} holds no whole language model with its tokenizer: {told}"
     if not isinstance(error, OSError | ValueError):
-        return f"The language model {name!r} cannot be loaded: {type(error).__name__}: {first_line}"
+        return f"The language model {name!r} cannot be loaded: {type(error).__name__}: {told}"
     where = "" if revision is None else f" in the revision {revision!r}"
     return (
         f"Cannot load the language model {name!r}{where}: it is neither {TINY!r} nor a folder here, and the Hugging "
-        f"Face hub did not give it (is the name right, and is there a network?). {first_line}"
+        f"Face hub did not give it (is the name right, and is there a network?). {told}"
     )

@@ -7,6 +7,7 @@ without files is a new, empty one, and weights that are missing are random numbe
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,19 @@ _WRAPPERS = {
     "module.": "DistributedDataParallel puts before every name: save the model inside, `model.module`",
     "pretrained_model.": "trl puts before the names of a model with a value head: save `model.pretrained_model`",
     "base_model.model.": "peft puts before every name: save what `merge_and_unload()` returns",
+    "v_head.": "trl calls its value head: save the language model without it, heed has heads of its own",
     "_fsdp_wrapped_module.": "FSDP puts before every name: save the full state of the model inside",
 }
 """What training tools put before the names of weights, and what to do about it."""
+
+
+_BUFFERS = re.compile(
+    r"(^|\.)(masked_bias|attn(\.attention)?\.bias|attention\.bias|causal_mask|inv_freq|position_ids|(cos|sin)_cached)$"
+)
+"""Names of masks and tables that old checkpoints hold and models compute: no weights, though they are saved as some."""
+
+_TOKENIZERS = ("tokenizer*", "*.model", "vocab*", "merges.txt", "tekken.json", "*.tiktoken")
+"""What files of tokenizers are called."""
 
 
 class ModelFilesError(ValueError):
@@ -91,7 +102,7 @@ def require_whole(found: Mapping[str, Any]) -> None:
         ModelFilesError: naming a weight.
     """
     missing = sorted(found.get("missing_keys", ()))
-    more = sorted(found.get("unexpected_keys", ()))
+    more = sorted(name for name in found.get("unexpected_keys", ()) if not _BUFFERS.search(name))
     other = sorted(str(one[0] if isinstance(one, tuple) else one) for one in found.get("mismatched_keys", ()))
     failed = [*found.get("error_msgs", ()), *dict(found.get("conversion_errors") or {}).values()]
     told = []
@@ -116,34 +127,42 @@ def _named(names: list[str], what: str) -> str:
 
 
 def damage(folder: Path) -> str | None:
-    """Return, as a sentence without its end, which file of a folder cannot be read; None if all can.
+    """Return, as a sentence, which file of a folder cannot be read or is not there; None if all can.
 
     To be asked after a failure: it looks into every file.
     """
     if not (folder / "config.json").is_file():
-        return "it has no config.json"
+        return "it has no config.json."
     for path in sorted(folder.glob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
-            return f"{path.name} is no JSON ({_first_line(error)}): was all of it copied?"
+            return f"{path.name} is no JSON ({first_line(error)}): was all of it copied?"
         if path.name in ("config.json", "tokenizer_config.json", "tokenizer.json") and not isinstance(content, dict):
-            return f"{path.name} holds no JSON object"
+            return f"{path.name} holds no JSON object."
+        if path.name == "tokenizer.json" and not {"added_tokens", "model"} <= set(content):
+            return f"{path.name} is none of the tokenizers library."
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt"):
                 pass
         except (OSError, SafetensorError) as error:
-            return f"{path.name} is damaged ({_first_line(error)}): was all of it copied?"
+            return f"{path.name} is damaged ({first_line(error)}): was all of it copied?"
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         content = json.loads(index.read_text(encoding="utf-8"))
         shards = sorted(set(content.get("weight_map", {}).values())) if isinstance(content, dict) else []
         missing = [name for name in shards if not (folder / name).is_file()]
         if missing:
-            return f"{missing[0]} is missing, which {index.name} names"
+            return f"{missing[0]} is missing, which {index.name} names."
+    if not any(path.name != "tokenizer_config.json" for kind in _TOKENIZERS for path in folder.glob(kind)):
+        return "it holds no tokenizer (tokenizer.json): save the tokenizer there, too."
     return None
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def first_line(error: Exception) -> str:
+    """Return what an error says first, and what it is called if it says nothing."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]

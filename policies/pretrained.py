@@ -68,6 +68,7 @@ def read_model(config: PretrainedConfig, source: dict[str, Any], **options: Any)
             attn_implementation=attention_of(config),
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # then it tells of them, where it would only say that there are some
             **UNMERGED,
             **options,
         )

@@ -50,7 +50,7 @@ def test_transformers_is_asked_for_them(kind: Any, monkeypatch: pytest.MonkeyPat
 
     def take(**arguments: Any) -> Any:
         asked.update(arguments)
-        return build("llama").float()
+        return build("llama").float(), {}
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", take)
     loaded = load_language_model(str(tmp_path), quantize=kind)
