@@ -28,15 +28,15 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; `options` stay the caller's too."""
         if options is None:  # some environments know none
-            return _detached(self.env.reset(seed=seed))
-        return _detached(self.env.reset(seed=seed, options=dict(options)))
+            return _detached(self.env.reset(seed=seed))  # type: ignore[return-value] # as many as there were
+        return _detached(self.env.reset(seed=seed, options=dict(options)))  # type: ignore[return-value]
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act."""
-        return _detached(self.env.step(action))
+        return _detached(self.env.step(action))  # type: ignore[return-value]
 
 
-def _detached(result: Any) -> Any:
+def _detached(result: tuple[Any, ...]) -> tuple[Any, ...]:
     if not (isinstance(result, tuple) and len(result) > 1 and isinstance(result[-1], dict)):
         return result
     observation, *others, info = result
