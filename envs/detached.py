@@ -27,16 +27,17 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; `options` stay the caller's too."""
-        if options is None:  # some environments know none
-            return _detached(self.env.reset(seed=seed))  # type: ignore[return-value] # as many as there were
-        return _detached(self.env.reset(seed=seed, options=dict(options)))  # type: ignore[return-value]
+        given: dict[str, Any] = {} if options is None else {"options": dict(options)}  # some environments know none
+        begun: tuple[Any, dict[str, Any]] = _detached(self.env.reset(seed=seed, **given))
+        return begun
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act."""
-        return _detached(self.env.step(action))  # type: ignore[return-value]
+        followed: tuple[Any, Any, bool, bool, dict[str, Any]] = _detached(self.env.step(action))
+        return followed
 
 
-def _detached(result: tuple[Any, ...]) -> tuple[Any, ...]:
+def _detached(result: Any) -> Any:
     if not (isinstance(result, tuple) and len(result) > 1 and isinstance(result[-1], dict)):
         return result
     observation, *others, info = result
