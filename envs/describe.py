@@ -173,7 +173,7 @@ class _Array(_Part):
         return [self._prefix + self._in_rows(self.entries(value, before))]
 
     def _number(self, number: Any) -> str:
-        return number_in_words(number, self._digits) if isinstance(number, _REAL) else str(int(number))
+        return number_in_words(float(number), self._digits) if isinstance(number, _REAL) else str(int(number))
 
     def _change(self, number: Any, earlier: Any) -> str:
         if self._number(number) == self._number(earlier) == "not a number":

@@ -27,13 +27,14 @@ class Detached(gymnasium.Wrapper[Any, Any, Any, Any]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Start an episode; `options` stay the caller's too."""
-        if options is None:  # some environments know none
-            return _detached(self.env.reset(seed=seed))
-        return _detached(self.env.reset(seed=seed, options=dict(options)))
+        given: dict[str, Any] = {} if options is None else {"options": dict(options)}  # some environments know none
+        begun: tuple[Any, dict[str, Any]] = _detached(self.env.reset(seed=seed, **given))
+        return begun
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act."""
-        return _detached(self.env.step(action))
+        followed: tuple[Any, Any, bool, bool, dict[str, Any]] = _detached(self.env.step(action))
+        return followed
 
 
 def _detached(result: Any) -> Any:

@@ -55,7 +55,7 @@ class FiniteBox(spaces.Box):
         self.plain = plain
         low, high = (bound.reshape(plain.shape or (1,)) for bound in (plain.low, plain.high))
         if plain.dtype.kind == "f":
-            most = min(np.finfo(np.float32).max, np.finfo(plain.dtype).max)
+            most = min(float(np.finfo(np.float32).max), float(np.finfo(plain.dtype.name).max))
             # Where the one bound lies beyond the largest float32, the other takes its place.
             low = np.where(np.isfinite(low), low, np.minimum(-most, np.where(np.isfinite(high), high, most)))
             high = np.where(np.isfinite(high), high, np.maximum(most, low))

@@ -267,7 +267,7 @@ class _Numbers:
         """Say whether whole numbers of another type are some that the space's type has."""
         if self._dtype.kind not in "iu" or numbers.dtype.kind not in "iu" or not numbers.size:
             return True
-        held = np.iinfo(self._dtype)
+        held = np.iinfo(self._dtype.name)
         return bool(int(numbers.min()) >= held.min and int(numbers.max()) <= held.max)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -85,5 +84,7 @@ def _found(name: str) -> Callable[..., Any]:
         AttributeError, ImportError: if there is none.
     """
     module, _, path = name.partition(":")
-    found: Callable[..., Any] = functools.reduce(getattr, path.split("."), importlib.import_module(module))
-    return found
+    found: Any = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    return found  # type: ignore[no-any-return]
