@@ -141,7 +141,7 @@ def as_batch(observations: Any) -> tuple[dict[str, Any], bool]:
         words, batched = _of_mapping(observations)
     else:
         words, batched = _of_dicts(observations), True
-    sizes = {key: len(values) for key, values in words.items()}
+    sizes = {key: len(values) for key, values in words.items() if hasattr(values, "__len__")}
     if not sizes["instruction"]:
         raise ValueError(EMPTY)
     if len(set(sizes.values())) > 1:

@@ -356,3 +356,18 @@ def test_acting_ends_the_training_mode_and_switches_nothing_twice(monkeypatch: p
         agent.predict(ONE)
     assert switched == [False]
     assert not agent.policy.training
+
+
+def test_predict_takes_what_stands_beside_the_words_in_every_form() -> None:
+    door = {"instruction": "open the red door", "observation": "room 1", "actions": ("open red door", "open blue door")}
+    agent = MAKERS["ppo"](make_doors(2))
+    alone, _ = agent.predict(door, deterministic=True)
+    for batch in ([door, door], {key: [value, value] for key, value in door.items()}):
+        assert agent.predict(batch, deterministic=True)[0].tolist() == [alone, alone]
+    with pytest.raises(ValueError, match="lack actions"):
+        agent.predict({key: text for key, text in door.items() if key != "actions"})
+    dial = {"instruction": "read the dial", "observation": "a dial", "numbers": np.zeros(3, dtype=np.float32)}
+    agent = MAKERS["ppo"](make_dials(2))
+    together = {"instruction": ["read the dial"] * 2, "observation": ["a dial"] * 2, "numbers": np.zeros((2, 3))}
+    expected = agent.predict(dial, deterministic=True)[0]
+    assert agent.predict(together, deterministic=True)[0].tolist() == [expected, expected]
