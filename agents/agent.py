@@ -224,7 +224,7 @@ class LanguageAgent(SavedAgent):
         """Return actions, (B,) or one, and `state`.
 
         Args:
-            observation: a dict of texts, `{"instruction": "...", "observation": "..."}`, with what stands beside them; a
+            observation: a dict of texts, `{"instruction": "...", "observation": "..."}` and what stands beside them; a
                 dict of lists; a list of dicts; or prompts, (B, L) or (L,).
             state: of SB3's recurrent policies; it is handed back.
             episode_start: likewise.
