@@ -234,6 +234,28 @@ class LanguageAgent(SavedAgent):
             for group in optimizer.param_groups:
                 group["lr"] *= group.get(FACTOR, 1.0)
 
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Return actions, (B,) or one, and `state`.
+
+        Args:
+            observation: a dict of texts, `{"instruction": "...", "observation": "..."}` and what stands beside them; a
+                dict of lists; a list of dicts; or prompts, (B, L) or (L,).
+            state: of SB3's recurrent policies; it is handed back.
+            episode_start: likewise.
+            deterministic: take the best action, instead of drawing one.
+
+        Raises:
+            TypeError: if it is neither words nor prompts.
+            ValueError: if there is none, a key is missing, or there are no such prompts.
+        """
+        return super().predict(observation, state, episode_start, deterministic)
+
     def action_probabilities(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
         """Return the probability of every action, (B, A), for a batch of prompts or language observations.
 

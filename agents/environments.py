@@ -145,13 +145,13 @@ def fitting_env(env: Any, encoder: PromptEncoder, action_space: spaces.Space[Any
         ValueError: likewise; or if they have other actions, other prompts, or not what the agent reads beside the
             words.
     """
-    env = require_language_vec_env(env)
-    require_same_actions(env, action_space)
-    if isinstance(env.observation_space, PromptSpace):
-        _require_same_prompts(env.observation_space.encoder, encoder)
-        return env
-    assert isinstance(env.observation_space, spaces.Dict)
-    reads, given = encoder.layout.beside, Beside.of(env.observation_space, env.action_space)
+    venv = require_language_vec_env(env)
+    require_same_actions(venv, action_space)
+    if isinstance(venv.observation_space, PromptSpace):
+        _require_same_prompts(venv.observation_space.encoder, encoder)
+        return venv
+    assert isinstance(venv.observation_space, spaces.Dict)
+    reads, given = encoder.layout.beside, Beside.of(venv.observation_space, venv.action_space)
     for name in ("actions", "numbers", "image"):
         ours, theirs = getattr(reads, name), getattr(given, name)
         if ours and ours != theirs:
@@ -159,7 +159,7 @@ def fitting_env(env: Any, encoder: PromptEncoder, action_space: spaces.Space[Any
                 f"The agent reads `{name}` beside the words ({ours}), but the environment gives "
                 f"{f'others ({theirs})' if theirs else 'none'}: use environments like those that it was made with."
             )
-    return PromptVecEnv(env, encoder)
+    return PromptVecEnv(venv, encoder)
 
 
 def require_same_actions(env: VecEnv, action_space: spaces.Space[Any]) -> None:

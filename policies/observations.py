@@ -117,9 +117,10 @@ def are_words(observation: Any) -> bool:
     if isinstance(observation, Tensor):
         return False
     if isinstance(observation, np.ndarray):
-        return observation.dtype == object
-    of_numbers = int | np.integer | list | np.ndarray | Tensor
-    return not (isinstance(observation, Sequence) and len(observation) and isinstance(observation[0], of_numbers))
+        return bool(observation.dtype == object)
+    if not isinstance(observation, Sequence) or not len(observation):
+        return True
+    return not isinstance(observation[0], int | np.integer | list | np.ndarray | Tensor)
 
 
 def as_batch(observations: Any) -> tuple[dict[str, Any], bool]:
@@ -141,7 +142,7 @@ def as_batch(observations: Any) -> tuple[dict[str, Any], bool]:
         words, batched = _of_mapping(observations)
     else:
         words, batched = _of_dicts(observations), True
-    sizes = {key: len(values) for key, values in words.items()}
+    sizes = {key: len(values) for key, values in words.items() if hasattr(values, "__len__")}
     if not sizes["instruction"]:
         raise ValueError(EMPTY)
     if len(set(sizes.values())) > 1:

@@ -42,5 +42,5 @@ class Endless(gymnasium.Env[Any, Any]):
         return {"instruction": "walk to the end", "observation": f"milestone {self._steps % 3}"}
 
 
-gymnasium.register(id="Heed/Endless-v0", entry_point=Endless)
+gymnasium.register(id="Heed/Endless-v0", entry_point="tests.endless:Endless")
 ENDLESS = "tests.endless:Heed/Endless-v0"

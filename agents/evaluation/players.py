@@ -71,7 +71,7 @@ def sampled(agent: LanguageAgent) -> Choose:
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
         if not isinstance(agent.action_space, spaces.Discrete):
-            return agent.predict(words, deterministic=False)[0]  # type: ignore[arg-type]
+            return agent.predict(words, deterministic=False)[0]
         draws = np.array([generator.random() for generator in generators])
         probabilities = agent.action_probabilities(words)
         actions, margins = draw_actions(probabilities, draws)
@@ -107,7 +107,7 @@ def greedy(agent: LanguageAgent) -> Choose:
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
         if not isinstance(agent.action_space, spaces.Discrete):
-            return agent.predict(words, deterministic=True)[0]  # type: ignore[arg-type]
+            return agent.predict(words, deterministic=True)[0]
         preferences = agent.action_preferences(words)
         actions: npt.NDArray[np.int64] = preferences.argmax(axis=1)
         if preferences.shape[1] > 1:

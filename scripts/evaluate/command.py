@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 RECORDED_EPISODES = 2
 """Episodes in moving pictures."""
-SHOWN_UNFINISHED = 500
+SHOWN_UNFINISHED = 200
 """Steps that are shown of an episode which did not end."""
 ZERO_SHOT = "zero-shot"
 """The name of a language model that is merely asked."""

@@ -56,7 +56,7 @@ def normalized(env: LanguageVecEnv, **more: Any) -> VecNormalize:
 
 # -- observations --------------------------------------------------------------------------------------------
 
-ONE = {"instruction": "press the red button", "observation": "three buttons"}
+ONE: Any = {"instruction": "press the red button", "observation": "three buttons"}
 ACCEPTED: dict[str, tuple[Any, tuple[int, ...]]] = {
     "one": (ONE, ()),
     "texts of numpy": ({key: np.array(text) for key, text in ONE.items()}, ()),
@@ -234,7 +234,7 @@ def test_a_replay_buffer_holds_the_rewards_that_there_were_and_scales_what_is_dr
     buffer = agent.replay_buffer
     assert set(np.unique(buffer.rewards[: buffer.size]).tolist()) <= {100.0, 200.0, 300.0, 600.0, -50.0, -100.0}
     batch = agent._sample(8)
-    expected = buffer.at(batch.indices).rewards / np.sqrt(env.ret_rms.var + env.epsilon)
+    expected = buffer.at(batch.indices).rewards / float(np.sqrt(env.ret_rms.var + env.epsilon))
     torch.testing.assert_close(batch.rewards, expected.float().clamp(-10, 10))
 
 
@@ -285,7 +285,7 @@ def test_callbacks_of_sb3_evaluate_save_and_stop(name: str, wrap: Callable[[Any]
 def test_a_device_that_is_not_there_is_refused_before_anything_is_made(name: str, tmp_path: Path) -> None:
     agent = MAKERS[name](envs(name))
     agent.save(tmp_path / "agent")
-    absent = ["nonsense", "meta", "cpu,cuda", 5, *([] if torch.cuda.is_available() else ["cuda", "cuda:7"])]
+    absent: list[Any] = ["nonsense", "meta", "cpu,cuda", 5, *([] if torch.cuda.is_available() else ["cuda", "cuda:7"])]
     absent += [] if torch.backends.mps.is_available() else ["mps"]
     for device in absent:
         with pytest.raises(DeviceError, match="device"):
@@ -349,10 +349,32 @@ def test_acting_ends_the_training_mode_and_switches_nothing_twice(monkeypatch: p
     agent.policy.set_training_mode(True)
     switched: list[bool] = []
     real = torch.nn.Module.train
-    monkeypatch.setattr(
-        type(agent.policy), "train", lambda self, mode=True: (switched.append(mode), real(self, mode))[1]
-    )
+
+    def look(module: Any, mode: bool = True) -> Any:
+        switched.append(mode)
+        return real(module, mode)
+
+    monkeypatch.setattr(type(agent.policy), "train", look)
     for _ in range(3):
         agent.predict(ONE)
     assert switched == [False]
     assert not agent.policy.training
+
+
+def test_predict_takes_what_stands_beside_the_words_in_every_form() -> None:
+    door: Any = {
+        "instruction": "open the red door",
+        "observation": "room 1",
+        "actions": ("open red door", "open blue door"),
+    }
+    agent = MAKERS["ppo"](make_doors(2))
+    alone, _ = agent.predict(door, deterministic=True)
+    for batch in ([door, door], {key: [value, value] for key, value in door.items()}):
+        assert agent.predict(batch, deterministic=True)[0].tolist() == [alone, alone]
+    with pytest.raises(ValueError, match="lack actions"):
+        agent.predict({key: text for key, text in door.items() if key != "actions"})
+    dial: Any = {"instruction": "read the dial", "observation": "a dial", "numbers": np.zeros(3, dtype=np.float32)}
+    agent = MAKERS["ppo"](make_dials(2))
+    together: Any = {"instruction": ["read the dial"] * 2, "observation": ["a dial"] * 2, "numbers": np.zeros((2, 3))}
+    expected = agent.predict(dial, deterministic=True)[0]
+    assert agent.predict(together, deterministic=True)[0].tolist() == [expected, expected]

@@ -241,7 +241,7 @@ def test_an_agent_refuses_what_its_processes_cannot_do(monkeypatch: pytest.Monke
     with pytest.raises(ValueError, match="batch_size is 64, but must be a multiple of the 3 processes"):
         DQN(env=None, batch_size=64, _init_setup_model=False)
     with pytest.raises(ValueError, match="no gradients"):
-        QLearning(env=None)
+        QLearning(env=None, _init_setup_model=False)
     assert PPO.learners is ALONE
 
 

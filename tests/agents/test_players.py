@@ -69,7 +69,7 @@ def test_a_decision_that_rounding_could_turn_is_taken_from_the_prompt_alone() ->
 def test_the_greedy_action_is_the_one_of_predict() -> None:
     words = {"instruction": ["press the red button", "press the blue button"], "observation": ["three buttons"] * 2}
     for agent in (PPO(env=make_buttons(2), n_steps=4, batch_size=8, seed=1), DQN(env=make_buttons(2), seed=1)):
-        assert greedy(agent)(words, []).tolist() == agent.predict(words, deterministic=True)[0].tolist()  # type: ignore[arg-type]
+        assert greedy(agent)(words, []).tolist() == agent.predict(words, deterministic=True)[0].tolist()
         np.testing.assert_allclose(agent.action_probabilities(words).sum(axis=1), 1, rtol=1e-6)
         assert [player.name for player in players_of(agent)] == ["sampled", "greedy"]
         before = agent.action_preferences(words)

@@ -78,7 +78,8 @@ def test_a_bug_in_a_training_closes_the_run_and_tells_what_is_saved(
     error: Exception, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = RunFolder(tmp_path / "my run")
-    real, calls = PolicyGradient.train, []
+    real = PolicyGradient.train
+    calls: list[None] = []
 
     def fails_later(self: Any) -> None:
         calls.append(None)
