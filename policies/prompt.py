@@ -398,20 +398,16 @@ class PromptVecEnv(VecEnvWrapper):
         self.is_stepping = False
         """Whether a step was begun whose prompts were not given: then nobody knows what the environments show."""
 
-    def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Take the actions for the next `step_wait`."""
-        self.is_stepping = True
-        self.venv.step_async(actions)
-
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
         self._have_refused()
         return self._prompts(self.venv.reset())
 
     def step_async(self, actions: npt.NDArray[Any]) -> None:
-        """Hand the actions on."""
+        """Take the actions for the next `step_wait`."""
         self._have_refused()
-        super().step_async(actions)
+        self.is_stepping = True
+        self.venv.step_async(actions)
 
     def _have_refused(self) -> None:
         """Have the environments lose the episodes whose words no prompt can be made of."""
