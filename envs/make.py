@@ -14,7 +14,8 @@ import gymnasium
 import minigrid  # noqa: F401 - registers the MiniGrid and BabyAI ids
 from stable_baselines3.common.vec_env import VecEnv
 
-from heed.envs.contract import ContractError, UnknownEnvironmentError, require_language_env, speaks_language
+from heed.envs.contract import ContractError, require_language_env, speaks_language
+from heed.envs.contract import UnknownEnvironmentError as UnknownEnvironmentError  # known under this name
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
