@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """What nobody can read costs an episode, wherever it comes: in trainings, evaluations, demonstrations, clones."""
 
 from __future__ import annotations

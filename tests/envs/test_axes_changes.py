@@ -14,8 +14,8 @@ import pytest
 
 from heed.envs.axes import Axis, AxisDoesNotApplyError, axis, axis_names
 from heed.envs.axes.registry import CHANGES
-from heed.envs.contract import ContractError, action_texts_of, sample_action
-from heed.envs.make import UnknownEnvironmentError, instruction_pool, make_env
+from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, sample_action
+from heed.envs.make import instruction_pool, make_env
 
 NEWEST_TAXI = max(env_id for env_id in gymnasium.registry if env_id.startswith("Taxi-v"))
 SAMPLE = (

@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Words belong to what they describe: a wrapper that changes it gets other words."""
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def reversed_numbers(env: Any) -> Any:
     return wrappers.TransformObservation(env, lambda seen: seen[::-1], env.observation_space)
 
 
-class NamedActions(gymnasium.ActionWrapper):  # type: ignore[type-arg]
+class NamedActions(gymnasium.ActionWrapper[Any, Any, Any]):
     action_names = ("away", "towards")
 
     def action(self, action: Any) -> Any:

@@ -154,7 +154,7 @@ class Guess(gymnasium.Env[Any, Any]):
 
     def __init__(self) -> None:
         self.info: dict[str, Any] = {}
-        self.place, self.observation = np.zeros(2), {"goal": 0, "place": np.zeros(2)}
+        self.observation: dict[str, Any] = {"goal": 0, "place": np.zeros(2)}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)

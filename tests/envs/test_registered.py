@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type"
 """Worker processes make the environments of the main process, in its words, or are refused."""
 
 from __future__ import annotations

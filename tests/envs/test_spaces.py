@@ -1,3 +1,4 @@
+# mypy: disable-error-code="arg-type, attr-defined, list-item, type-var"
 """Spaces are what they say: observations and actions of any legal space, with their starts, bounds and infinities."""
 
 from __future__ import annotations
