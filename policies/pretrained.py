@@ -75,7 +75,8 @@ def read_model(config: PretrainedConfig, source: dict[str, Any], **options: Any)
     require_whole(found)
     merged = merge_adapter_beside(model, source)
     require_finite(merged)
-    return merged.eval()
+    merged.train(False)
+    return merged
 
 
 def auto_class(config: PretrainedConfig) -> Any:

@@ -44,7 +44,8 @@ def probe_of(model: PreTrainedModel) -> PreTrainedModel:
             break
     for weight, new in telling_weights(probe).items():
         weight.data = new
-    return probe.to(model.device).eval()
+    probe.train(False)
+    return probe.to(model.device)
 
 
 def _smaller(config: PretrainedConfig, layers: Sequence[int], count: int) -> PretrainedConfig:

@@ -79,7 +79,9 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
     """
     texts: dict[Part, str] = {part: observation[part] for part in PARTS}
     room = policy.encoder.room_before([observation["actions"]] if "actions" in policy.encoder.keys else [])
-    texts["observation"] = policy.encoder.seen_of(*texts.values(), None if room is None else room[0])
+    texts["observation"] = policy.encoder.seen_of(
+        texts["instruction"], texts["observation"], None if room is None else room[0]
+    )
     words = words_of(policy.encoder, *texts.values())
     prompt = _prompts(policy, observation, [texts])
     network = _network(policy)

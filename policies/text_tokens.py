@@ -163,8 +163,8 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase, own_text: str) -> dict[s
     """Return the tokens that no text is to spell, with their ids."""
     added = getattr(tokenizer, "added_tokens_decoder", {})
     special = {str(token.content): int(number) for number, token in added.items() if token.special}
-    for token in tokenizer.all_special_tokens:
-        special.setdefault(str(token), int(tokenizer.convert_tokens_to_ids(str(token))))
+    for token, number in zip(tokenizer.all_special_tokens, tokenizer.all_special_ids, strict=True):
+        special.setdefault(str(token), int(number))
     for number, token in added.items():
         if _BRACKETED.fullmatch(token.content) and token.content in own_text:
             special[token.content] = int(number)

@@ -113,6 +113,6 @@ class Ledger(gymnasium.Env[Any, Any]):
 for _level, _actions, _senses in itertools.product(LEVELS, ACTIONS, SENSES):
     gymnasium.register(
         f"Ledger-{_level}{_actions}{_senses}-v0",
-        entry_point=Ledger,
+        entry_point=Ledger,  # type: ignore[arg-type]
         kwargs={"level": _level, "changing": bool(_actions), "senses": _senses},
     )

@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from heed.agents import DQN, PPO
 from heed.agents.evaluation.players import players_of, unreadable
@@ -39,6 +40,7 @@ def prompts_of(
     )
     from heed.policies.layout import Beside
 
+    assert isinstance(venv.observation_space, spaces.Dict)
     beside = Beside.of(venv.observation_space, venv.action_space)
     return PromptVecEnv(venv, load_language_model("heed-tiny").encoder(max_tokens=64, beside=beside))
 

@@ -113,6 +113,7 @@ def in_words(env: gymnasium.Env[Any, Any]) -> VerbalizedEnv:
 @given(OBSERVATIONS)
 def test_any_observation_is_said_and_read(space: spaces.Space[Any]) -> None:
     venv = LanguageVecEnv([lambda: in_words(Shows(space))], seed=0, max_lost=0)
+    assert isinstance(venv.observation_space, spaces.Dict)
     beside = Beside.of(venv.observation_space, venv.action_space)
     env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=256, beside=beside))
     rows = [env.reset()] + [env.step(np.zeros(1, int))[0] for _ in range(6)]
@@ -229,6 +230,7 @@ def test_checks_and_trainings_agree(case: str) -> None:
     checked = {check.name: check for check in check_env(lambda: Speaks(key, value), episodes=2, reward_episodes=1)}
     assert checked["reset and step"].passed == passes
     venv = LanguageVecEnv([lambda: Speaks(key, value)], seed=0, max_lost=0)
+    assert isinstance(venv.observation_space, spaces.Dict)
     beside = Beside.of(venv.observation_space, venv.action_space)
     env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=64, beside=beside))
     if passes:

@@ -239,7 +239,7 @@ def check(combination: dict[str, Any]) -> None:
         agent.learn(2 * HALF - beginning, callback=auditor, reset_num_timesteps=False)
 
         # It was continued in another process, with environments of another seed.
-        resumed = AGENTS[config.agent].load(
+        resumed: Any = AGENTS[config.agent].load(
             folder / "half", env=make_training_env(config_of(combination, folder, seed=4711), ALONE), device="cpu"
         )
         resumed.learn(

@@ -78,7 +78,9 @@ def made(name: str) -> PreTrainedModel:
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # state-space models tell of kernels that are not there
-        return MODELS[name]().eval()
+        model = MODELS[name]()
+        model.train(False)
+        return model
 
 
 @pytest.mark.parametrize("small", [True, False])
@@ -118,11 +120,11 @@ def test_a_window_that_no_configuration_names_is_found_out(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
 def test_a_mask_that_is_dropped_is_found_out_in_any_type(dtype: torch.dtype) -> None:
-    model = deaf_to_masks(build("gpt2").to(dtype))
+    model = deaf_to_masks(build("gpt2").to(dtype=dtype))
     with pytest.warns(UserWarning, match="exactly only one by one"):
         assert make_scorer(model, tries_of(ACTIONS), "mean").ways == ("naive",)
     assert model.dtype == dtype
-    assert make_scorer(build("gpt2").to(dtype), tries_of(ACTIONS), "mean").ways == ("packed", "cached")
+    assert make_scorer(build("gpt2").to(dtype=dtype), tries_of(ACTIONS), "mean").ways == ("packed", "cached")
 
 
 def test_a_probe_has_a_layer_of_each_kind_and_the_windows_of_the_model() -> None:
@@ -171,7 +173,7 @@ def test_actions_that_change_have_room_behind_their_prompt() -> None:
     taken = [max(map(len, language_model.action_tokens(texts))) for texts in (short, long)]
     assert lengths.tolist() == [min(62, 64 - one) for one in taken]
     network = LanguageNetwork(language_model, spaces.Discrete(2), "score", "mean", encoder=encoder)
-    assert torch.isfinite(network(rows)[1]).all()  # type: ignore[arg-type]
+    assert torch.isfinite(network(rows)[1]).all()
     with pytest.raises(ValueError, match="no prompt has room before it"):
         encoder({**words, "actions": [short, ("go to the crimson box " * 20, "done")]})
     fixed = language_model.encoder(max_tokens=64)

@@ -57,7 +57,11 @@ def halved(name: str) -> Callable[[Path], None]:
 
 
 def removed(*names: str) -> Callable[[Path], None]:
-    return lambda folder: void([(folder / name).unlink() for name in names])
+    def remove(folder: Path) -> None:
+        for name in names:
+            (folder / name).unlink()
+
+    return remove
 
 
 def void(_: Any) -> None:

@@ -33,7 +33,7 @@ class HomeMade(torch.optim.Optimizer):
     def __init__(self, weights: Any, lr: float):
         super().__init__(weights, {"lr": lr})
 
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -64,7 +64,7 @@ def other_parameters(module: nn.Module) -> None:
 
 
 def another_parameter(module: nn.Module) -> None:
-    first = next(child for child in module.modules() if isinstance(getattr(child, "weight", None), nn.Parameter))
+    first: Any = next(child for child in module.modules() if isinstance(getattr(child, "weight", None), nn.Parameter))
     first.weight = nn.Parameter(first.weight.detach() + 0.01)
 
 
