@@ -132,7 +132,7 @@ def test_a_model_that_is_given_is_not_trained_and_not_kept(kind: str, part: str)
     given = load_language_model()
     was = {name: weight.detach().numpy().copy() for name, weight in given.model.named_parameters()}
     # What does not train is shared with the model that was given.
-    agents = []
+    agents: list[Any] = []
     for _ in range(2):
         envs = LanguageVecEnv([Places] * 2, seed=0)
         agent = make(env=envs, seed=0, policy_kwargs={"model": given, **PARTS[part]}, **options)
