@@ -35,7 +35,7 @@ class PastTheCount(torch.optim.Optimizer):
         super().__init__(weights, {"lr": lr, "momentum": momentum, "marks": marks})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # takes none
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -48,14 +48,14 @@ class PastTheCount(torch.optim.Optimizer):
 
 
 class KeepsAList(torch.optim.SGD):
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # takes none
         for group in self.param_groups:
             for weight in group["params"]:
                 self.state[weight]["before"] = [weight.detach().clone()]
 
 
 class KeepsATable(torch.optim.SGD):
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # takes none
         for group in self.param_groups:
             for weight in group["params"]:
                 self.state[weight]["table"] = torch.zeros(7, 7)

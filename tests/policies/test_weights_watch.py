@@ -33,7 +33,7 @@ class HomeMade(torch.optim.Optimizer):
     def __init__(self, weights: Any, lr: float):
         super().__init__(weights, {"lr": lr})
 
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]  # takes none
         for group in self.param_groups:
             for weight in group["params"]:
                 if weight.grad is not None:
@@ -59,16 +59,16 @@ def largest(module: nn.Module) -> nn.Parameter:
     return max(module.parameters(), key=lambda weight: weight.numel())
 
 
-def other_parameters(module: nn.Module) -> None:
+def other_parameters(module: Any) -> None:
     module.load_state_dict({name: weight + 0.01 for name, weight in module.state_dict().items()}, assign=True)
 
 
-def another_parameter(module: nn.Module) -> None:
-    first: Any = next(child for child in module.modules() if isinstance(getattr(child, "weight", None), nn.Parameter))
+def another_parameter(module: Any) -> None:
+    first = next(child for child in module.modules() if isinstance(getattr(child, "weight", None), nn.Parameter))
     first.weight = nn.Parameter(first.weight.detach() + 0.01)
 
 
-def another_module(module: nn.Module) -> None:
+def another_module(module: Any) -> None:
     name, child = next((name, child) for name, child in module.named_modules() if name and not list(child.children()))
     replaced = copy.deepcopy(child)
     for weight in replaced.parameters():
