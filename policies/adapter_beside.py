@@ -16,7 +16,7 @@ from transformers.utils.peft_utils import find_adapter_config_file
 
 from heed.policies.model_folder import ModelFilesError, first_line
 
-UNMERGED = {"adapter_kwargs": {"subfolder": "no-adapter"}}
+UNMERGED: dict[str, Any] = {"adapter_kwargs": {"subfolder": "no-adapter"}}
 """Keeps `from_pretrained` from loading an adapter: it looks for one where there is none."""
 
 _PICKLED = "adapter_model.bin"

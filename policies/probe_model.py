@@ -38,14 +38,16 @@ def probe_of(model: PreTrainedModel) -> PreTrainedModel:
         chosen = [0, 1]  # one that gives the other its input
     for layers in (chosen, list(range(chosen[-1] + 1))):
         with torch.random.fork_rng(devices=[]), torch.device("cpu"), quietly():
-            probe = type(model)(_smaller(model.config, layers, len(kinds))).float()
+            probe: PreTrainedModel = type(model)(_smaller(model.config, layers, len(kinds)))
+            probe.float()
         # Where a layer's kind follows from its place alone, those before it must be there too.
         if [_kind(layer) for layer in _layers(probe)] == [kinds[index] for index in layers]:
             break
     for weight, new in telling_weights(probe).items():
         weight.data = new
     probe.train(False)
-    return probe.to(model.device)
+    probe.to(model.device)
+    return probe
 
 
 def _smaller(config: PretrainedConfig, layers: Sequence[int], count: int) -> PretrainedConfig:

@@ -143,7 +143,7 @@ def test_what_an_id_stands_for_is_what_its_verbalizer_is_for() -> None:
     def flat() -> Any:
         return wrappers.FlattenObservation(gymnasium.make(POLE).unwrapped)
 
-    gymnasium.register("Flat-v0", entry_point=flat)  # type: ignore[arg-type]
+    gymnasium.register("Flat-v0", entry_point=flat)
     register_verbalizer("Flat-*", OfFour)
     try:
         inside, outside = gymnasium.make("Flat-v0"), wrappers.NormalizeObservation(gymnasium.make("Flat-v0"))

@@ -66,7 +66,7 @@ class Wordy(AutomaticVerbalizer):
 
 def test_what_can_be_named_is_sent_and_registered() -> None:
     gymnasium.register("Sent-v0", entry_point=f"{__name__}:Wordy", kwargs={"a": 1})
-    gymnasium.register("Kept-v0", entry_point=lambda: None)  # type: ignore[arg-type]
+    gymnasium.register("Kept-v0", entry_point=lambda: None)
     register_verbalizer("One-*", Wordy)
     register_verbalizer("Two-*", lambda env: Wordy(env))
     try:

@@ -102,7 +102,8 @@ def test_what_a_jinja_template_makes_of_a_text_is_text_too(written: str, expecte
 def test_added_tokens_are_words_unless_the_template_writes_them_in_brackets() -> None:
     tokenizer = family_tokenizers.qwen_tokenizer()
     tokenizer.add_tokens([AddedToken("<think>", special=False), AddedToken("redball", special=False)])
-    think, word = (tokenizer.convert_tokens_to_ids(token) for token in ("<think>", "redball"))
+    vocabulary = tokenizer.get_vocab()
+    think, word = vocabulary["<think>"], vocabulary["redball"]
     text = "a <think> redball"
     assert {think, word} <= set(TextTokens(tokenizer, TEMPLATE).of(text))
     template = PromptTemplate("{instruction}{observation} redball <think>")
