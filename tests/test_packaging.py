@@ -23,7 +23,9 @@ FORBIDDEN_IMPORTS = {
 # The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`; but an
 # evaluation makes environments.
 _CONTRACT = ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")
-_MAKING = tuple(f"heed.envs.{module}" for module in ("axes", "history", "make", "suites", "vectorize", "watchdog"))
+_MAKING = tuple(
+    f"heed.envs.{module}" for module in ("axes", "history", "make", "seeds", "suites", "vectorize", "watchdog")
+)
 ALLOWED_IMPORTS = {"agents": _CONTRACT, "agents/evaluation": _CONTRACT + _MAKING}
 
 # Whatever these load can run code, so that an agent from a stranger could.
