@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from heed.policies.pretrained import quietly
@@ -46,7 +46,7 @@ def probe_of(model: PreTrainedModel) -> PreTrainedModel:
     for weight, new in telling_weights(probe).items():
         weight.data = new
     probe.train(False)
-    probe.to(model.device)
+    nn.Module.to(probe, model.device)
     return probe
 
 
