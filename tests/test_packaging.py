@@ -23,9 +23,9 @@ FORBIDDEN_IMPORTS = {
 # The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`; but an
 # evaluation makes environments, and so does what puts agents to probes.
 _CONTRACT = ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")
-<<<<<<< HEAD
 _MAKING = tuple(
-    f"heed.envs.{module}" for module in ("axes", "detached", "history", "make", "suites", "vectorize", "watchdog")
+    f"heed.envs.{module}"
+    for module in ("axes", "detached", "history", "make", "seeds", "suites", "vectorize", "watchdog")
 )
 _PROBING = ("heed.envs.probes", "heed.envs.vectorize")
 ALLOWED_IMPORTS = {
@@ -33,15 +33,6 @@ ALLOWED_IMPORTS = {
     "agents/evaluation": _CONTRACT + _MAKING,
     "agents/probing": _CONTRACT + _PROBING,
 }
-||||||| 47703ce
-_MAKING = tuple(f"heed.envs.{module}" for module in ("axes", "history", "make", "suites", "vectorize", "watchdog"))
-ALLOWED_IMPORTS = {"agents": _CONTRACT, "agents/evaluation": _CONTRACT + _MAKING}
-=======
-_MAKING = tuple(
-    f"heed.envs.{module}" for module in ("axes", "history", "make", "seeds", "suites", "vectorize", "watchdog")
-)
-ALLOWED_IMPORTS = {"agents": _CONTRACT, "agents/evaluation": _CONTRACT + _MAKING}
->>>>>>> evaluation
 
 # Whatever these load can run code, so that an agent from a stranger could.
 UNPICKLING_MODULES = ("cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve")
