@@ -5,6 +5,7 @@ import os
 # Set before any test module imports transformers, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -21,3 +22,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("heed")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Begin with one thread whatever the test before has set: commands choose their own number."""
+    torch.set_num_threads(1)

@@ -74,6 +74,7 @@ def smallest(**options: Any) -> BenchmarkConfig:
         "slow_envs": 2,
         "slow_milliseconds": 1.0,
         "slow_steps": 3,
+        "threads": 1,
         "gpu_models": ("heed-tiny",),
         "gpu_envs": 2,
         "gpu_steps": 4,
