@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from heed.agents import DQN, QLearning, load
+from heed.agents import DQN, QLearning
 from heed.agents.exploration import (
     STRATEGIES,
     UCB,
@@ -329,36 +329,6 @@ def test_dqn_finds_with_them_what_it_misses_without(strategy: Exploration, succe
     agent.learn(4_000)
     assert np.mean(agent.ep_success_buffer or []) > 0.7
     assert success_without < 0.3
-
-
-@pytest.mark.parametrize("name", list(STRATEGIES))
-def test_a_deep_training_goes_on_from_a_checkpoint_exactly(name: str, tmp_path: Path) -> None:
-    def begin() -> DQN:
-        strategy = STRATEGIES[name]()
-        options: dict[str, Any] = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8, "n_steps": 2}
-        options["gradient_steps"] = 1
-        return DQN(env=make("FrozenLake-v1", n_envs=4, seed=1), exploration=strategy, seed=1, **options)
-
-    whole = begin()
-    whole.learn(48)
-    whole.save(tmp_path / "agent")
-    whole.learn(48, reset_num_timesteps=False)
-    resumed = load(tmp_path / "agent", env=make("FrozenLake-v1", n_envs=4, seed=1))
-    assert isinstance(resumed, DQN)
-    assert resumed.exploration.as_json() == whole.exploration.as_json()
-    resumed.learn(48, reset_num_timesteps=False)
-    for key, tensor in whole.policy.state_dict().items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[key]), key
-    assert (whole.ensemble is None) == (name in ("epsilon-greedy", "boltzmann"))
-    if whole.ensemble is not None:
-        assert resumed.ensemble is not None
-        for key, tensor in whole.ensemble.get_state().items():
-            assert torch.equal(tensor, resumed.ensemble.get_state()[key]), key
-    words = {"instruction": ["go"] * 2, "observation": ["ice", "hole"]}
-    probabilities = whole.action_probabilities(words)
-    np.testing.assert_array_equal(probabilities, resumed.action_probabilities(words))
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
-    assert whole.predict(words)[0].shape == (2,)
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
