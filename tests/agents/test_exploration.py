@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,6 @@ from heed.agents.exploration.features import TextFeatures, word_ids
 from heed.agents.exploration.strategy import greedy_actions, greedy_probabilities
 from heed.envs import LanguageVecEnv, make
 from heed.policies.layout import Beside, PromptLayout
-from heed.scripts import train as train_module
 from tests.faulty import Broken
 from tests.one_hot import OneHotPolicy
 
@@ -343,24 +341,3 @@ def test_strategies_come_back_from_json_and_are_not_shared(name: str) -> None:
     assert agents[0].table.values.shape != agents[2].table.values.shape or not np.array_equal(
         agents[0].table.values, agents[2].table.values
     )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--exploration", "ucb"], "--exploration is an option of dqn and q-learning, not of ppo"),
-        (["--exploration-end", "0.1"], "--exploration-end is an option of dqn and q-learning, not of ppo"),
-        (["--agent", "dqn", "--exploration-end", "-0.1"], "--exploration-end is -0.1, but must be at least 0"),
-        (["--agent", "dqn", "--exploration-start", "1.5"], "Epsilon is a probability"),
-        (["--intrinsic-coef", "1"], "--intrinsic-coef is the weight of --intrinsic"),
-        (["--intrinsic", "rnd", "--intrinsic-coef", "-1"], "--intrinsic-coef is -1.0, but must be at least 0"),
-    ],
-)
-def test_options_that_do_not_go_together_are_told_before_anything_is_written(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    with pytest.raises(SystemExit):
-        train_module.main(["--env", "FrozenLake-v1", "--run-dir", str(folder), *arguments])
-    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert not folder.exists()

@@ -236,7 +236,7 @@ def test_what_cannot_be_is_refused(arguments: dict[str, Any], error: type[Except
         QLearning(make("Pendulum-v1"))
 
 
-def test_heed_train_trains_resumes_and_evaluates_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_heed_train_trains_resumes_and_evaluates_a_table(tmp_path: Path) -> None:
     command = ["--env", "FrozenLake-v1", "--agent", "q-learning", "--exploration", "boltzmann", "--save-every", "200"]
     whole, parted = tmp_path / "whole", tmp_path / "parted"
     train_module.main([*command, "--steps", "800", "--eval-episodes", "3", "--run-dir", str(whole)])
@@ -253,6 +253,3 @@ def test_heed_train_trains_resumes_and_evaluates_a_table(tmp_path: Path, capsys:
     assert isinstance(second, QLearning)
     np.testing.assert_array_equal(first.table.values, second.table.values)
     assert RunFolder(whole).read_curve() == RunFolder(parted).read_curve()
-    with pytest.raises(SystemExit):
-        train_module.main([*command, "--head", "linear", "--run-dir", str(tmp_path / "other")])
-    assert "--head is an option of language models" in " ".join(capsys.readouterr().err.split())
