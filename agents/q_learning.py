@@ -69,6 +69,8 @@ class QLearning(LanguageAgent):
 
     _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "exploration_rate")
     table: QTable
+    _given_last: Any = None
+    """What the environments had given when `_last_obs` was taken in, the very object; a wrapper may have copied it."""
 
     def __init__(
         self,
@@ -155,6 +157,7 @@ class QLearning(LanguageAgent):
         total_timesteps, callbacks = self._setup_learn(
             total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        self._given_last = self._given_now()
         callbacks.on_training_start(locals(), globals())
         logged = self._episode_num
         while self.num_timesteps < total_timesteps:
@@ -197,6 +200,7 @@ class QLearning(LanguageAgent):
         self.exploration.ended(dones, self._generator)
         self._episode_num += int(dones.sum())
         self._last_obs = following  # type: ignore[assignment]
+        self._given_last = self._given_now()
         self._last_episode_starts = dones
         self._update_current_progress_remaining(self.num_timesteps, self._total_timesteps)
         self.exploration_rate = self.exploration.schedule(self._current_progress_remaining)
@@ -207,8 +211,12 @@ class QLearning(LanguageAgent):
         super()._episodes_interrupted()
         self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
 
+    def _given_now(self) -> Any:
+        return getattr(self.env.unwrapped, "observations", None) if self.env is not None else None
+
     def _shown(self) -> Any:
-        return getattr(self.env, "observations", None)
+        now = self._given_now()
+        return self._last_obs if now is self._given_last else now
 
     def _update(self, row: int, action: int, reward: float, following: State | None, alpha: float, heads: Any) -> None:
         """Move one entry of the table, and of the strategy's `heads`, towards its target; None ends the episode."""
@@ -294,6 +302,8 @@ class QLearning(LanguageAgent):
         """Set the seed of all randomness; the environments begin new episodes with it."""
         super().set_random_seed(seed)
         self._generator = np.random.default_rng(seed)
+        if hasattr(self, "table"):
+            self.table.generator = self._generator
 
     def get_parameters(self) -> Any:
         """Refuse: what a table has learned is no tensor of PyTorch's modules."""
@@ -355,7 +365,9 @@ class QLearning(LanguageAgent):
     def _restore_envs(self, state: dict[str, Any]) -> Any:
         assert self.env is not None
         set_state = getattr(self.env, "set_state", None)
-        return set_state(state) if set_state is not None else None
+        observations = set_state(state) if set_state is not None else None
+        self._given_last = self._given_now()
+        return observations
 
 
 def _fitting_table_env(env: Any, action_space: spaces.Space[Any]) -> VecEnv:

@@ -34,7 +34,7 @@ class QTable:
         """The row of each state."""
         self.initial_value = initial_value
         self._prior_scale = prior_scale
-        self._generator = generator
+        self.generator = generator
         self._values: Array = np.zeros((0, n_actions))
         self._heads: Array = np.zeros((heads, 0, n_actions))
 
@@ -59,6 +59,8 @@ class QTable:
             found = self.states[state] = len(self.states)
             if found == len(self._values):
                 self._grow()
+            # Drawn when a state comes, not ahead: what a checkpoint has no row for is drawn after it.
+            self._heads[:, found] = self._first_heads(1)[:, 0]
         return found
 
     def find(self, words: Mapping[str, Any]) -> list[int]:
@@ -86,13 +88,14 @@ class QTable:
         more = max(64, len(self._values))
         values = np.full((more, self._values.shape[1]), self.initial_value)
         self._values = np.concatenate([self._values, values])
-        self._heads = np.concatenate([self._heads, self._first_heads(more)], axis=1)
+        heads = np.zeros((len(self._heads), more, self._values.shape[1]))
+        self._heads = np.concatenate([self._heads, heads], axis=1)
 
     def _first_heads(self, states: int) -> Array:
         shape = (len(self._heads), states, self._values.shape[1])
         if not self._prior_scale:
             return np.full(shape, self.initial_value)
-        return self.initial_value + self._prior_scale * self._generator.standard_normal(shape)
+        return self.initial_value + self._prior_scale * self.generator.standard_normal(shape)
 
 
 def states_of(words: Mapping[str, Any]) -> list[State]:

@@ -58,7 +58,10 @@ class RunningEpisodes(BaseAlgorithm):
         """Whether what the agent saw last is what the environments gave last."""
         shown = self._shown()
         # Not by its content: an episode that somebody else has begun since may look the same.
-        return shown is None or (shown is self._last_obs and not getattr(self.env, "is_stepping", False))
+        if shown is None:
+            return True
+        elsewhere = getattr(self.env, "is_stepping", False) or getattr(self.env, "is_played_elsewhere", False)
+        return shown is self._last_obs and not elsewhere
 
     @contextmanager
     def _playing(self) -> Iterator[None]:

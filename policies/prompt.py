@@ -397,6 +397,16 @@ class PromptVecEnv(VecEnvWrapper):
         self._read_with = getattr(venv, "read_with", None)  # somebody's own vector may not know what cannot be read
         self.is_stepping = False
         """Whether a step was begun whose prompts were not given: then nobody knows what the environments show."""
+        self._read_last: Any = None
+
+    @property
+    def is_played_elsewhere(self) -> bool:
+        """Whether somebody has played in the environments without this wrapper: they show no longer what it gave."""
+        return self._given_by_environments() is not self._read_last
+
+    def _given_by_environments(self) -> Any:
+        """Return what the environments gave last, the very object; None where they do not tell."""
+        return getattr(self.unwrapped, "observations", None)
 
     def reset(self) -> npt.NDArray[np.integer[Any]]:
         """Begin new episodes; return their first prompts, (n_envs, width)."""
@@ -431,6 +441,7 @@ class PromptVecEnv(VecEnvWrapper):
 
     def _prompts(self, observations: Any) -> npt.NDArray[np.integer[Any]]:
         self.words = observations
+        self._read_last = self._given_by_environments()
         self.prompts = self.encoder(observations)
         self.is_stepping = False
         return self.prompts

@@ -16,13 +16,8 @@ from heed.policies.adapters import Adapter, require_peft
 from heed.policies.parameter_groups import LearningRates
 from heed.policies.template import CHAT, Chat, PromptTemplate
 from heed.scripts.errors import ConfigurationError
-from heed.scripts.train_options import (
-    LANGUAGE_AGENTS,
-    MINIBATCH_LEARNERS,
-    POLICY_GRADIENTS,
-    VALUE_LEARNERS,
-    TrainConfig,
-)
+from heed.scripts.option_groups import LANGUAGE_AGENTS, MINIBATCH_LEARNERS, POLICY_GRADIENTS, VALUE_LEARNERS
+from heed.scripts.train_options import TrainConfig
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from heed.scripts.errors import ConfigurationError, as_sentence
-from heed.scripts.train_options import LANGUAGE_AGENTS, RunOptions, TrackingOptions, TrainConfig, WrapperOptions
+from heed.scripts.option_groups import LANGUAGE_AGENTS, RunOptions, TrackingOptions, WrapperOptions
+from heed.scripts.train_options import TrainConfig
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,7 +15,6 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from heed.envs.contract import (
-    ChangingActions,
     TextActions,
     action_texts_of,
     as_action,
@@ -30,6 +29,7 @@ from heed.envs.vectorize.calls import CallBoard, CallKey, LossLog
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group
 from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
+from heed.envs.vectorize.requirements import check_timeouts, require_action, require_words
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.watchdog import Watchdog
@@ -409,7 +409,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 try:
                     observation = self._play_again(index, episode, actions)
                     if expected is not None:
-                        _require_words(observation, expected, index)
+                        require_words(observation, expected, index)
                 except Exception as error:
                     self._untold.setdefault(index, self._lose(index, error))
                     observation = self._begin_episode(index, self._numbers.following(index))
@@ -463,37 +463,6 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     def _chosen(self, indices: Any) -> Iterable[gymnasium.Env[Any, Any]]:
         return (self.envs[index] for index in self._get_indices(indices))
-
-
-def check_timeouts(step_timeout: float | None, reset_timeout: float | None) -> None:
-    """Refuse times that cannot be.
-
-    Raises:
-        ValueError: if one is not positive.
-    """
-    for name, seconds in (("step_timeout", step_timeout), ("reset_timeout", reset_timeout)):
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"{name} is {seconds}, but must be positive, or None for no limit.")
-
-
-def require_action(space: spaces.Space[Any], observations: Observations, index: int, action: Any) -> None:
-    """Refuse the number of an action that there is not: a fault of who acts, not of the environment.
-
-    Raises:
-        ValueError: naming it.
-    """
-    if not isinstance(space, spaces.Discrete):
-        return
-    changing = isinstance(space, ChangingActions) and observations
-    most = len(observations["actions"][index]) if changing else int(space.n)
-    if not space.start <= action < space.start + most:
-        raise ValueError(f"Unknown action: {action}, for environment {index}, which has {most} actions now.")
-
-
-def _require_words(observation: Mapping[str, Any], expected: Observations, index: int) -> None:
-    for key in ("instruction", "observation", "actions"):
-        if key in expected and observation[key] != expected[key][index]:
-            raise FaultError(f"played again, its {key} came out differently: the episode does not follow from its seed")
 
 
 def _is_wrapped(env: gymnasium.Env[Any, Any], wrapper_class: type[Any]) -> bool:

@@ -24,17 +24,12 @@ from heed.envs.faults import (
     TooManyLostEpisodesError,
 )
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group, joined_states, part_of_state
-from heed.envs.vectorize.in_process import (
-    OBSERVATION_UNKNOWN,
-    TIMEOUT,
-    EnvFactory,
-    check_timeouts,
-    require_action,
-)
+from heed.envs.vectorize.in_process import OBSERVATION_UNKNOWN, TIMEOUT, EnvFactory
 from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.likeness import WHAT_TO_DO, WorkerDiffersError, likenesses_here, require_as_here
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.registered import Registered
+from heed.envs.vectorize.requirements import check_timeouts, require_action
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.supervised import SupervisedProcess

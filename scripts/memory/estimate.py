@@ -35,8 +35,9 @@ from heed.policies.trie import ActionTrie, Tries
 from heed.scripts.agent_arguments import agent_arguments
 from heed.scripts.errors import ConfigurationError
 from heed.scripts.memory.dry_run import Chunk, DryRun
+from heed.scripts.option_groups import LANGUAGE_AGENTS
 from heed.scripts.tracking.system import resident_memory
-from heed.scripts.train_options import LANGUAGE_AGENTS, TrainConfig
+from heed.scripts.train_options import TrainConfig
 
 VALUE_HIDDEN = 64
 """Width of the value network's hidden layer, as `LanguageActorCriticPolicy` has it."""

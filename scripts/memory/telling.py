@@ -12,8 +12,9 @@ from heed.scripts.errors import known_errors
 from heed.scripts.memory.command import sentence, told
 from heed.scripts.memory.estimate import Estimate, estimate_memory
 from heed.scripts.memory.machine import free_memory
+from heed.scripts.option_groups import LANGUAGE_AGENTS
 from heed.scripts.tracking.system import peak_memory
-from heed.scripts.train_options import LANGUAGE_AGENTS, TrainConfig
+from heed.scripts.train_options import TrainConfig
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -116,18 +116,6 @@ def test_frozen_layers_survive_the_target_networks_update() -> None:
     assert torch.equal(agent.q_net.network.model.get_parameter(name), tiny.get_parameter(name))
 
 
-@pytest.mark.parametrize("kind", AGENTS)
-def test_a_resumed_training_is_the_uninterrupted_one_to_the_last_bit(kind: Any, tmp_path: Path) -> None:
-    agent = trained(kind, "heed-tiny")
-    agent.save(tmp_path / "agent")
-    agent.learn(64, reset_num_timesteps=False)
-    resumed = load(tmp_path / "agent", env=make(LEVEL, n_envs=4, seed=12345))
-    resumed.learn(64, reset_num_timesteps=False)
-    after = resumed.policy.state_dict()
-    for name, weight in agent.policy.state_dict().items():
-        assert torch.equal(weight, after[name]), name
-
-
 def test_the_base_must_be_there_and_the_same(base: Path, tmp_path: Path) -> None:
     moved, other = tmp_path / "moved", tmp_path / "other"
     shutil.copytree(base, moved)

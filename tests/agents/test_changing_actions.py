@@ -103,19 +103,12 @@ def test_a_group_relative_agent_takes_them_too() -> None:
 
 
 @pytest.mark.parametrize("kind", [PPO, DQN])
-def test_a_resumed_training_knows_which_actions_its_numbers_mean(kind: Any, tmp_path: Path) -> None:
+def test_a_loaded_agent_knows_what_its_actions_and_numbers_are(kind: Any, tmp_path: Path) -> None:
     options = {**OPTIONS[kind], **({"n_steps": 8, "batch_size": 32} if kind is PPO else {"learning_starts": 16})}
-    whole = kind(env=make_doors(4, numbers=True), seed=3, **options)
-    whole.learn(64)
-    whole.save(tmp_path / "half")
-    whole.learn(64, reset_num_timesteps=False)
-    again = kind.load(tmp_path / "half", env=make_doors(4, numbers=True))
-    again.learn(64, reset_num_timesteps=False)
-    found = again.policy.state_dict()
-    for name, tensor in whole.policy.state_dict().items():
-        assert torch.equal(tensor, found[name]), name
-    assert again.language_policy.encoder.action_texts.texts == whole.language_policy.encoder.action_texts.texts
-    alone = load(tmp_path / "half")
+    agent = kind(env=make_doors(4, numbers=True), seed=3, **options)
+    agent.learn(32)
+    agent.save(tmp_path / "agent")
+    alone = load(tmp_path / "agent")
     assert alone.action_space == ChangingActions(MOST)
     words = {
         "instruction": ["open the red door"],

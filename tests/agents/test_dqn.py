@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -226,27 +225,3 @@ def test_the_target_network_follows_slowly_with_a_small_tau() -> None:
     agent._on_step()
     for name, _ in agent.q_net.named_parameters():
         torch.testing.assert_close(target[name], 0.75 * before[name] + 0.25 * online[name])
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"priority_exponent": 0.6, "n_steps": 3, "tau": 0.05, "target_update_interval": 2},
-        {"policy_kwargs": {"head": "linear", "dueling": True}, "n_steps": 5},
-        {"policy_kwargs": {"dueling": False}, "double": False},
-    ],
-)
-def test_every_kind_goes_on_exactly(options: dict[str, Any], tmp_path: Path) -> None:
-    agent = make_agent(**options)
-    agent.learn(40)
-    agent.save(tmp_path / "agent")
-    agent.learn(40, reset_num_timesteps=False)
-    resumed = DQN.load(tmp_path / "agent", env=make(LEVEL, n_envs=2, seed=77))
-    resumed.learn(40, reset_num_timesteps=False)
-    for name, tensor in agent.policy.state_dict().items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
-    ours, theirs = agent.replay_buffer, resumed.replay_buffer
-    np.testing.assert_array_equal(ours.observations, theirs.observations)
-    if ours.priorities is not None:
-        assert theirs.priorities is not None
-        np.testing.assert_array_equal(ours.priorities[:], theirs.priorities[:])

@@ -89,19 +89,6 @@ def test_it_trains_and_comes_back_as_it_was(
     assert act_alike(load(tmp_path / "out", base_model=base), agent)
 
 
-@pytest.mark.parametrize("way", ["segments", "score"])
-def test_a_training_goes_on_as_if_never_interrupted(way: str, folders: dict[str, Path], tmp_path: Path) -> None:
-    agent = new_agent(PPO, folders["minilm"], way)
-    agent.learn(64)
-    agent.save(tmp_path / "agent")
-    agent.learn(64, reset_num_timesteps=False)
-    torch.manual_seed(99)  # the random states must come from the checkpoint
-    again = load(tmp_path / "agent", env=make_buttons(4))
-    again.learn(64, reset_num_timesteps=False)
-    ours, theirs = again.policy.state_dict(), agent.policy.state_dict()
-    assert all(torch.equal(ours[name], weight) for name, weight in theirs.items())
-
-
 def test_a_fresh_process_acts_alike(folders: dict[str, Path], tmp_path: Path) -> None:
     agent = new_agent(PPO, folders["minilm"], "segments")
     agent.learn(64)

@@ -206,27 +206,6 @@ def test_set_env_and_load_refuse_other_prompts_groups_and_senses(tmp_path: Path)
 # -- VecNormalize, callbacks, evaluation ---------------------------------------------------------------------
 
 
-@AGENTS
-def test_vec_normalize_scales_rewards_and_a_checkpoint_goes_on_with_its_scale(name: str, tmp_path: Path) -> None:
-    env = normalized(envs(name, Wages))
-    agent = MAKERS[name](env)
-    agent.learn(24)
-    assert agent.get_vec_normalize_env() is env
-    assert env.ret_rms.var > 1_000
-    agent.save(tmp_path / "agent")
-    saved = env.ret_rms.var, env.ret_rms.count, env.returns.tolist()
-    agent.learn(8, reset_num_timesteps=False)
-    fresh = normalized(envs(name, Wages))
-    loaded = type(agent).load(tmp_path / "agent", env=fresh, device="cpu")
-    assert loaded.get_vec_normalize_env() is fresh
-    assert (fresh.ret_rms.var, fresh.ret_rms.count, fresh.returns.tolist()) == saved
-    loaded.learn(8, reset_num_timesteps=False)
-    assert fresh.ret_rms.var == env.ret_rms.var
-    if name != "q-learning":
-        for ours, theirs in zip(agent.policy.parameters(), loaded.policy.parameters(), strict=True):
-            assert torch.equal(ours, theirs)
-
-
 def test_a_replay_buffer_holds_the_rewards_that_there_were_and_scales_what_is_drawn() -> None:
     env = normalized(envs("dqn", Wages))
     agent = DQN(env=env, learning_starts=1000, buffer_size=64, n_steps=1, **SMALL)

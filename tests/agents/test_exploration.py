@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from heed.agents import DQN, QLearning, load
+from heed.agents import DQN, QLearning
 from heed.agents.exploration import (
     STRATEGIES,
     UCB,
@@ -27,7 +26,6 @@ from heed.agents.exploration.features import TextFeatures, word_ids
 from heed.agents.exploration.strategy import greedy_actions, greedy_probabilities
 from heed.envs import LanguageVecEnv, make
 from heed.policies.layout import Beside, PromptLayout
-from heed.scripts import train as train_module
 from tests.faulty import Broken
 from tests.one_hot import OneHotPolicy
 
@@ -332,36 +330,6 @@ def test_dqn_finds_with_them_what_it_misses_without(strategy: Exploration, succe
 
 
 @pytest.mark.parametrize("name", list(STRATEGIES))
-def test_a_deep_training_goes_on_from_a_checkpoint_exactly(name: str, tmp_path: Path) -> None:
-    def begin() -> DQN:
-        strategy = STRATEGIES[name]()
-        options: dict[str, Any] = {"learning_starts": 16, "buffer_size": 200, "batch_size": 8, "n_steps": 2}
-        options["gradient_steps"] = 1
-        return DQN(env=make("FrozenLake-v1", n_envs=4, seed=1), exploration=strategy, seed=1, **options)
-
-    whole = begin()
-    whole.learn(48)
-    whole.save(tmp_path / "agent")
-    whole.learn(48, reset_num_timesteps=False)
-    resumed = load(tmp_path / "agent", env=make("FrozenLake-v1", n_envs=4, seed=1))
-    assert isinstance(resumed, DQN)
-    assert resumed.exploration.as_json() == whole.exploration.as_json()
-    resumed.learn(48, reset_num_timesteps=False)
-    for key, tensor in whole.policy.state_dict().items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[key]), key
-    assert (whole.ensemble is None) == (name in ("epsilon-greedy", "boltzmann"))
-    if whole.ensemble is not None:
-        assert resumed.ensemble is not None
-        for key, tensor in whole.ensemble.get_state().items():
-            assert torch.equal(tensor, resumed.ensemble.get_state()[key]), key
-    words = {"instruction": ["go"] * 2, "observation": ["ice", "hole"]}
-    probabilities = whole.action_probabilities(words)
-    np.testing.assert_array_equal(probabilities, resumed.action_probabilities(words))
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
-    assert whole.predict(words)[0].shape == (2,)
-
-
-@pytest.mark.parametrize("name", list(STRATEGIES))
 def test_strategies_come_back_from_json_and_are_not_shared(name: str) -> None:
     strategy = STRATEGIES[name](schedule=Schedule(start=0.5, end=0.25, fraction=0.75))
     assert exploration_from_json(strategy.as_json()) == strategy
@@ -373,24 +341,3 @@ def test_strategies_come_back_from_json_and_are_not_shared(name: str) -> None:
     assert agents[0].table.values.shape != agents[2].table.values.shape or not np.array_equal(
         agents[0].table.values, agents[2].table.values
     )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--exploration", "ucb"], "--exploration is an option of dqn and q-learning, not of ppo"),
-        (["--exploration-end", "0.1"], "--exploration-end is an option of dqn and q-learning, not of ppo"),
-        (["--agent", "dqn", "--exploration-end", "-0.1"], "--exploration-end is -0.1, but must be at least 0"),
-        (["--agent", "dqn", "--exploration-start", "1.5"], "Epsilon is a probability"),
-        (["--intrinsic-coef", "1"], "--intrinsic-coef is the weight of --intrinsic"),
-        (["--intrinsic", "rnd", "--intrinsic-coef", "-1"], "--intrinsic-coef is -1.0, but must be at least 0"),
-    ],
-)
-def test_options_that_do_not_go_together_are_told_before_anything_is_written(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    with pytest.raises(SystemExit):
-        train_module.main(["--env", "FrozenLake-v1", "--run-dir", str(folder), *arguments])
-    assert sentence in " ".join(capsys.readouterr().err.replace("│", " ").split())
-    assert not folder.exists()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from heed.agents import DQN
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv
 from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
-from heed.envs import ContractError, History, LanguageVecEnv, SubInstructionRewards, language_space
+from heed.envs import ContractError, LanguageVecEnv, SubInstructionRewards, language_space
 from heed.envs.make import make
 from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptEncoder
@@ -198,31 +196,6 @@ class Errands(gymnasium.Env[Any, Any]):
 
     def _words(self) -> dict[str, str]:
         return {"instruction": "fetch, then leave", "observation": f"errand {self._step}"}
-
-
-def test_a_training_with_hindsight_goes_on_exactly(tmp_path: Path) -> None:
-    def new(seed: int) -> Any:
-        return LanguageVecEnv([lambda: History(Places(), length=2)] * 2, seed=seed)
-
-    options: dict[str, Any] = {
-        "learning_starts": 16,
-        "batch_size": 8,
-        "train_freq": 8,
-        "gradient_steps": 1,
-        "priority_exponent": 0.5,
-    }
-    agent = DQN(env=new(0), seed=0, hindsight=1, policy_kwargs={"max_prompt_tokens": 128}, **options)
-    agent.learn(62)
-    assert any(stream.waiting for stream in agent.replay_buffer._streams), "in the middle of episodes"
-    agent.save(tmp_path / "agent")
-    agent.learn(128, reset_num_timesteps=False)
-    resumed = DQN.load(tmp_path / "agent", env=new(99))
-    resumed.learn(128, reset_num_timesteps=False)
-    assert agent.replay_buffer.size > 62 + 128, "something was relabelled"
-    for name in ("observations", "actions", "rewards"):
-        np.testing.assert_array_equal(getattr(agent.replay_buffer, name), getattr(resumed.replay_buffer, name))
-    for name, tensor in agent.policy.state_dict().items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
 
 
 def test_environments_that_cannot_tell_are_refused_at_once() -> None:

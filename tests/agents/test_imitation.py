@@ -287,23 +287,6 @@ def test_the_reference_is_the_clone() -> None:
     assert not all(tensor.equal(untrained[name]) for name, tensor in agent.reference.state_dict().items())
 
 
-def test_a_training_goes_on_from_the_clone_and_from_its_checkpoint_alike(tmp_path: Path) -> None:
-    # A constant learning rate: one that falls would fall otherwise for each call of `learn`.
-    agent = agent_for_buttons(value_warmup_steps=32, reference_coef=0.1, learning_rate=1e-3)
-    clone(agent, PRESSES, Cloning(epochs=2, batch_size=9))
-    agent.save(tmp_path / "clone")
-    agent.learn(32)
-    agent.save(tmp_path / "warm")
-    agent.learn(64, reset_num_timesteps=False)
-    resumed: Any = load(tmp_path / "clone", env=make_buttons(4))
-    resumed.learn(32, reset_num_timesteps=False)
-    resumed.save(tmp_path / "warm-too")
-    resumed = load(tmp_path / "warm-too", env=make_buttons(4))
-    resumed.learn(64, reset_num_timesteps=False)
-    for name, tensor in weights(agent).items():
-        assert tensor.equal(weights(resumed)[name]), name
-
-
 # -- DAgger ------------------------------------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Whatever optimizer trains an agent: prompts are read with its weights, and a training is resumed exactly."""
+"""Whatever optimizer trains an agent: prompts are read with its weights; and which ones cannot be saved."""
 
 from __future__ import annotations
 
@@ -90,31 +90,14 @@ def weights(agent: Any) -> dict[str, Tensor]:
     ("kind", "optimizer"),
     [*(("ppo", name) for name in OPTIMIZERS), *(("dqn", name) for name in ("fused Adam", "one of our own"))],
 )
-def test_prompts_are_read_with_its_weights_and_a_training_goes_on(kind: str, optimizer: str, tmp_path: Path) -> None:
-    given = OPTIMIZERS[optimizer]
-    agent = trained(kind, **given)
+def test_prompts_are_read_with_its_weights(kind: str, optimizer: str) -> None:
+    agent = trained(kind, **OPTIMIZERS[optimizer])
     before = agent.action_preferences(WORDS)
     agent.learn(16, reset_num_timesteps=False)
     after = agent.action_preferences(WORDS)
     agent.forget_readings()
     np.testing.assert_allclose(after, agent.action_preferences(WORDS), atol=1e-6)
     assert np.abs(after - before).max() > 1e-3
-    agent.save(tmp_path / "agent")
-    agent.learn(16, reset_num_timesteps=False)
-    resumed = load(tmp_path / "agent", env=LanguageVecEnv([Places] * 2, seed=7))
-    assert type(resumed.policy.optimizer) is type(agent.policy.optimizer)
-    for name, value in given.get("optimizer_kwargs", {}).items():
-        assert resumed.policy_kwargs["optimizer_kwargs"][name] == value
-        assert type(resumed.policy_kwargs["optimizer_kwargs"][name]) in (type(value), float)
-    groups = [
-        {name: setting for name, setting in one.policy.optimizer.param_groups[0].items() if name != "params"}
-        for one in (agent, resumed)
-    ]
-    assert groups[0] == groups[1]
-    resumed.learn(16, reset_num_timesteps=False)
-    expected = weights(agent)
-    for name, tensor in weights(resumed).items():
-        assert torch.equal(tensor, expected[name]), name
 
 
 @pytest.mark.parametrize("kind", ["a2c", "grpo"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from stable_baselines3 import A2C as SB3A2C
 from stable_baselines3.common.logger import configure
 from torch import Tensor
 
-from heed.agents import A2C, PPO, REINFORCE, load
+from heed.agents import A2C, PPO, REINFORCE
 from heed.agents.evaluation import greedy, run_episodes, success_rate
 from heed.envs.make import make
 from tests.buttons import Buttons, make_buttons
@@ -74,21 +73,6 @@ def test_they_learn_to_heed_an_instruction(kind: Any) -> None:
     agent = kind(env=make_buttons(16), seed=0, n_steps=8, learning_rate=1e-3)
     agent.learn(8192)
     assert success_rate(run_episodes(Buttons, greedy(agent), list(range(100)))) == 1.0
-
-
-@pytest.mark.parametrize("head", ["score", "linear"])
-@pytest.mark.parametrize("kind", KINDS)
-def test_they_come_back_from_a_checkpoint_and_go_on_exactly(kind: Any, head: str, tmp_path: Path) -> None:
-    agent = trained(kind, policy_kwargs={"head": head}, reference_coef=0.1)
-    agent.save(tmp_path / "half")
-    agent.learn(128, reset_num_timesteps=False)
-    resumed: Any = load(tmp_path / "half", env=make(LEVEL, n_envs=8, seed=0))
-    assert type(resumed) is kind
-    resumed.learn(128, reset_num_timesteps=False)
-    for name, tensor in weights(agent).items():
-        assert torch.equal(tensor, resumed.policy.state_dict()[name]), name
-    for name, tensor in agent.reference.state_dict().items():
-        assert torch.equal(tensor, resumed.reference.state_dict()[name]), name
 
 
 # -- the reference policy ----------------------------------------------------------------------------------------

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
 import pytest
-import torch
 from gymnasium import spaces
 
-from heed.agents import PPO
 from heed.agents.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv, language_space
 
@@ -61,21 +58,6 @@ def test_rewards_are_divided_by_the_deviation_of_the_discounted_return() -> None
             total = 0.0
             earned = sum(PAY[step % 3] * (1 + step % 2) for step in range(number - 2, number + 1))
             assert infos[0]["episode"]["r"] == earned, "in the environment's own unit"
-
-
-def test_the_scale_comes_back_with_a_checkpoint(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"n_steps": 8, "batch_size": 16, "seed": 0}
-    whole = PPO(env=scaled(2), **options)
-    whole.learn(32)
-    whole.save(tmp_path / "half")
-    whole.learn(32, reset_num_timesteps=False)
-    env = scaled(2)
-    again = PPO.load(tmp_path / "half", env=env)
-    again.learn(32, reset_num_timesteps=False)
-    found = again.policy.state_dict()
-    for name, tensor in whole.policy.state_dict().items():
-        assert torch.equal(tensor, found[name]), name
-    assert env.scale > 50
 
 
 def test_a_discount_is_one() -> None:

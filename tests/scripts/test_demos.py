@@ -211,14 +211,7 @@ def test_dagger_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--demonstrations", "nowhere.jsonl"], "There is no file nowhere.jsonl"),
         (["--demonstrations", "FILE", "--env", "ButtonsWithoutExpert-v0"], "was recorded on"),
-        (["--margin-coef", "1", "--agent", "dqn"], "--margin-coef needs --demonstrations"),
-        (["--pretraining-updates", "1", "--demonstrations", "FILE"], "--pretraining-updates is an option of dqn"),
-        (["--hindsight", "1"], "--hindsight is an option of dqn"),
-        (["--value-warmup-steps", "5", "--agent", "dqn"], "--value-warmup-steps is an option of policy gradients"),
-        (["--demonstrations", "FILE", "--clone-epochs", "0"], "--clone-epochs is 0, but must be at least 1"),
-        (["--demonstrations", "FILE", "--clone-learning-rate", "0"], "--clone-learning-rate is 0.0, but must be"),
         (["--env", "ButtonsWithoutExpert-v0", "--dagger-rounds", "1"], "has no method `expert_action`"),
     ],
 )

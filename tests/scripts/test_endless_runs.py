@@ -67,9 +67,3 @@ def test_a_check_of_an_environment_says_that_its_episodes_do_not_end(capsys: pyt
         check_env.main([ENDLESS, "--max-episode-steps", "7"])
     told = words_of(capsys).replace("│ ", "")
     assert "episode went on for more than 7 steps" in told
-
-
-def test_a_limit_is_at_least_one_step(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        train_module.main([*TRAIN, "--max-episode-steps", "0"])
-    assert "--max-episode-steps is 0, but must be at least 1" in " ".join(capsys.readouterr().err.split())

@@ -66,15 +66,6 @@ def test_a_run_keeps_its_phrases_and_resumes_with_them(
     assert "was begun with --hold-out" in capsys.readouterr().err
 
 
-def test_what_cannot_be_held_out_is_told_before_anything_is_written(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit):
-        train_module.main([*FEW, "--hold-out", "purpel key", "--run-dir", str(tmp_path / "run")])
-    assert f"instructions of {LEVEL} names 'purpel key'" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
-
-
 def test_demonstrations_of_what_is_held_out_are_left_out(tmp_path: Path) -> None:
     file = tmp_path / "demos.jsonl.gz"
     demos.main(["--env", LEVEL, "--episodes", "30", "--out", str(file)])

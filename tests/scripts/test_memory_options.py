@@ -1,4 +1,4 @@
-"""The options of `heed train` that bound memory: who takes them, and what does not go together."""
+"""The options of `heed train` that bound memory: who takes them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from heed.agents import A2C, DQN, GRPO, PPO
 from heed.envs.make import make
 from heed.policies.precision import require_sensible
 from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.errors import ConfigurationError
 from heed.scripts.train_options import TrainConfig
 
 KINDS: dict[str, Any] = {"ppo": PPO, "a2c": A2C, "grpo": GRPO, "dqn": DQN}
@@ -29,26 +28,6 @@ def test_every_agent_takes_micro_batches_and_checkpointing(agent: Any) -> None:
 
 def test_a_minibatch_by_tokens() -> None:
     assert agent_arguments(TrainConfig(batch_tokens=4096).resolved())["batch_tokens"] == 4096
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"agent": "a2c", "batch_tokens": 100}, "--batch-tokens is an option of ppo and grpo"),
-        ({"batch_tokens": 100, "batch_size": 100}, "leave one of them out"),
-        ({"batch_tokens": 0}, "--batch-tokens is 0"),
-        ({"agent": "dqn", "micro_batch_tokens": 0}, "--micro-batch-tokens is 0"),
-        ({"agent": "q-learning", "micro_batch_tokens": 10}, "option of language models"),
-        ({"weights": "bfloat16"}, "small steps would be lost"),
-        ({"weights": "bfloat16", "train_layers": 2}, "small steps would be lost"),
-        ({"weights": "bfloat16", "adapter": "lora", "precision": "float32"}, "leave --precision float32 out"),
-        ({"activation_checkpointing": True, "compiled": True}, "leave --compiled out"),
-        ({"activation_checkpointing": True, "train_layers": 0}, "nothing of the language model has a gradient"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(options: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigurationError, match=words):
-        TrainConfig(**options)
 
 
 def test_an_adapters_base_may_be_bfloat16() -> None:

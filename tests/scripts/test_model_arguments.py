@@ -11,7 +11,6 @@ from heed.agents import load
 from heed.policies.template import Chat, PromptTemplate, TemplateError
 from heed.scripts import train as train_module
 from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.errors import ConfigurationError
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train_options import TrainConfig
 
@@ -33,21 +32,6 @@ def test_options_become_arguments(tmp_path: Path) -> None:
     assert "template" not in policy_kwargs()
     assert policy_kwargs(freeze_embeddings=True)["freeze_embeddings"] is True
     assert policy_kwargs(quantize="4bit", adapter="lora")["quantize"] == "4bit"
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        ({"system_prompt": "Move."}, "--system-prompt is an option of --template chat"),
-        ({"freeze_embeddings": True, "train_layers": 1}, "leave --freeze-embeddings out"),
-        ({"freeze_embeddings": True, "adapter": "lora"}, "leave --freeze-embeddings out"),
-        ({"quantize": "8bit"}, "give an --adapter"),
-        ({"agent": "q-learning", "template": "chat"}, "--template is an option of language models"),
-    ],
-)
-def test_options_that_do_not_go_together_are_refused(options: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigurationError, match=sentence):
-        TrainConfig(**options)
 
 
 def test_a_template_that_cannot_be_used_ends_the_command_with_a_sentence(

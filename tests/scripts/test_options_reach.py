@@ -1,4 +1,4 @@
-"""An option of a training holds in all that a run does: training, DAgger, evaluation, estimate; or it is refused."""
+"""An option of a training holds in all that a run does: training, DAgger, evaluation, estimate."""
 
 from __future__ import annotations
 
@@ -64,24 +64,6 @@ def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pyte
     with pytest.raises(_SeenError):
         estimate_module._look_at(config, None, None, None)  # type: ignore[arg-type]
     assert (seen["max_steps"], seen["max_lost"], len(seen["wrappers"])) == (6, 3, 1)
-
-
-@pytest.mark.parametrize(
-    ("options", "told"),
-    [
-        ({"clone_epochs": 3}, "--clone-epochs is of no use without --demonstrations or --dagger-rounds"),
-        ({"clone_learning_rate": 0.1}, "--clone-learning-rate is of no use"),
-        ({"dagger_episodes": 7, "demonstrations": "some.jsonl"}, "--dagger-episodes is of no use without --dagger"),
-        ({"head": "linear", "normalization": "sum"}, "--normalization says how the likelihoods"),
-        ({"agent": "grpo", "value_learning_rate": 0.1}, "grpo has none"),
-        ({"agent": "dqn", "dueling": False, "value_learning_rate": 0.1}, "dqn with --no-dueling has none"),
-        ({"layer_decay": 0.9, "train_layers": 0}, "no layer trains"),
-        ({"max_episode_steps": 0}, "--max-episode-steps is 0"),
-    ],
-)
-def test_an_option_that_would_change_nothing_is_refused(options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
-        TrainConfig(env=LEVEL, **options)
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import random
 import shutil
-import struct
-import sys
 import time
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.logger import Logger
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from heed.agents import PPO, load
 from heed.scripts import train as train_module
@@ -33,36 +28,12 @@ from heed.scripts.tracking.csv_file import CsvWriter
 from heed.scripts.tracking.samples import unnoticed
 from heed.scripts.tracking.system import SystemMetrics, memory_metrics, peak_memory, resident_memory
 from heed.scripts.tracking.tensorboard import TensorBoardWriter, size_of_gif
-from heed.scripts.tracking.tracking import SampleEpisode, Tracking
-from heed.scripts.tracking.weights_and_biases import WandbWriter
+from heed.scripts.tracking.tracking import Tracking
 from heed.scripts.train_options import TrainConfig
 from tests.buttons import Buttons, make_buttons
+from tests.scripts.tracked import EPISODE, events_of, rows_of, run_train, stand_in
 
-LEVEL = "BabyAI-GoToObjS4-v0"
-FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
 CPU = torch.device("cpu")
-EPISODE = SampleEpisode(
-    gif=b"GIF89a" + bytes([44, 1, 200, 0]) + b"...",  # 300 x 200
-    text="Instruction: press <red>\n1. sees: | *buttons* |",
-    caption="Success: “press <red>”, 1 step",
-    metrics={"success": 1.0, "length": 1.0},
-)
-
-
-def run_train(*arguments: str) -> None:
-    train_module.main([*FEW, *arguments])
-
-
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def events_of(folder: Path) -> EventAccumulator:
-    sizes = {"scalars": 0, "images": 0, "tensors": 0}  # all of them
-    events = EventAccumulator(str(folder), size_guidance=sizes)
-    events.Reload()
-    return events
 
 
 # -- the machine -------------------------------------------------------------------------------------------
@@ -185,171 +156,6 @@ def test_a_csv_file_is_gone_on_with(tmp_path: Path) -> None:
     writer.write({"accuracy": 0.75}, {}, 4)
     assert path.read_text() == "steps,accuracy,loss\n1,,0.5\n2,,1.0\n3,0.5,7.0\n4,0.75,\n"
     assert list(tmp_path.iterdir()) == [path]
-
-
-class StandInError(Exception):
-    """What the stand-in for wandb raises."""
-
-
-class WandbStandIn(types.ModuleType):
-    """Takes what would go to Weights & Biases."""
-
-    Error = StandInError
-
-    def __init__(self, *, account: bool = True, fails: bool = False, mode: str = "online"):
-        super().__init__("wandb")
-        self.account, self.fails, self.mode = account, fails, mode
-        self.runs: list[dict[str, Any]] = []
-        self.logged: list[tuple[int, dict[str, Any]]] = []
-        self.finished = 0
-
-    def setup(self) -> Any:
-        return types.SimpleNamespace(settings=types.SimpleNamespace(mode=self.mode))
-
-    def login(self) -> bool:
-        if not self.account:
-            raise StandInError("no account")
-        return True
-
-    def init(self, **options: Any) -> WandbStandIn:
-        if self.fails:
-            raise StandInError("no network")
-        random.random()  # as a library may
-        self.runs.append(options)
-        return self
-
-    def log(self, values: dict[str, Any], *, step: int) -> None:
-        self.logged.append((step, values))
-
-    def finish(self) -> None:
-        self.finished += 1
-
-    def Settings(self, **options: Any) -> dict[str, Any]:  # noqa: N802 - wandb's names
-        return options
-
-    def Video(self, file: Any, **options: Any) -> tuple[str, bytes]:  # noqa: N802
-        assert options["format"] == "gif"
-        return "video", file.read()
-
-    def Html(self, text: str, **options: Any) -> tuple[str, str]:  # noqa: N802
-        assert options["data_is_not_path"]
-        return "html", text
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, **options: Any) -> WandbStandIn:
-    """Put a stand-in in wandb's place, as if it were installed and online."""
-    wandb = WandbStandIn(**options)
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    for name in ("WANDB_MODE", "WANDB_PROJECT", "WANDB_NAME"):
-        monkeypatch.delenv(name, raising=False)
-    return wandb
-
-
-def test_a_resumed_training_goes_on_in_its_wandb_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb = stand_in(monkeypatch)
-    state = tmp_path / "wandb.json"
-    writer = WandbWriter(tmp_path / "my-run", state, {"seed": 3})
-    writer.write({"train/loss": 1.5, "note": "no number"}, {}, 64)
-    writer.write({"train/loss": 1.0}, {}, 128)
-    writer.write_episode(EPISODE, 128)
-    writer.close()
-    assert [step for step, _ in wandb.logged] == [64, 128, 128]
-    assert wandb.logged[0][1] == {"train/loss": 1.5}
-    episode = wandb.logged[2][1]
-    assert episode["sample/episode"] == ("video", EPISODE.gif)
-    assert "<pre>Instruction: press &lt;red&gt;\n1. sees: | *buttons* |</pre>" in episode["sample/text"][1]
-    assert episode["sample/success"] == 1.0
-    # Stopped, and resumed from a checkpoint after 64 steps.
-    monkeypatch.setenv("WANDB_PROJECT", "mine")
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    writer = WandbWriter(tmp_path / "my-run", state, {"seed": 3})
-    for step in (96, 128, 160):
-        writer.write({"train/loss": 0.5}, {}, step)
-    assert [step for step, _ in wandb.logged[3:]] == [160]
-    first, second = wandb.runs
-    assert first["id"] == second["id"] == json.loads(state.read_text())["id"]
-    assert (first["project"], first["name"], first["config"]) == ("heed", "my-run", {"seed": 3})
-    assert (second["project"], first["resume"], second["resume"]) == ("mine", "allow", None)
-    assert json.loads(state.read_text())["steps"] == 160
-
-
-def test_without_wandb_or_an_account_nothing_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-
-    def refused() -> str:
-        with pytest.raises(SystemExit):
-            run_train("--wandb", "--steps", "64", "--run-dir", str(folder))
-        assert not folder.exists()
-        return " ".join(capsys.readouterr().err.split())
-
-    monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not installed
-    assert "Install it with: pip install 'heed[wandb]'" in refused()
-    stand_in(monkeypatch, account=False)
-    assert "cannot be used (no account): run `wandb login`, or set WANDB_MODE=offline." in refused()
-    stand_in(monkeypatch, fails=True)
-    assert "cannot be used (no network)" in refused()
-    wandb = stand_in(monkeypatch, account=False)
-    monkeypatch.setenv("WANDB_MODE", "offline")  # nobody needs an account
-    run_train("--wandb", "--steps", "64", "--run-dir", str(folder))
-    assert (len(wandb.runs), wandb.finished) == (1, 1)
-    wandb = stand_in(monkeypatch, account=False, mode="offline")  # nor where `wandb offline` was said
-    run_train("--wandb", "--steps", "64", "--run-dir", str(tmp_path / "other"))
-    assert [run["resume"] for run in wandb.runs] == [None]
-
-
-def records_of(path: Path) -> Iterator[bytes]:
-    """Yield the records of wandb's file: LevelDB's log format, with seven bytes before it."""
-    data = path.read_bytes()
-    at, record = 7, b""
-    while at < len(data):
-        if 32768 - at % 32768 < 7:  # no room for a header: the block ends in zeros
-            at += 32768 - at % 32768
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        record += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield record
-            record = b""
-
-
-def test_wandb_itself_writes_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb", reason="the extra wandb is not installed")
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    def history() -> dict[int, dict[str, Any]]:
-        logged: dict[int, dict[str, Any]] = {}
-        for file in sorted(folder.glob("wandb/offline-run-*/run-*.wandb")):
-            for data in records_of(file):
-                record = Record()
-                record.ParseFromString(data)
-                if record.history.item:
-                    items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
-                    assert record.history.step.num not in logged
-                    logged[record.history.step.num] = {name: json.loads(value) for name, value in items.items()}
-        return logged
-
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    monkeypatch.setenv("WANDB_SILENT", "true")
-    folder = tmp_path / "run"
-    options = ["--wandb", "--sample-every", "256", "--max-steps", "6", "--run-dir", str(folder)]
-    run_train("--steps", "512", *options)
-    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "1024"])
-
-    deadline = time.monotonic() + 30
-    while 1024 not in (logged := history()) and time.monotonic() < deadline:
-        time.sleep(0.1)  # another process of wandb's writes it
-    assert len(list(folder.glob("wandb/offline-run-*"))) == 2
-    curve = RunFolder(folder).read_curve()
-    for point in curve:
-        for name, value in point.items():
-            if name != "steps":
-                assert logged[int(point["steps"])][name] == pytest.approx(value), name
-    shown = [step for step, values in logged.items() if "sample/success" in values]
-    assert shown == [256, 768]  # the first part ended at 512, before another rollout
-    assert len(list(folder.glob("wandb/offline-run-*/files/media/videos/**/*.gif"))) == 2
 
 
 # -- trainings ---------------------------------------------------------------------------------------------

@@ -164,57 +164,6 @@ def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, caps
     assert "was begun with --seed 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--env", "BabyAI-GoToLocl-v0"], "Did you mean BabyAI-GoToLocal-v0"),
-        (["--env", "no_such_module:X-v0"], "no_such_module"),
-        (["--env", f"{LEVEL}+"], "has nothing beside a `+`"),
-        (["--env", f"{LEVEL}+Pendulum-v1"], "The levels of a mixture must have the same actions"),
-        (["--model", "./no/model"], "There is no model folder"),
-        (["--model", "nobody/nothing"], "is the name right, and is there a network"),
-        (["--env", "Pendulum-v1"], "head='score' chooses among actions that have names"),
-        (["--env", "Pendulum-v1", "--head", "linear", "--agent", "dqn"], "only supports"),
-        (["--env", "tests.scripts.broken_envs:TooFewTexts-v0"], "There are 2 action texts for 3 actions"),
-        (["--env", "tests.scripts.broken_envs:SameTexts-v0"], "Two actions share the text"),
-        (["--env", "tests.scripts.broken_envs:NoTexts-v0"], "names no `action_texts`"),
-        (["--steps", "-5"], "--steps is -5, but must be at least 1"),
-        (["--steps", "0"], "--steps is 0, but must be at least 1"),
-        (["--learning-rate", "-1"], "--learning-rate is -1.0, but must be positive"),
-        (["--agent", "dqn", "--target-kl", "0.1"], "--target-kl is an option of policy gradients, not of dqn"),
-        (["--group-size", "4"], "--group-size is an option of grpo, not of ppo"),
-        (["--agent", "grpo", "--group-size", "3"], "--n-envs is 4, but must be a multiple of --group-size 3"),
-        (["--agent", "grpo", "--group-size", "1"], "--group-size is 1, but must be at least 2"),
-        (["--gamma", "1.5"], "--gamma is 1.5, but must be at most 1"),
-        (["--agent", "a2c", "--target-kl", "0.1"], "with n_epochs=1 there is only one"),
-        (["--layer-decay", "2"], "--layer-decay is 2.0, but must be at most 1"),
-        (["--warmup-steps", "600", "--steps", "512"], "must leave something of the 512 steps"),
-        (["--adapter-rank", "4"], "--adapter-rank is an option of --adapter, which is not given"),
-        (
-            ["--adapter", "ia3", "--adapter-rank", "4"],
-            "--adapter-rank is an option of the adapters lora, rslora",
-        ),
-        (["--adapter", "lora", "--train-layers", "1"], "leave --train-layers out"),
-        (["--adapter", "lora", "--adapter-targets", "no_such"], "LlamaForCausalLM takes no lora adapter"),
-        (["--history", "-1"], "--history is -1, but must be at least 0"),
-        (["--max-prompt-tokens", "0"], "--max-prompt-tokens is 0, but must be at least 8"),
-        (["--max-prompt-tokens", "5000"], "takes at most 1024 tokens"),
-        (["--device", "abacus"], "abacus"),
-    ],
-)
-def test_what_cannot_be_is_told_in_a_sentence_before_anything_is_written(
-    arguments: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    with pytest.raises(SystemExit) as stop:
-        train_module.main([*FEW, "--run-dir", str(folder), *arguments])
-    assert stop.value.code == 2
-    error = capsys.readouterr().err
-    assert sentence in " ".join(error.split())
-    assert "Traceback" not in error
-    assert not folder.exists()
-
-
 @pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
 def test_lost_episodes_are_told_kept_and_shown_and_a_resumed_run_goes_on_with_them(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

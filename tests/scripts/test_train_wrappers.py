@@ -14,7 +14,6 @@ from heed.agents.learners import ALONE
 from heed.envs import ChangingInstruction, Curriculum, CurriculumVecEnv, SubInstructionRewards
 from heed.scripts import train as train_module
 from heed.scripts.compare.options import command_of
-from heed.scripts.errors import ConfigurationError
 from heed.scripts.run_folder import RunFolder
 from heed.scripts.train import make_training_env
 from heed.scripts.train_options import TrainConfig
@@ -70,32 +69,3 @@ def test_a_run_keeps_its_options_resumes_exactly_and_is_evaluated_in_the_plain_e
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())
     train_module.main(["--run-dir", str(stopped), "--resume", "--eval-episodes", "0"])
     assert RunFolder(stopped).read_curve() == RunFolder(whole).read_curve()
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"instruction_changes": "20-5"}, "--instruction-changes is '20-5', but must be a range of steps from 1 on"),
-        ({"instruction_changes": "soon"}, "--instruction-changes is 'soon'"),
-        ({"max_steps": 0}, "--max-steps is 0, but must be at least 1"),
-        ({"sub_instruction_reward": -0.5}, "--sub-instruction-reward is -0.5, but must be positive"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(options: Any, message: str) -> None:
-    with pytest.raises(ConfigurationError, match=message):
-        TrainConfig(**options)
-
-
-def test_an_environment_that_does_not_fit_is_told_in_a_sentence(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    few = ["--run-dir", str(tmp_path / "run"), "--steps", "256", "--n-envs", "2", "--device", "cpu"]
-    for words, sentence in (
-        (["--env", "BabyAI-GoToLocal-v0", "--curriculum", "failures"], "There is nothing to make a curriculum of"),
-        (["--env", "examples.boxes:Boxes-v0", "--instruction-changes", "3"], "does not tell what else can be done"),
-        (["--env", "examples.boxes:Boxes-v0", "--sub-instruction-reward", "1"], "does not tell which parts"),
-    ):
-        with pytest.raises(SystemExit):
-            train_module.main([*few, *words])
-        assert sentence in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
