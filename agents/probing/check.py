@@ -12,6 +12,7 @@ action, which a policy is to take with a probability of at least `SURE`.
 from __future__ import annotations
 
 import contextlib
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from stable_baselines3.common.logger import Logger
 from heed.agents.probing.exam import Exam, has_values
 from heed.envs.probes import PROBES, Probe
 from heed.envs.vectorize import LanguageVecEnv
+
+logger = logging.getLogger(__name__)
 
 GAMMA = 0.5
 """A discount that values tell from none after a single step."""
@@ -125,6 +128,7 @@ def _probe(probe: Probe, env: LanguageVecEnv, make_agent: MakeAgent, gamma: floa
         # What not every agent can take it may refuse; to learn from words is not that.
         if probe.needs in _REFUSABLE and isinstance(error, (TypeError, ValueError)):
             return result("skipped", str(error))
+        logger.exception("The agent for the probe %r cannot be made.", probe.name)
         return result("failed", f"The agent cannot be made: {type(error).__name__}: {error}")
     why_not = _cannot(agent, probe)
     if why_not:
@@ -136,6 +140,8 @@ def _probe(probe: Probe, env: LanguageVecEnv, make_agent: MakeAgent, gamma: floa
         agent.learn(steps, callback=exam)
         wrong = exam.wrong(agent)
     except Exception as error:
+        # The traceback is for whoever wrote the agent; the other probes may tell more.
+        logger.exception("The agent raised on the probe %r.", probe.name)
         return result("failed", f"{probe.broken} It raised {type(error).__name__}: {error}", agent.num_timesteps)
     if wrong:
         return result("failed", f"{probe.broken} {wrong}", agent.num_timesteps)
