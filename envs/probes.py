@@ -261,8 +261,9 @@ _ALL = (
         tests="an action that depends on what was seen before",
         broken="What was seen before is not known any more: the history is missing, the prompt is cut, or only a part "
         "of it is read.",
+        # Only one action leads on. If both did, a policy would see little of what follows the one that it rarely takes.
         starts=tuple(
-            State(f"a {color} lamp", (State("two buttons", rewards),) * 2)
+            State(f"a {color} lamp", (State("two buttons", rewards), 0.0))
             for color, rewards in (("red", _RED), ("blue", _BLUE))
         ),
         action_texts=_BUTTONS,

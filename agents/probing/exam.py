@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,17 +90,16 @@ class Exam(BaseCallback):
         return self._passed < 2
 
     def wrong(self, agent: BaseAlgorithm) -> str:
-        """Return a sentence on what the agent has wrong, or nothing."""
+        """Return what the agent has wrong: a sentence on the first value, one on the first action, or nothing."""
         beliefs = _beliefs(agent, self._words)
-        for row, case in enumerate(self._cases):
-            told = _wrong_values(beliefs, row, case)
-            if told:
-                return told
-        for row, case in enumerate(self._cases):  # actions follow from values
-            told = _wrong_action(beliefs, row, case)
-            if told:
-                return told
-        return ""
+        # Both, since either may be the cause: a critic learns what its policy earns, and a policy follows its critic.
+        told = (_first(_wrong_values, beliefs, self._cases), _first(_wrong_action, beliefs, self._cases))
+        return " ".join(sentence for sentence in told if sentence)
+
+
+def _first(wrong: Callable[[_Beliefs, int, Case], str], beliefs: _Beliefs, cases: list[Case]) -> str:
+    """Return the sentence on the first state in which something is wrong, or nothing."""
+    return next((told for row, case in enumerate(cases) if (told := wrong(beliefs, row, case))), "")
 
 
 def _wrong_values(beliefs: _Beliefs, row: int, case: Case) -> str:
