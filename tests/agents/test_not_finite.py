@@ -312,6 +312,6 @@ def test_what_was_saved_before_stays(kind: Any, tmp_path: Path) -> None:
 
 def test_untrained_scores_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = torch.tensor([[-1.0, NAN]])
-    monkeypatch.setattr(zero_shot, "make_scorer", lambda *arguments: lambda *arguments: (None, scores))
+    monkeypatch.setattr(zero_shot, "make_scorer", lambda *arguments, **named: lambda *arguments: (None, scores))
     with pytest.raises(NonFiniteError, match=r"^The score of an action is NaN, although all weights are finite"):
         score_action_texts(load_language_model(), WORDS, [["press red", "press blue"]])
