@@ -200,6 +200,12 @@ def action_numbers(agent: Any) -> Any:
     return agent.language_policy.encoder.action_texts.texts
 
 
+def with_another_seed(agent: Any) -> None:
+    agent.learn(30)
+    agent.set_random_seed(7)
+    agent.learn(30, reset_num_timesteps=False)
+
+
 def cloned(agent: Any) -> None:
     clone(agent, PRESSES, Cloning(epochs=2, batch_size=9))
 
@@ -214,6 +220,12 @@ def cloned_and_trained(agent: Any) -> None:
 BABYAI = level("BabyAI-GoToRedBallNoDists-v0")
 CLIFF = level("CliffWalking-v1", n_envs=3)
 NORMALIZED = around(functools.partial(VecNormalize, norm_obs=False, gamma=0.9), of(Wages))
+GROUPS_OF_PLACES: dict[str, Any] = {"env": FOUR_PLACES, "begin": until_a_part_waits, "half": parts_of_groups}
+PARTS: dict[str, dict[str, Any]] = {
+    "all frozen": {"train_layers": 0, "head": "linear"},
+    "a frozen layer": {"train_layers": 1},
+    "frozen embeddings": {"freeze_embeddings": True},
+}
 WARM: dict[str, Any] = {"value_warmup_steps": 16, "reference_coef": 0.1, "learning_rate": 1e-3}
 HINDSIGHT: dict[str, Any] = {"hindsight": 1, "priority_exponent": 0.5, "train_freq": 8}
 
@@ -226,7 +238,7 @@ TRAININGS: dict[str, Training] = {
             kind,
             {"reference_coef": 0.1},
             {"head": head},
-            **({"env": FOUR_PLACES, "begin": until_a_part_waits, "half": parts_of_groups} if kind is GRPO else {}),
+            **(GROUPS_OF_PLACES if kind is GRPO else {}),
         )
         for kind in POLICY_GRADIENTS
         for head in ("score", "linear")
@@ -284,6 +296,9 @@ TRAININGS: dict[str, Training] = {
         f"q-learning, {strategy.name}": Training(QLearning, {"exploration": strategy}, env=CLIFF, steps=60, end=table)
         for strategy in (EpsilonGreedy(), Boltzmann(), UCB(), Thompson(heads=3, mask_probability=0.5))
     },
+    "q-learning, thompson, another seed": Training(
+        QLearning, {"exploration": Thompson()}, env=CLIFF, steps=60, begin=with_another_seed, end=table
+    ),
     **{
         f"q-learning, {type(bonus()).__name__}": Training(
             QLearning,
@@ -297,11 +312,7 @@ TRAININGS: dict[str, Training] = {
     **{
         f"{kind.__name__.lower()}, {name}": Training(kind, policy=policy)
         for kind in (PPO, DQN)
-        for name, policy in {
-            "all frozen": {"train_layers": 0, "head": "linear"},
-            "a frozen layer": {"train_layers": 1},
-            "frozen embeddings": {"freeze_embeddings": True},
-        }.items()
+        for name, policy in PARTS.items()
     },
     "ppo, lora, reference": Training(PPO, {"reference_coef": 0.1}, {"adapter": Adapter(rank=2)}),
     "dqn, lora, slow target": Training(DQN, {"tau": 0.5}, {"adapter": Adapter(rank=2)}),

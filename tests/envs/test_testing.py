@@ -15,7 +15,8 @@ from examples.boxes import Boxes
 from heed.envs import make_env
 from heed.envs.checks import check_env
 from heed.envs.testing import LanguageEnvTests
-from tests.envs.test_checks import Doors, Walk, changed, step_with
+from tests.envs.test_checks_changing_actions import Doors
+from tests.envs.walk import Walk, changed, step_with
 
 
 class TestBoxes(LanguageEnvTests):
