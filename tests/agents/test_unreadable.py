@@ -11,6 +11,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from heed.agents import DQN, PPO
 from heed.agents.evaluation.players import players_of, unreadable
@@ -20,9 +21,10 @@ from heed.envs.demonstrate import demonstrate
 from heed.envs.demonstrations import DemonstrationError
 from heed.envs.faults import LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.policies.language_model import LanguageModel
+from heed.policies.layout import Beside
 from heed.policies.loading import load_language_model
 from heed.policies.prompt import PromptVecEnv
-from tests.small_models import build
 from tests.unreadable import KINDS, Unreadable
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
@@ -38,8 +40,6 @@ def prompts_of(
         if processes == 1
         else ProcessLanguageVecEnv(factories, processes=processes, **options)
     )
-    from heed.policies.layout import Beside
-
     assert isinstance(venv.observation_space, spaces.Dict)
     beside = Beside.of(venv.observation_space, venv.action_space)
     return PromptVecEnv(venv, load_language_model("heed-tiny").encoder(max_tokens=64, beside=beside))
@@ -242,20 +242,16 @@ def test_a_clone_leaves_out_what_it_cannot_read(agent: PPO) -> None:
         clone(agent, bad, Cloning(epochs=1, validation=0))
 
 
-def test_an_action_that_does_not_fit_behind_a_prompt_is_refused() -> None:
-    encoder = None
-    from heed.policies.language_model import LanguageModel
-    from heed.policies.layout import Beside
-
+def test_an_action_that_leaves_no_room_for_a_prompt_is_refused() -> None:
     tiny = load_language_model("heed-tiny-random")
-    model = LanguageModel(build("gpt2"), tiny.tokenizer, "gpt2", tiny.template)
-    limit = model.model.config.max_position_embeddings
-    encoder = model.encoder(max_tokens=limit - 3, beside=Beside(actions=2))
+    config = GPT2Config(vocab_size=len(tiny.tokenizer), n_layer=1, n_embd=32, n_head=4, n_positions=64)
+    model = LanguageModel(GPT2LMHeadModel(config), tiny.tokenizer, "gpt2", tiny.template)
+    encoder = model.encoder(max_tokens=61, beside=Beside(actions=2))
     words = {
-        "instruction": ["go"] * 2,
-        "observation": ["here"] * 2,
-        "actions": [("go on", "stop"), ("go on", "go " * 9)],
+        "instruction": ["go"] * 3,
+        "observation": ["here"] * 3,
+        "actions": [("go on", "stop"), ("go on", "go " * 90), ("go on", "go " * 9)],
     }
     refused = encoder.refused(words)
     assert list(refused) == [1]
-    assert "behind a prompt" in str(refused[1])
+    assert "no prompt has room before it" in str(refused[1])
