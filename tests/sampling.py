@@ -11,6 +11,8 @@ import pytest
 def sampled(values: Sequence[Any], count: int) -> list[Any]:
     """Return `values` as parameters of a test, of which all but `count`, evenly spread, are marked as exhaustive.
 
+    A tuple is of several parameters.
+
     Raises:
         ValueError: if none would be left for the suite.
     """
@@ -18,6 +20,8 @@ def sampled(values: Sequence[Any], count: int) -> list[Any]:
         raise ValueError(f"At least one value stays in the suite, not {count}.")
     kept = {index * len(values) // count for index in range(count)}
     return [
-        value if index in kept else pytest.param(value, marks=pytest.mark.exhaustive)
+        value
+        if index in kept
+        else pytest.param(*(value if isinstance(value, tuple) else (value,)), marks=pytest.mark.exhaustive)
         for index, value in enumerate(values)
     ]

@@ -22,6 +22,7 @@ from heed.policies.adapters import Adapter
 from heed.policies.prompt import PromptVecEnv
 from heed.policies.weights_watch import WeightsWatch
 from tests.places import Places
+from tests.sampling import sampled
 from tests.small_encoders import save_encoder
 
 ROLLOUT: dict[str, Any] = {"n_steps": 4}
@@ -106,7 +107,7 @@ def assert_no_more(agent: Any, *given: LanguageModel) -> None:
     assert sum(more.values()) < 0.02 * whole + 2**11, sorted(more.values())
 
 
-@pytest.mark.parametrize(("kind", "model", "part", "head"), CASES)
+@pytest.mark.parametrize(("kind", "model", "part", "head"), sampled(CASES, 10))
 def test_weights_are_in_memory_once(kind: str, model: str, part: str, head: str, bert: Path, tmp_path: Path) -> None:
     make, options = AGENTS[kind]
     name = str(bert) if model == "bert" else model

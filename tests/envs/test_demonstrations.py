@@ -239,7 +239,6 @@ class SleepingButtons(ExpertButtons):
         time.sleep(1000)
 
 
-def test_an_environment_that_hangs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(demonstrate.__globals__, "TIMEOUT", 0.2)
+def test_an_environment_that_hangs_is_told() -> None:
     with pytest.raises(HangError, match=r"step did not return within 0.2 s"):
-        list(demonstrate(SleepingButtons, [0, 1]))
+        list(demonstrate(SleepingButtons, [0, 1], step_timeout=0.2))
