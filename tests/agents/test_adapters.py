@@ -23,6 +23,7 @@ from heed.policies.language_model import LanguageModelError
 from heed.policies.loading import load_language_model
 from heed.policies.scoring import last_hidden_state, token_logits
 from heed.policies.virtual_tokens import reader_of
+from tests.sampling import sampled
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -137,7 +138,7 @@ def test_the_base_must_be_there_and_the_same(base: Path, tmp_path: Path) -> None
         load(tmp_path / "agent", base_model=str(other))
 
 
-@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize("kind", sampled(AGENTS, 1))
 def test_ranks_are_lost_until_the_budget_is_met(kind: Any, tmp_path: Path) -> None:
     agent = trained(kind, "heed-tiny", steps=32 * 4, method="adalora")
     policy: Any = agent.policy

@@ -30,7 +30,10 @@ from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 SEEDS = list(range(200))
 
 
-@pytest.mark.parametrize(("kind", "steps"), [(PPO, 3072), (DQN, 2000)], ids=["ppo", "dqn"])
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [pytest.param(PPO, 3072, id="ppo"), pytest.param(DQN, 2000, id="dqn", marks=pytest.mark.exhaustive)],
+)
 def test_an_agent_learns_to_choose_among_what_there_is(kind: Any, steps: int) -> None:
     agent = kind(env=make_doors(16), seed=0, **OPTIONS[kind])
     agent.learn(steps)
@@ -122,7 +125,7 @@ def test_a_loaded_agent_knows_what_its_actions_and_numbers_are(kind: Any, tmp_pa
         alone.action_probabilities({"instruction": ["open the red door"], "observation": ["room 1"]})
 
 
-@pytest.mark.parametrize("picture", [False, True])
+@pytest.mark.parametrize("picture", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_an_agent_learns_what_no_word_says(picture: bool) -> None:
     agent = PPO(
         env=make_dials(16, picture=picture), seed=0, n_steps=32, batch_size=128, learning_rate=3e-3, ent_coef=0.0
@@ -164,7 +167,7 @@ def test_demonstrations_hold_what_there_was_to_choose_from(tmp_path: Path) -> No
         read_demonstrations(damaged)
 
 
-@pytest.mark.parametrize("kind", [PPO, DQN])
+@pytest.mark.parametrize("kind", [PPO, pytest.param(DQN, marks=pytest.mark.exhaustive)])
 def test_an_agent_learns_from_them(kind: Any) -> None:
     episodes = [outcome.demonstration for outcome in demonstrate(KnowingDoors, range(100), n_envs=4)]
     agent = kind(env=make_doors(4), seed=0, **OPTIONS[kind])

@@ -132,7 +132,7 @@ def test_an_entropy_bonus_makes_the_clone_less_sure() -> None:
 # -- the training ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("head", ["score", "linear"])
+@pytest.mark.parametrize("head", ["score", pytest.param("linear", marks=pytest.mark.exhaustive)])
 def test_a_few_demonstrations_of_the_bot_beat_chance_by_far(
     head: str, bot_episodes: list[Demonstration], tmp_path: Path
 ) -> None:

@@ -32,9 +32,9 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
     ("kind", "steps", "head", "options"),
     [
         (PPO, 4096, "score", {}),
-        (PPO, 8192, "linear", {"ent_coef": 0.1}),
+        pytest.param(PPO, 8192, "linear", {"ent_coef": 0.1}, marks=pytest.mark.exhaustive),
         (DQN, 4096, "score", {}),
-        (DQN, 4096, "linear", {}),
+        pytest.param(DQN, 4096, "linear", {}, marks=pytest.mark.exhaustive),
     ],
 )
 def test_an_agent_learns_to_heed_its_instruction(

@@ -94,6 +94,7 @@ def test_only_what_is_to_train_moves(
     assert any(not torch.equal(ours, theirs) for ours, theirs in zip(after, heads, strict=True))
 
 
+@pytest.mark.exhaustive
 def test_a_frozen_model_with_a_linear_head_learns() -> None:
     agent = PPO(
         env=make_buttons(16),

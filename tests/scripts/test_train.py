@@ -42,7 +42,7 @@ def weights_of(folder: Path) -> dict[str, Any]:
     return load(RunFolder(folder).latest_checkpoint()).policy.state_dict()
 
 
-@pytest.mark.parametrize("agent", ["ppo", "dqn"])
+@pytest.mark.parametrize("agent", ["ppo", pytest.param("dqn", marks=pytest.mark.exhaustive)])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
     steps = {"ppo": "1024", "dqn": "1024"}[agent]
     seeds = {"a": "3", "b": "3"} | ({"c": "4"} if agent == "ppo" else {})
