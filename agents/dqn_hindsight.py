@@ -15,7 +15,6 @@ from heed.agents.agent import LanguageAgent
 from heed.agents.checkpoint import read_json, write_json
 from heed.agents.hindsight import ENVIRONMENT_REWARD, HindsightReplay, RelabelledEpisode
 from heed.agents.replay import ReplayBuffer
-from heed.agents.scaled_rewards import reward_unit
 from heed.policies.prompt import PromptSpace, PromptVecEnv
 
 HINDSIGHT = "hindsight.json"
@@ -76,8 +75,7 @@ class RelabellingDQN(LanguageAgent, SB3DQN):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self._hindsight is not None:
             own = [info.get(ENVIRONMENT_REWARD, seen) for info, seen in zip(infos, reward, strict=True)]
-            unit = reward_unit(cast(VecEnv, self.env))
-            self._add(self._hindsight.step(self._words, before, buffer_action, np.array(own), dones, infos, unit))
+            self._add(self._hindsight.step(self._words, before, buffer_action, np.array(own), dones, infos))
             self._words = cast(PromptVecEnv, self.env).words
 
     def _episodes_interrupted(self) -> None:

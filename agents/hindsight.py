@@ -13,8 +13,7 @@ says the step would have brought. What the papers do and this does not:
 - so goals are not drawn for each transition anew ("future"): what was fulfilled is the instruction of all that came
   before;
 - rewards are the environment's own (`environment_reward`): bonuses for what is new, and whatever else a wrapper adds to
-  a reward, belong to the instruction and the moment in which they were paid. They are in the unit of the transitions
-  beside them, so divided by the scale of a `ScaledRewardsVecEnv`;
+  a reward, belong to the instruction and the moment in which they were paid;
 - no negative example is made ("go to the ball" unfulfilled by what was not the ball): the episodes as played are those.
 """
 
@@ -83,7 +82,6 @@ class HindsightReplay:
         rewards: npt.NDArray[Any],
         dones: npt.NDArray[Any],
         infos: Sequence[Mapping[str, Any]],
-        unit: float = 1.0,
     ) -> Iterator[RelabelledEpisode]:
         """Take one step of every environment, and yield the ended episodes in hindsight.
 
@@ -94,16 +92,15 @@ class HindsightReplay:
             rewards: the environments' own, (n_envs,).
             dones: (n_envs,).
             infos: each with `fulfilled_instructions`.
-            unit: by what rewards are divided now.
         """
         for index, episode in enumerate(self._episodes):
             episode.instruction = str(words["instruction"][index])
             episode.observations.append(str(words["observation"][index]))
             episode.beside.append(prompts[index, self.encoder.layout.tokens :].tolist())
             episode.actions.append(int(actions[index]))
-            episode.rewards.append(float(rewards[index]) / unit)
+            episode.rewards.append(float(rewards[index]))
             for instruction, reward in infos[index]["fulfilled_instructions"].items():
-                episode.fulfilled.setdefault(instruction, (len(episode.actions), float(reward) / unit))
+                episode.fulfilled.setdefault(instruction, (len(episode.actions), float(reward)))
             if dones[index]:
                 yield from self._relabel(episode)
                 self._episodes[index] = _RunningEpisode()

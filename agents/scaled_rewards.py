@@ -78,16 +78,6 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         self._returns = _put_back(tensors, self._statistics, self._returns)
 
 
-def reward_unit(env: VecEnv) -> float:
-    """Return by what the wrappers around environments divide their rewards now; 1 where none does."""
-    unit = 1.0
-    while isinstance(env, VecEnvWrapper):
-        if isinstance(env, ScaledRewardsVecEnv):
-            unit *= env.scale
-        env = env.venv
-    return unit
-
-
 class NormalizedRewards:
     """What SB3's `VecNormalize` scales rewards by, for checkpoints: by itself it saves that as a pickle.
 
