@@ -52,7 +52,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Arguments of Heed's agents, by their names, that suit episodes of one or two steps."""
 
 _REFUSABLE = ("actions", "numbers", "image")
-"""What of an environment an agent may refuse when it is made."""
+"""What of an observation an agent may refuse, or not read."""
 
 MakeAgent = Callable[[Any], BaseAlgorithm]
 """Makes an agent for a vectorised language environment."""
@@ -152,7 +152,7 @@ def _cannot(agent: BaseAlgorithm, probe: Probe) -> str:
     """Return why an agent cannot solve a probe by what it is, or nothing."""
     if probe.needs == "values" and not has_values(agent):
         return f"{type(agent).__name__} has no value function."
-    if probe.needs in ("numbers", "image"):
+    if probe.needs in _REFUSABLE:
         encoder = getattr(agent.observation_space, "encoder", None)
         if encoder is None or probe.needs not in encoder.keys:
             return f"{type(agent).__name__} reads the words alone here."
