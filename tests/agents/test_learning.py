@@ -80,7 +80,7 @@ def test_callbacks_loggers_and_the_progress_bar_work_as_in_sb3(tmp_path: Path) -
 
 
 def test_an_environment_that_is_not_vectorised_gets_a_sentence() -> None:
-    with pytest.raises(TypeError, match=r"heed\.envs\.make\(id, n_envs=\.\.\.\)"):
+    with pytest.raises(TypeError, match=r"Buttons is not a VecEnv: put it into a vector, `heed\.envs\.LanguageVecEnv"):
         PPO(env=Buttons())
 
 
