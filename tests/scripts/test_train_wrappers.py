@@ -36,7 +36,7 @@ def test_the_options_make_the_wrappers() -> None:
     assert given["curriculum"] == Curriculum(scheme="progress")
     env: Any = make_training_env(TrainConfig(env=MIXTURE, n_envs=1, **OPTIONS), ALONE)
     assert isinstance(env, CurriculumVecEnv)
-    around = env.venv.envs[0].env  # type: ignore[attr-defined]
+    around = env.venv.envs[0].env.env  # type: ignore[attr-defined]  # within Monitor and Detached
     assert isinstance(around, SubInstructionRewards)
     assert around.reward == 0.125
     assert env.env_is_wrapped(ChangingInstruction) == [True]
