@@ -149,7 +149,10 @@ def test_learning_again_from_the_beginning_drops_what_waited() -> None:
     assert sum(lengths) <= agent.num_timesteps
 
 
-@pytest.mark.parametrize("options", [{}, {"divide_by_deviation": False, "divide_by_length": True}])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param({}, marks=pytest.mark.exhaustive), {"divide_by_deviation": False, "divide_by_length": True}],
+)
 def test_it_learns_to_heed_an_instruction(options: dict[str, Any]) -> None:
     agent = GRPO(env=buttons(16, 8), **{"group_size": 8, "seed": 0, "n_steps": 16, "batch_size": 64, **options})
     agent.learn(4096)

@@ -98,7 +98,9 @@ def test_a_time_limit_is_bootstrapped_through_and_an_end_is_not() -> None:
     assert 0.0 < values.min() <= 0.5  # at a true end it would be the reward, 0
 
 
-@pytest.mark.parametrize(("task", "steps"), [(LAKE, 6_000), (TAXI, 75_000), (CLIFF, 12_000)])
+@pytest.mark.parametrize(
+    ("task", "steps"), [(LAKE, 6_000), pytest.param(TAXI, 75_000, marks=pytest.mark.exhaustive), (CLIFF, 12_000)]
+)
 def test_the_table_is_the_optimum_of_value_iteration(task: tuple[str, dict[str, Any]], steps: int) -> None:
     """Where nothing is random a learning rate of 1 is exact, and optimistic values see to it that all is tried."""
     optimistic = 0.0 if task is not LAKE else 1.0
@@ -158,6 +160,7 @@ def test_dqn_agrees_with_the_table() -> None:
     np.testing.assert_allclose(deep.max(axis=1)[truth.start], exact.max(axis=1)[truth.start], rtol=0.05)
 
 
+@pytest.mark.exhaustive
 def test_dqn_agrees_with_the_table_on_all_of_taxi() -> None:
     """Both learn from each of Taxi's transitions; to meet them all by driving would take DQN minutes."""
     truth = Task(*TAXI)
