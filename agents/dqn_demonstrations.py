@@ -18,7 +18,6 @@ from stable_baselines3.common.type_aliases import TrainFreq
 from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
-from heed.agents.demonstrated import require_readable
 from heed.agents.readable_demonstrations import readable
 from heed.agents.replay import Batch, ReplayBuffer
 from heed.envs.demonstrations import Demonstration
@@ -59,7 +58,6 @@ class DemonstratedDQN(LanguageAgent, SB3DQN):
             if any(not 0 <= action < self.action_space.n for action in demonstration.actions):
                 raise ValueError(f"A demonstration has an action that is not in {self.action_space}.")
         encoder = self.language_policy.encoder
-        require_readable(demonstrations, encoder.layout.beside)
         demonstrations = readable(demonstrations, encoder, history=history, texts=texts)
         for demonstration in self.learners.part(demonstrations):
             self.replay_buffer.keep_episode(

@@ -23,7 +23,6 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.demonstrated import require_readable
 from heed.agents.learners import ALONE, Learners
 from heed.agents.micro_batches import MicroBatches, Rows
 from heed.agents.policy_gradient import PolicyGradient
@@ -281,7 +280,6 @@ class Examples:
             raise TypeError(f"Demonstrations are of Discrete actions, but the agent acts in {agent.action_space}.")
         texts = getattr(agent.action_space, "texts", ())
         encoder = policy_of(agent).encoder
-        require_readable(demonstrations, encoder.layout.beside)
         demonstrations = readable(demonstrations, encoder, history=history, texts=texts)
         words: dict[str, list[Any]] = {"instruction": [], "observation": []}
         actions: list[int] = []

@@ -31,7 +31,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
         DemonstrationError: if the file cannot be used, or nothing of it is left.
         ConfigurationError: if the environment has no expert for DAgger.
     """
-    from heed.agents.demonstrated import require_readable
+    from heed.agents.readable_demonstrations import require_readable
     from heed.envs.contract import action_texts_of, expert_of
     from heed.envs.demonstrations import DemonstrationError, read_demonstrations
     from heed.envs.hold_out import HoldOut
