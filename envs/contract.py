@@ -135,6 +135,9 @@ class ChangingActions(spaces.Discrete):
         ContractError: if `most` is not positive.
     """
 
+    listed_in_observations = True
+    """What tells a policy, which does not know this class, that its prompts hold the actions."""
+
     def __init__(self, most: int, *, seed: int | np.random.Generator | None = None):
         if most < 1:
             raise ContractError(f"There must be at least one action to choose, but `most` is {most}.")

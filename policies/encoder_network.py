@@ -29,7 +29,7 @@ from heed.policies.memory import RowMemory
 from heed.policies.positions import most_tokens
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.prompt import PromptEncoder
-from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
+from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
 from heed.policies.scoring import Normalization
 from heed.policies.senses import Senses
 from heed.policies.trie import ActionTrie, Tries
@@ -90,7 +90,6 @@ class EncoderNetwork(PromptNetwork):
         self._action_texts = encoder.action_texts
         trie = ActionTrie.build([[0]])
         if beside.actions:
-            require_score(head)
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":

@@ -24,7 +24,7 @@ from heed.policies.positions import most_tokens, most_written
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.prefixes import PrefixMemory, keeps_exactly
 from heed.policies.prompt import PromptEncoder
-from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score, texts_of
+from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
 from heed.policies.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
 from heed.policies.senses import Senses
 from heed.policies.trie import ActionTrie, Tries
@@ -87,7 +87,6 @@ class LanguageNetwork(PromptNetwork):
         self.scorer = None
         trie = ActionTrie.build([[0]])  # one token: no inner nodes
         if encoder is not None and beside.actions:
-            require_score(head)
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":

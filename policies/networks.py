@@ -35,6 +35,7 @@ def make_network(
     Raises:
         ValueError: if the head, the actions and the model do not go together.
     """
+    _require_listed_actions(action_space, head, encoder)
     if isinstance(encoder, SegmentEncoder):
         if activation_checkpointing:
             require_gradient(compiled, train_layers)
@@ -65,3 +66,25 @@ def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any],
         and policy_kwargs.get("train_layers") == 0
         and policy_kwargs.get("adapter") is None
     )
+
+
+def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder: PromptEncoder) -> None:
+    """Refuse a head that cannot choose among actions that change from state to state, and prompts that do not list them.
+
+    Raises:
+        ValueError: if the head is not `score`, or only one of encoder and action space says that actions change.
+    """
+    changing = getattr(action_space, "listed_in_observations", False)
+    if not changing and not encoder.layout.beside.actions:
+        return
+    if head != "score":
+        raise ValueError(
+            f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
+            "change from state to state. Use head='score', which reads their texts."
+        )
+    if not changing or not encoder.layout.beside.actions:
+        raise ValueError(
+            f"The action space is {action_space}, but the prompts' encoder has room for {encoder.layout.beside.actions} "
+            "actions: environments whose actions change have ChangingActions(n) as action space, list `actions` in each "
+            "observation, and are wrapped in a PromptVecEnv, which tells the encoder."
+        )

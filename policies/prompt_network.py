@@ -180,16 +180,3 @@ def texts_of(action_space: spaces.Space[Any]) -> tuple[str, ...]:
             "Use head='linear', or an environment with Discrete actions and `action_texts`."
         )
     return texts
-
-
-def require_score(head: Head) -> None:
-    """Refuse a head that cannot choose among actions that change.
-
-    Raises:
-        ValueError: if it is not `score`.
-    """
-    if head != "score":
-        raise ValueError(
-            f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
-            "change from state to state. Use head='score', which reads their texts."
-        )

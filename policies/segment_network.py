@@ -17,7 +17,7 @@ from heed.policies.hidden_states import output_width
 from heed.policies.language_model import LanguageModel
 from heed.policies.memory import RowMemory
 from heed.policies.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork, require_score
+from heed.policies.prompt_network import READINGS_BYTES, Head, PromptNetwork
 from heed.policies.segment_reader import SegmentReader
 from heed.policies.segments import SegmentEncoder
 from heed.policies.senses import Senses
@@ -56,8 +56,6 @@ class SegmentNetwork(PromptNetwork):
             raise ValueError(
                 f"An encoder that reads segments has features and no action texts: use head='linear', not {head!r}."
             )
-        if encoder.layout.beside.actions:
-            require_score(head)  # actions that change are chosen by their texts, so whole prompts have to be read
         if train_layers != 0 or language_model.adapter is not None:
             raise ValueError(
                 "Segments are read once and for all, so the encoder cannot train: give train_layers=0 and no adapter, "
