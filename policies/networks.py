@@ -69,7 +69,7 @@ def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any],
 
 
 def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder: PromptEncoder) -> None:
-    """Refuse a head that cannot choose among actions that change from state to state, and prompts that do not list them.
+    """Refuse a head that cannot choose among changing actions, and prompts that do not list them.
 
     Raises:
         ValueError: if the head is not `score`, or only one of encoder and action space says that actions change.
@@ -84,7 +84,7 @@ def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder
         )
     if not changing or not encoder.layout.beside.actions:
         raise ValueError(
-            f"The action space is {action_space}, but the prompts' encoder has room for {encoder.layout.beside.actions} "
-            "actions: environments whose actions change have ChangingActions(n) as action space, list `actions` in each "
-            "observation, and are wrapped in a PromptVecEnv, which tells the encoder."
+            f"The action space is {action_space}, but the prompts' encoder has room for "
+            f"{encoder.layout.beside.actions} actions: environments whose actions change have ChangingActions(n) as "
+            "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv, which tells the encoder."
         )
