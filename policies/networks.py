@@ -86,5 +86,5 @@ def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder
         raise ValueError(
             f"The action space is {action_space}, but the prompts' encoder has room for "
             f"{encoder.layout.beside.actions} actions: environments whose actions change have ChangingActions(n) as "
-            "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv, which tells the encoder."
+            "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv."
         )
