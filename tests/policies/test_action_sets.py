@@ -149,14 +149,8 @@ def test_a_linear_head_has_no_place_for_them(tiny: LanguageModel) -> None:
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head="linear")
 
 
-@pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for 0 actions")])
+@pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for no actions")])
 def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: Head, says: str) -> None:
     encoder = tiny.encoder(max_tokens=32)
     with pytest.raises(ValueError, match=says):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head=head)
-
-
-def test_actions_listed_for_an_action_space_that_does_not_change_are_refused(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=2))
-    with pytest.raises(ValueError, match="room for 2 actions"):
-        LanguageActorCriticPolicy(encoder.space, TextActions(("a", "b")), ConstantSchedule(0.0), model=tiny)
