@@ -46,7 +46,7 @@ test-all: $(INSTALLED_WORLDS)
 
 test-worlds: $(INSTALLED_WORLDS)
 	.venv/bin/python -m tests.envs.worlds.system
-	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/envs/test_axes_worlds.py
+	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/evaluation/test_axes_worlds.py
 
 test-gpu:
 	$(GPU_PYTHON) tests/gpu/run.py --device $(GPU_DEVICE)
@@ -81,7 +81,7 @@ $(INSTALLED): .venv/bin/python $(REQUIREMENTS)
 $(INSTALLED_DEV): .venv/bin/python $(REQUIREMENTS)
 	$(PIP_INSTALL) --editable '.[dev,docs]'
 	mkdir -p .venv/links/heed
-	for folder in agents envs policies scripts; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
+	for folder in agents envs evaluation policies scripts training; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_WORLDS): $(INSTALLED_DEV)

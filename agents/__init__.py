@@ -6,14 +6,13 @@ if __name__ != "heed.agents":
 
 from heed.agents.a2c import A2C
 from heed.agents.agent import LanguageAgent
-from heed.agents.checkpoint import CheckpointError
-from heed.agents.dagger import dagger
 from heed.agents.dqn import DQN
-from heed.agents.evaluation import Evaluation, evaluate
-from heed.agents.export import export
 from heed.agents.grpo import GRPO
-from heed.agents.imitation import Cloning, clone
-from heed.agents.loading import AGENTS, load
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.agents.imitation.dagger import dagger
+from heed.agents.persistence.checkpoint import CheckpointError
+from heed.agents.persistence.export import export
+from heed.agents.persistence.loading import AGENTS, load
 from heed.agents.ppo import PPO
 from heed.agents.q_learning import QLearning
 from heed.agents.reinforce import REINFORCE
@@ -27,12 +26,10 @@ __all__ = [
     "REINFORCE",
     "CheckpointError",
     "Cloning",
-    "Evaluation",
     "LanguageAgent",
     "QLearning",
     "clone",
     "dagger",
-    "evaluate",
     "export",
     "load",
 ]

@@ -1,7 +1,8 @@
 """What Heed's agents share beyond SB3's algorithms: environments that speak.
 
 `LanguageAgent` makes prompts of what they say, and tells what its policy would do. What it inherits stands in files of
-its own: `heed.agents.saved_agent` saves and loads it, `heed.agents.joined_agent` lets several processes train it.
+its own: `heed.agents.persistence.saved_agent` saves and loads it, `heed.agents.distributed.joined_agent` lets several
+processes train it.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from heed.agents.environments import (
     require_language_vec_env,
     reward_normalization,
 )
-from heed.agents.saved_agent import OWN, SavedAgent
-from heed.agents.saved_policy import WEIGHTS
+from heed.agents.persistence.saved_agent import OWN, SavedAgent
+from heed.agents.persistence.saved_policy import WEIGHTS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.adapters.parameter_groups import FACTOR
+from heed.policies.adapters.rank_budget import RankBudget
+from heed.policies.backbones.networks import reads_segments
+from heed.policies.backbones.precision import weights_dtype
+from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.finite import telling_when
-from heed.policies.language_model import TINY, LanguageModel
-from heed.policies.layout import Beside, PromptLayout
-from heed.policies.loading import load_language_model
-from heed.policies.networks import reads_segments
-from heed.policies.parameter_groups import FACTOR
-from heed.policies.precision import weights_dtype
-from heed.policies.prompt import PromptSpace, PromptVecEnv
-from heed.policies.prompt_network import PromptNetwork
+from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import Beside, PromptLayout
+from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.rank_budget import RankBudget
 
 __all__ = ["LANGUAGE_POLICY", "MAX_PROMPT_TOKENS", "OWN", "WEIGHTS", "LanguageAgent"]
 
@@ -52,12 +53,13 @@ class LanguageAgent(SavedAgent):
     """Mixin before an SB3 algorithm.
 
     - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the
-      numbers and the picture that the observations have beside their words), `quantize` (load the language model
+      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.prompts.template`), `words_only` (leave out
+      the numbers and the picture that the observations have beside their words), `quantize` (load the language model
       with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder read instruction and parts of the
       observation one by one; it does wherever it can) besides the policy's own arguments.
     - `save` and `load` use folders of JSON and safetensors, never pickle.
-    - Within `heed.agents.learners.join`, several processes train it together, each with its share of the environments.
+    - Within `heed.agents.distributed.ranks.join`, several processes train it together, each with its share of the
+      environments.
       `env` is that share, and other sizes (steps, minibatches, buffers, intervals) are those of all together.
     """
 

@@ -3,14 +3,14 @@
 SB3's DQN does the work. What differs:
 - double Q-learning (van Hasselt et al. 2016, arXiv 1509.06461): the online network chooses the next action, the
   target network values it;
-- n-step returns and, as an option, prioritized replay (`heed.agents.replay`);
-- hindsight instruction replay as an option (`heed.agents.hindsight`);
-- demonstrations as an option (`heed.agents.dqn_demonstrations`);
+- n-step returns and, as an option, prioritized replay (`heed.agents.replay.buffer`);
+- hindsight instruction replay as an option (`heed.agents.replay.hindsight`);
+- demonstrations as an option (`heed.agents.replay.dqn_demonstrations`);
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
 - each environment explores by itself, by `exploration`, epsilon-greedily unless said otherwise
-  (`heed.agents.dqn_exploration`);
+  (`heed.agents.exploration.dqn_exploration`);
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
@@ -36,15 +36,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import CheckpointError
-from heed.agents.dqn_demonstrations import DemonstratedDQN
-from heed.agents.dqn_exploration import ExploringDQN
-from heed.agents.dqn_hindsight import RelabellingDQN
 from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.micro_batches import MicroBatches, Rows
-from heed.agents.replay import Batch, ReplayBuffer
+from heed.agents.exploration.dqn_exploration import ExploringDQN
+from heed.agents.persistence.checkpoint import CheckpointError
+from heed.agents.replay.buffer import Batch, ReplayBuffer
+from heed.agents.replay.dqn_demonstrations import DemonstratedDQN
+from heed.agents.replay.dqn_hindsight import RelabellingDQN
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
 from heed.policies.q_network import LanguageQPolicy, sharing
 
@@ -70,7 +70,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         priority_exponent: alpha of prioritized replay; 0 draws transitions evenly.
         importance_exponent: beta of prioritized replay at the start; it rises linearly to 1 over the training.
         hindsight: with how many of the instructions that it fulfilled, at most, an episode is stored a second time
-            (`heed.agents.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
+            (`heed.agents.replay.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
         margin_coef: weight of the large-margin loss on demonstrated transitions; 0 learns from their rewards only.
         margin: by how much a demonstrated action's value is to exceed the others', in that loss.
         demonstration_bonus: added to the TD errors of demonstrated transitions as priorities.

@@ -22,10 +22,10 @@ from stable_baselines3.common.vec_env import (
 )
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs.contract import speaks_language
-from heed.policies.layout import Beside
-from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.prompts.layout import Beside
+from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
 _NOT_FOR_WORDS: dict[type[VecEnvWrapper], str] = {
     VecFrameStack: "`heed.envs.make(id, history=4)` shows past observations.",
@@ -96,7 +96,7 @@ def _require_word_wrappers(env: VecEnv) -> None:
     if normalization is not None and normalization.norm_obs:
         raise ValueError(
             "VecNormalize normalizes numbers, but these observations are words: give it norm_obs=False. It scales the "
-            "rewards then, as heed.agents.scaled_rewards.ScaledRewardsVecEnv and `heed train --scale-rewards` do."
+            "rewards then, as `heed train --scale-rewards` and heed.agents.rollouts.scaled_rewards do."
         )
     if not isinstance(env, PromptVecEnv) and unwrap_vec_wrapper(env, PromptVecEnv) is not None:
         outer = type(env).__name__

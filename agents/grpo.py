@@ -39,10 +39,10 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.checkpoint import read_tensors, write_tensors
-from heed.agents.groups import EpisodeGroups
+from heed.agents.persistence.checkpoint import read_tensors, write_tensors
 from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
-from heed.envs.demonstrate import MOST_STEPS
+from heed.agents.rollouts.groups import EpisodeGroups
+from heed.envs.demonstrations.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
 

@@ -31,14 +31,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from heed.agents.agent import LanguageAgent
-from heed.agents.base_weights import put_back, weights_to_save
-from heed.agents.checkpoint import read_tensors, write_tensors
-from heed.agents.lost_steps import RolloutWithoutLostSteps
-from heed.agents.micro_batches import MicroBatches, Rows
+from heed.agents.persistence.base_weights import put_back, weights_to_save
+from heed.agents.persistence.checkpoint import read_tensors, write_tensors
+from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
-from heed.policies.layout import PADDING
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptVecEnv
 
 
 class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):

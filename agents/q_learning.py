@@ -28,11 +28,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from heed.agents.agent import LanguageAgent
-from heed.agents.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.environments import require_language_vec_env, require_same_actions
 from heed.agents.exploration import EpsilonGreedy, Exploration
-from heed.agents.lost_steps import EPISODE_LOST
+from heed.agents.persistence.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.q_table import QTable, State, states_of
+from heed.agents.rollouts.lost_steps import EPISODE_LOST
 from heed.envs.contract import ChangingActions, language_space
 from heed.policies.finite import (
     REMEDY,
@@ -43,7 +43,7 @@ from heed.policies.finite import (
     require_finite_values,
 )
 from heed.policies.observations import as_batch
-from heed.policies.prompt import PromptSpace
+from heed.policies.prompts.prompt import PromptSpace
 
 
 class QLearning(LanguageAgent):

@@ -19,7 +19,7 @@ step, it returns the other instructions that this last step would have fulfilled
 start, each with the reward that the step would have brought: what hindsight replay learns from. Up to there the
 episode must have been the one under that instruction: the same observations, and the same rewards.
 
-For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
+For other instructions in the same world (`heed.evaluation.axes`), an environment that offers this may offer
 `possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what can be done in this episode's
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
 done. What is done already as the episode begins, or has to be done on the way to the own instruction, or only after

@@ -22,28 +22,28 @@ from heed.envs.contract import (
     speaks_language,
 )
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
-from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
-from heed.envs.mixture import Mixture, is_mixture, levels_of
 from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv
-from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+from heed.envs.words.verbalize import VerbalizedEnv, verbalizer_for
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
+from heed.envs.wrappers.history import History
 from heed.envs.wrappers.limits import StepLimit
+from heed.envs.wrappers.mixture import Mixture, is_mixture, levels_of
 from heed.envs.wrappers.shares import Curriculum
 
-gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
+gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.classic.deep_sea:DeepSea")
 
 WORLDS: dict[str, str] = {
-    "ALE/": "heed.envs.worlds.atari",
-    "FetchPickAndPlace": "heed.envs.worlds.robotics",
-    "FetchPush": "heed.envs.worlds.robotics",
-    "FetchReach": "heed.envs.worlds.robotics",
-    "FetchSlide": "heed.envs.worlds.robotics",
-    "Heed/Crafter": "heed.envs.worlds.crafter",
-    "MiniWorld-": "heed.envs.worlds.miniworld",
-    "PointMaze_": "heed.envs.worlds.robotics",
-    "Heed/TextWorld": "heed.envs.worlds.textworld",
-    "miniwob/": "heed.envs.worlds.miniwob",
+    "ALE/": "heed.envs.worlds.atari.world",
+    "FetchPickAndPlace": "heed.envs.worlds.robotics.world",
+    "FetchPush": "heed.envs.worlds.robotics.world",
+    "FetchReach": "heed.envs.worlds.robotics.world",
+    "FetchSlide": "heed.envs.worlds.robotics.world",
+    "Heed/Crafter": "heed.envs.worlds.crafter.world",
+    "MiniWorld-": "heed.envs.worlds.miniworld.world",
+    "PointMaze_": "heed.envs.worlds.robotics.world",
+    "Heed/TextWorld": "heed.envs.worlds.textworld.world",
+    "miniwob/": "heed.envs.worlds.miniwob.world",
 }
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
@@ -71,7 +71,7 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
     Args:
         env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first, or
             `folder/file.py:Id-v0` to import the file (`heed.envs.environment_file`); or several joined by `+`, each
-            with its weight after an `@` if need be, for a `heed.envs.mixture.Mixture`.
+            with its weight after an `@` if need be, for a `heed.envs.wrappers.mixture.Mixture`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
 

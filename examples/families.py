@@ -34,7 +34,7 @@ from heed.agents import DQN, PPO, load
 from heed.agents.agent import LanguageAgent
 from heed.envs import make
 from heed.policies import Adapter
-from heed.policies.encoders import Pooling, is_encoder, write_pooling
+from heed.policies.models.encoders import Pooling, is_encoder, write_pooling
 
 ENVIRONMENT = "BabyAI-GoToRedBallNoDists-v0"
 WORDS = {

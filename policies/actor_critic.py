@@ -14,16 +14,16 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 from torch.distributions import Categorical
 
-from heed.policies.adapters import Adapter
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.parameter_groups import LearningRates
+from heed.policies.backbones.networks import make_network
+from heed.policies.backbones.precision import Precision, Weights, require_sensible
+from heed.policies.backbones.prompt_network import Head
 from heed.policies.finite import require_finite_scores
-from heed.policies.language_model import TINY, LanguageModel
-from heed.policies.loading import as_trained
-from heed.policies.networks import make_network
+from heed.policies.heads.scoring import Normalization
+from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.models.loading import as_trained
 from heed.policies.observations import PromptObservations, require_prompt_space
-from heed.policies.parameter_groups import LearningRates
-from heed.policies.precision import Precision, Weights, require_sensible
-from heed.policies.prompt_network import Head
-from heed.policies.scoring import Normalization
 
 NO_ACTION = -1e9
 """The logit of an action that there is not; its probability is 0 exactly."""

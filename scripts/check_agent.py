@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
-from heed.scripts.option_groups import LANGUAGE_AGENTS, RunOptions, TrackingOptions, WrapperOptions
-from heed.scripts.train_options import TrainConfig
+from heed.training.errors import ConfigurationError, as_sentence
+from heed.training.option_groups import LANGUAGE_AGENTS, RunOptions, TrackingOptions, WrapperOptions
+from heed.training.options import TrainConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -114,9 +114,9 @@ def _maker(config: TrainConfig) -> MakeAgent:
     """
     from heed.agents import AGENTS
     from heed.agents.probing import SETTINGS
-    from heed.policies.loading import load_language_model
-    from heed.policies.precision import weights_dtype
-    from heed.scripts.agent_arguments import agent_arguments
+    from heed.policies.backbones.precision import weights_dtype
+    from heed.policies.models.loading import load_language_model
+    from heed.training.agent_arguments import agent_arguments
 
     arguments: dict[str, Any] = {**SETTINGS[config.agent], **agent_arguments(config)}
     if config.agent in LANGUAGE_AGENTS:

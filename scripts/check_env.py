@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -162,7 +162,7 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
 
     @functools.cache
     def loaded() -> Any:
-        from heed.policies.loading import load_language_model
+        from heed.policies.models.loading import load_language_model
 
         return load_language_model(model)
 
@@ -186,10 +186,10 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
 def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
     """Return the agent of a run as a policy, with the length of its history."""
     from heed.agents import load
-    from heed.agents.evaluation import require_same_actions, sampled
-    from heed.envs.demonstrate import action_generator
+    from heed.envs.demonstrations.demonstrate import action_generator
     from heed.envs.make import make_env
-    from heed.scripts.run_folder import RunFolder
+    from heed.evaluation.playing import require_same_actions, sampled
+    from heed.training.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
     history: int = run_folder.read_config().get("history", 0)
@@ -237,7 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
         config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
         config.require_sensible()
         if config.env is None:
-            from heed.scripts.environment_table import write_table
+            from tools.environment_table import write_table
 
             write_table(pattern=config.pattern or "*", out=config.out, jobs=config.jobs, time_limit=config.time_limit)
         elif not run(config):

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
-from heed.scripts.threads import set_threads
+from heed.training.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.threads import set_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heed.envs.demonstrate import Outcome
+    from heed.envs.demonstrations.demonstrate import Outcome
 
 BOT, PERSON = "bot", "person"
 
@@ -83,7 +83,7 @@ def record(config: DemosConfig) -> Path:
     from rich.console import Console
 
     from heed.envs.contract import action_texts_of
-    from heed.envs.demonstrations import Demonstrations, write_demonstrations
+    from heed.envs.demonstrations.demonstrations import Demonstrations, write_demonstrations
     from heed.envs.make import make_env
 
     if config.out.exists():
@@ -136,8 +136,8 @@ def record(config: DemosConfig) -> Path:
 def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterator[Outcome]:
     """Return the episodes as they are played by the expert that was asked for."""
     from heed.envs.contract import expert_of
-    from heed.envs.demonstrate import demonstrate
-    from heed.envs.demonstrations import demonstration_seeds
+    from heed.envs.demonstrations.demonstrate import demonstrate
+    from heed.envs.demonstrations.demonstrations import demonstration_seeds
     from heed.envs.make import make_env
 
     factory = functools.partial(make_env, config.env, hold_out=config.hold_out)
@@ -155,9 +155,9 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         env.close()
         return demonstrate(factory, seeds, n_envs=1, max_episode_steps=limit)
     from heed.agents import load
-    from heed.agents.evaluation import greedy, require_same_actions, sampled
-    from heed.agents.evaluation.players import unreadable
-    from heed.scripts.run_folder import RunFolder
+    from heed.evaluation.playing import greedy, require_same_actions, sampled
+    from heed.evaluation.playing.policies import unreadable
+    from heed.training.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))
     if not run.holds_run:

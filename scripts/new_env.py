@@ -11,8 +11,8 @@ from typing import Literal
 
 import tyro
 
-from heed.scripts.command_line import told_command
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.evaluation.command_line import told_command
+from heed.training.errors import ConfigurationError, as_sentence
 
 TEMPLATES = {"discrete": "new_env.py.txt", "changing": "new_env_changing.py.txt"}
 """For each kind of actions the file in templates/."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from heed.scripts.command_line import tell
-from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
-from heed.scripts.threads import set_threads, told_threads
-from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
+from heed.evaluation.command_line import tell
+from heed.training.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
+from heed.training.options import CHANGES_ON_RESUME, TrainConfig
+from heed.training.threads import set_threads, told_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from heed.agents import A2C, DQN, GRPO, PPO, QLearning
-    from heed.agents.learners import Learners
-    from heed.scripts.run_folder import RunFolder
-    from heed.scripts.tracking.tracking import Tracking
-    from heed.scripts.training_time import TrainingTime
+    from heed.agents.distributed.ranks import Learners
+    from heed.training.run_folder import RunFolder
+    from heed.training.tracking.tracking import Tracking
+    from heed.training.training_time import TrainingTime
 
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
@@ -56,9 +56,9 @@ def train(config: TrainConfig) -> None:
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
-    from heed.agents.learners import join
-    from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-    from heed.scripts.run_folder import RunFolder
+    from heed.agents.distributed.ranks import join
+    from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+    from heed.training.run_folder import RunFolder
 
     config = config.resolved()
     _require_device(config.device)
@@ -95,7 +95,7 @@ def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
     Raises:
         SystemExit: in the others, in place of an error.
     """
-    from heed.agents.learners import LearnersError
+    from heed.agents.distributed.ranks import LearnersError
     from heed.policies.finite import NonFiniteError
 
     try:
@@ -150,11 +150,12 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from stable_baselines3.common.logger import Logger
 
-    from heed.agents.learners import LearnersError
+    from heed.agents.distributed.ranks import LearnersError
     from heed.envs.faults import told_losses
-    from heed.scripts.cloning import learn_from_demonstrations, read_for
-    from heed.scripts.memory.telling import tell_estimate, tell_used
-    from heed.scripts.progress import (
+    from heed.evaluation.report.sentences import NO_EPISODE_ENDED
+    from heed.training.cloning import learn_from_demonstrations, read_for
+    from heed.training.memory.telling import tell_estimate, tell_used
+    from heed.training.progress import (
         Checkpointing,
         LogCurriculum,
         LogIntrinsicReward,
@@ -162,15 +163,14 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         RecordLostEpisodes,
         StopWhenSolved,
     )
-    from heed.scripts.report.sentences import NO_EPISODE_ENDED
-    from heed.scripts.stopping import INTERRUPTED, StopOnSignal
-    from heed.scripts.tracking.samples import TrackTraining
-    from heed.scripts.training_time import TrainingTime
+    from heed.training.stopping import INTERRUPTED, StopOnSignal
+    from heed.training.tracking.samples import TrackTraining
+    from heed.training.training_time import TrainingTime
 
     assert config.steps is not None
     assert config.stop_at_success is not None
     if config.wandb:
-        from heed.scripts.tracking.weights_and_biases import require_wandb
+        from heed.training.tracking.weights_and_biases import require_wandb
 
         learners.first(require_wandb)
     if config.resume:
@@ -250,7 +250,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
 def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
     """Return the environments that a configuration trains in: of several learners, this one's share."""
     from heed.envs.make import make
-    from heed.scripts.train_wrappers import wrapping
+    from heed.training.wrappers import wrapping
 
     assert config.n_envs is not None
     n_envs = learners.share("--n-envs", config.n_envs)
@@ -269,8 +269,8 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
         **wrapping(config),
     )
     if config.scale_rewards:
-        from heed.agents.scaled_rewards import ScaledRewardsVecEnv
-        from heed.scripts.agent_arguments import discount
+        from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
+        from heed.training.agent_arguments import discount
 
         env = ScaledRewardsVecEnv(env, gamma=discount(config))
     if config.intrinsic is None:
@@ -296,7 +296,7 @@ def _begin(
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
     from heed.policies.out_of_memory import is_out_of_memory
-    from heed.scripts.agent_arguments import agent_arguments
+    from heed.training.agent_arguments import agent_arguments
 
     try:
         agent = AGENTS[config.agent](
@@ -357,7 +357,7 @@ def _track(
     """Let the agent log into the run's trackers."""
     from stable_baselines3.common.logger import Logger
 
-    from heed.scripts.tracking.opening import open_tracking
+    from heed.training.tracking.opening import open_tracking
 
     try:
         tracking = open_tracking(config, run, agent, on_point=time_taken.note)
@@ -378,7 +378,7 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     config = tyro.cli(TrainConfig, args=arguments, prog="heed train")
     if not config.resume:
         return config
-    from heed.scripts.run_folder import RunFolder
+    from heed.training.run_folder import RunFolder
 
     folder = config.resolved().run_dir
     assert folder is not None

@@ -22,15 +22,15 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import DQN, GRPO, PPO, CheckpointError, Cloning, clone, load
-from heed.agents.learners import ALONE, Learners, LearnersError, join
-from heed.agents.lost_steps import EPISODE_LOST
+from heed.agents.distributed.ranks import ALONE, Learners, LearnersError, join
 from heed.agents.policy_gradient import PolicyGradient
-from heed.agents.replay import Batch
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
-from heed.envs.demonstrations import Demonstration
+from heed.agents.replay.buffer import Batch
+from heed.agents.rollouts.lost_steps import EPISODE_LOST
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
+from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make
 from heed.scripts import train as train_module
-from heed.scripts.progress import StopWhenSolved
+from heed.training.progress import StopWhenSolved
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 N_ENVS = 8

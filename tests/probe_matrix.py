@@ -18,7 +18,7 @@ from typing import Any
 from heed.agents import AGENTS
 from heed.agents.probing import GAMMA, SETTINGS, Result, check_agent
 from heed.policies import load_language_model
-from heed.policies.language_model import LanguageModel
+from heed.policies.models.language_model import LanguageModel
 from tests.probe_models import KINDS, small_model
 
 MODELS = ("heed-tiny", *KINDS)

@@ -22,7 +22,7 @@ FORBIDDEN_IMPORTS = {
 }
 # The contract of a language environment, and demonstrations, are all that agents may know of `heed.envs`; but an
 # evaluation makes environments, and so does what puts agents to probes.
-_CONTRACT = ("heed.envs.contract", "heed.envs.demonstrate", "heed.envs.demonstrations")
+_CONTRACT = ("heed.envs.contract", "heed.envs.demonstrations.demonstrate", "heed.envs.demonstrations.demonstrations")
 _MAKING = tuple(
     f"heed.envs.{module}"
     for module in ("axes", "detached", "history", "make", "seeds", "suites", "vectorize", "watchdog")
@@ -143,7 +143,7 @@ def test_import_against_the_rules_is_found(folder: str, source: str) -> None:
         ("agents", "from heed.envs import contract"),
         ("agents/evaluation", "from heed.envs.make import make_env"),
         ("agents/evaluation", "from heed.envs import contract"),
-        ("agents", "from heed.envs.demonstrations import Demonstration"),
+        ("agents", "from heed.envs.demonstrations.demonstrations import Demonstration"),
         ("envs", "import torchvision_is_another_module"),
         ("scripts", "from heed.agents import ppo"),
         ("policies", "import torch"),

@@ -14,8 +14,7 @@ from heed.envs import make_env
 from heed.envs.checks import check_env
 from heed.envs.testing import LanguageEnvTests
 from heed.scripts import check_env as check_env_script
-from heed.scripts import demos, new_env, train
-from heed.scripts.evaluate import command as evaluate
+from heed.scripts import demos, evaluate, new_env, train
 from tests.envs.test_environment_file import as_it_was
 
 __all__ = ["as_it_was"]  # a fixture

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from heed.agents.exploration.features import adam_state, set_adam_state
 from heed.agents.exploration.prompt_features import PromptFeatures
 from heed.policies.finite import require_finite_loss
-from heed.policies.layout import PromptLayout
+from heed.policies.prompts.layout import PromptLayout
 
 
 class ValueEnsemble(nn.Module):

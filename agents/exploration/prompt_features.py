@@ -1,7 +1,7 @@
 """A fixed random encoding of prompts: of their tokens, and of what stands beside the words, each by itself.
 
-A prompt's row is taken apart by its layout (`heed.policies.layout`) first. Read as one row of ids, the bits of numbers
-and a picture's bytes would be tokens, or padding, and where a row ends would depend on the others of its batch.
+A prompt's row is taken apart by its layout (`heed.policies.prompts.layout`) first. Read as one row of ids, the bits of
+numbers and a picture's bytes would be tokens, or padding, and where a row ends would depend on the others of its batch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heed.agents.exploration.features import ArrayFeatures, TextFeatures
-from heed.policies.layout import Beside, PromptLayout
+from heed.policies.prompts.layout import Beside, PromptLayout
 
 PICTURE_SIDE = 32
 """A picture is averaged to at most so many rows and columns."""

@@ -35,7 +35,7 @@ from heed.envs.checks.reward import check_reward
 from heed.envs.contract import ACTION_SPACES, ChangingActions, UnknownEnvironmentError, action_texts_of, speaks_language
 from heed.envs.detached import Detached
 from heed.envs.make import make_plain_env, speaking
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 
 MAX_STEPS = 20_000
 """An episode that is longer counts as one that never ends."""

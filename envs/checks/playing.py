@@ -17,7 +17,7 @@ from heed.envs.checks.check import FaultError, failed, short, told
 from heed.envs.contract import ChangingActions, ContractError, check_admissible_actions, number_of, sample_action
 from heed.envs.faults import FaultError as EnvironmentFault
 from heed.envs.vectorize.inspector import Inspector
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 
 PLAYING = "reset and step"
 """The check that what is wrong with an answer belongs to."""

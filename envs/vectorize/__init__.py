@@ -19,7 +19,7 @@ anew, the next episode begins, and the learner is told (`info["episode_lost"]`),
 
 from heed.envs.seeds import episode_seed
 from heed.envs.vectorize.in_process import TIMEOUT, LanguageVecEnv
-from heed.envs.vectorize.processes import ProcessLanguageVecEnv
 from heed.envs.vectorize.stacking import Observations, stack_observations
+from heed.envs.vectorize.workers.processes import ProcessLanguageVecEnv
 
 __all__ = ["TIMEOUT", "LanguageVecEnv", "Observations", "ProcessLanguageVecEnv", "episode_seed", "stack_observations"]

@@ -25,13 +25,13 @@ from heed.envs.contract import (
 from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.seeds import episode_seed
-from heed.envs.vectorize.calls import CallBoard, CallKey, LossLog
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group
 from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.requirements import check_timeouts, require_action, require_words
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
+from heed.envs.vectorize.workers.calls import CallBoard, CallKey, LossLog
 from heed.envs.watchdog import Watchdog
 
 EnvFactory = Callable[[], gymnasium.Env[Any, Any]]

@@ -15,14 +15,14 @@ from peft import PeftModel
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from heed.agents import DQN, PPO, CheckpointError, export, load
-from heed.agents.base_weights import weights_to_save
+from heed.agents.persistence.base_weights import weights_to_save
 from heed.envs.make import make
-from heed.policies.adapters import Adapter
-from heed.policies.hidden_states import read_hidden_states
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model
-from heed.policies.scoring import last_hidden_state, token_logits
-from heed.policies.virtual_tokens import reader_of
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.heads.scoring import last_hidden_state, token_logits
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model
 from tests.sampling import sampled
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

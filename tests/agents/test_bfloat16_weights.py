@@ -11,7 +11,7 @@ import torch
 
 from heed.agents import DQN, PPO, load
 from heed.envs.make import make
-from heed.policies.adapters import Adapter, is_of_adapter
+from heed.policies.adapters.adapters import Adapter, is_of_adapter
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[Any, dict[str, Any]] = {

@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from heed.agents import DQN, GRPO, PPO, QLearning, load
-from heed.agents.evaluation import greedy, run_episodes, sampled, success_rate, uniform
-from heed.agents.evaluation.baselines import baseline_player
 from heed.agents.exploration import UCB, Boltzmann, EpsilonGreedy
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.imitation import Cloning, clone
+from heed.agents.imitation.cloning import Cloning, clone
 from heed.envs import ChangingActions, LanguageVecEnv
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import (
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import (
     DemonstrationError,
     Demonstrations,
     read_demonstrations,
     write_demonstrations,
 )
+from heed.evaluation.playing import greedy, run_episodes, sampled, success_rate, uniform
+from heed.evaluation.playing.baselines import baseline_player
 from tests.agents.test_learning import OPTIONS
 from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 

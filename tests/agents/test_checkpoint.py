@@ -13,8 +13,8 @@ import torch
 from stable_baselines3.common.utils import LinearSchedule
 
 from heed.agents import DQN, PPO, CheckpointError, load
-from heed.agents import checkpoint as checkpoint_module
-from heed.agents.checkpoint import CheckpointFormatError
+from heed.agents.persistence import checkpoint as checkpoint_module
+from heed.agents.persistence.checkpoint import CheckpointFormatError
 from heed.envs import LanguageVecEnv
 from heed.envs.make import make
 from tests.places import Places
@@ -166,7 +166,7 @@ def test_a_crash_while_saving_leaves_the_last_good_checkpoint(
     def disk_full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("heed.agents.saved_policy.write_tensors", disk_full)
+    monkeypatch.setattr("heed.agents.persistence.saved_policy.write_tensors", disk_full)
     with pytest.raises(OSError, match="No space left"):
         agent.save(folder)
     monkeypatch.undo()

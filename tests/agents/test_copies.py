@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, load
 from heed.envs import LanguageVecEnv
 from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPolicy, load_language_model
-from heed.policies.adapters import Adapter
-from heed.policies.prompt import PromptVecEnv
-from heed.policies.weights_watch import WeightsWatch
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.caches.weights_watch import WeightsWatch
+from heed.policies.prompts.prompt import PromptVecEnv
 from tests.places import Places
 from tests.sampling import sampled
 from tests.small_encoders import save_encoder

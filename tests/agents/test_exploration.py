@@ -25,7 +25,7 @@ from heed.agents.exploration.ensemble import ValueEnsemble
 from heed.agents.exploration.features import TextFeatures, word_ids
 from heed.agents.exploration.strategy import greedy_actions, greedy_probabilities
 from heed.envs import LanguageVecEnv, make
-from heed.policies.layout import Beside, PromptLayout
+from heed.policies.prompts.layout import Beside, PromptLayout
 from tests.faulty import Broken
 from tests.one_hot import OneHotPolicy
 from tests.sampling import sampled

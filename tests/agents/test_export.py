@@ -14,12 +14,12 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from heed.agents import DQN, PPO, CheckpointError, QLearning, export, load
-from heed.agents.checkpoint import write_checkpoint
 from heed.agents.exploration import Thompson
-from heed.agents.shared import HEADS, SHARED, heads_of, language_model_of, shared_name
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model
-from heed.policies.tiny import TEMPLATE
+from heed.agents.persistence.checkpoint import write_checkpoint
+from heed.agents.persistence.shared import HEADS, SHARED, heads_of, language_model_of, shared_name
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model
+from heed.policies.models.tiny import TEMPLATE
 from tests.buttons import make_buttons
 from tests.doors import make_doors
 from tests.small_models import BUILDERS, ENCODER_DECODERS

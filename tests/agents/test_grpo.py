@@ -14,9 +14,9 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import GRPO
-from heed.agents.evaluation import greedy, run_episodes, success_rate
 from heed.envs import Curriculum, CurriculumVecEnv, LanguageVecEnv
 from heed.envs.make import make
+from heed.evaluation.playing import greedy, run_episodes, success_rate
 from tests.buttons import Buttons
 from tests.faulty import stumbling_levels
 

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from heed.agents import DQN, PPO, REINFORCE, load
-from heed.agents import imitation as imitation_module
-from heed.agents.dagger import dagger
-from heed.agents.evaluation import greedy, held_out_seeds, run_episodes, success_rate, uniform
-from heed.agents.imitation import Cloning, Epoch, Examples, clone, split_by_seed
-from heed.agents.micro_batches import MicroBatches
+from heed.agents.imitation import cloning as imitation_module
+from heed.agents.imitation.cloning import Cloning, Epoch, Examples, clone, split_by_seed
+from heed.agents.imitation.dagger import dagger
+from heed.agents.rollouts.micro_batches import MicroBatches
 from heed.envs import make, make_env
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import Demonstration, DemonstrationError, demonstration_seeds
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import Demonstration, DemonstrationError, demonstration_seeds
+from heed.evaluation.playing import greedy, held_out_seeds, run_episodes, success_rate, uniform
 from tests.buttons import COLORS, Buttons, make_buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

@@ -17,16 +17,16 @@ from gymnasium import spaces
 
 from examples.kill_and_resume import differences
 from heed.agents import DQN, PPO, CheckpointError, QLearning, load
-from heed.agents.groups import EpisodeGroups
-from heed.agents.learners import ALONE, Learners, LearnersError, current, join, started
+from heed.agents.distributed.ranks import ALONE, Learners, LearnersError, current, join, started
 from heed.agents.policy_gradient import _in_parts
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.groups import EpisodeGroups
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv
 from heed.envs.make import make
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.run_folder import RunFolder
 from heed.scripts.train import require_shares
-from heed.scripts.train_options import TrainConfig
+from heed.training.errors import ConfigurationError
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 from tests.buttons import Buttons
 from tests.learners_job import LEVEL, N_ENVS
 
@@ -237,7 +237,7 @@ def test_what_two_processes_cannot_do_is_refused(arguments: dict[str, Any], told
 
 
 def test_an_agent_refuses_what_its_processes_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.agents.joined_agent.current", lambda: Learners(1, 3))
+    monkeypatch.setattr("heed.agents.distributed.joined_agent.current", lambda: Learners(1, 3))
     with pytest.raises(ValueError, match="batch_size is 64, but must be a multiple of the 3 processes"):
         DQN(env=None, batch_size=64, _init_setup_model=False)
     with pytest.raises(ValueError, match="no gradients"):

@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
 
 from heed.agents import DQN, PPO, load
-from heed.agents.evaluation import greedy, run_episodes, sampled, success_rate
+from heed.evaluation.playing import greedy, run_episodes, sampled, success_rate
 from tests.buttons import Buttons, make_buttons
 
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from heed.agents import DQN, PPO, load
-from heed.agents.imitation import Cloning, clone
-from heed.envs.demonstrations import Demonstration
-from heed.policies.parameter_groups import LearningRates
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.envs.demonstrations.demonstrations import Demonstration
+from heed.policies.adapters.parameter_groups import LearningRates
 from tests.buttons import COLORS, make_buttons
 
 OPTIONS: dict[Any, dict[str, Any]] = {

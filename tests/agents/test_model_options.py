@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from heed.agents import DQN, PPO, load
-from heed.agents.export import export
-from heed.policies.loading import load_language_model
-from heed.policies.template import PromptTemplate
+from heed.agents.persistence.export import export
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.template import PromptTemplate
 from tests.buttons import make_buttons
 
 WORDS = {"instruction": ["press the blue button", "press the red button"], "observation": ["three buttons"] * 2}

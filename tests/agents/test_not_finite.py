@@ -16,10 +16,11 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, Cloning, QLearning, clone, dagger, export, load
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv, RandomNetworkDistillation, Thompson
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv
-from heed.policies import load_language_model, score_action_texts, zero_shot
+from heed.policies import load_language_model, score_action_texts
 from heed.policies.finite import NonFiniteError, require_finite_loss
+from heed.policies.heads import zero_shot
 from tests.agents.test_imitation import PRESSES
 from tests.buttons import Buttons, make_buttons
 from tests.doors import make_dials, make_doors

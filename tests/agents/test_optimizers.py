@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from heed.agents import A2C, DQN, GRPO, PPO, CheckpointError, load
-from heed.agents.as_json import argument_from_json, argument_to_json
-from heed.agents.checkpoint import as_json_text, read_json
+from heed.agents.persistence.as_json import argument_from_json, argument_to_json
+from heed.agents.persistence.checkpoint import as_json_text, read_json
 from heed.envs import LanguageVecEnv
-from heed.policies.adapters import Adapter
+from heed.policies.adapters.adapters import Adapter
 from tests.places import Places
 
 WORDS = {"instruction": ["be left", "be right"], "observation": ["you are middle", "you are left"]}

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from heed.agents import A2C, DQN, PPO
-from heed.agents.imitation import Cloning, clone
-from heed.agents.micro_batches import MicroBatches, Rows
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import Demonstration
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make, make_env
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.out_of_memory import DoesNotFitError
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

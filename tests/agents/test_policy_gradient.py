@@ -12,8 +12,8 @@ from stable_baselines3.common.logger import configure
 from torch import Tensor
 
 from heed.agents import A2C, PPO, REINFORCE
-from heed.agents.evaluation import greedy, run_episodes, success_rate
 from heed.envs.make import make
+from heed.evaluation.playing import greedy, run_episodes, success_rate
 from tests.buttons import Buttons, make_buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

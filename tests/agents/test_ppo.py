@@ -16,11 +16,11 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import PPO
-from heed.agents.lost_steps import RolloutWithoutLostSteps
+from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.envs.make import make
-from heed.policies.batching import UniquePrompts
-from heed.policies.layout import PADDING
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches.batching import UniquePrompts
+from heed.policies.prompts.layout import PADDING
 from tests.buttons import make_buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

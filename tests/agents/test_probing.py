@@ -16,7 +16,7 @@ from heed.envs import LanguageVecEnv
 from heed.envs.contract import require_language_env
 from heed.envs.probes import PROBES
 from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
-from heed.policies.language_model import LanguageModel
+from heed.policies.models.language_model import LanguageModel
 from tests.probe_matrix import MATRIX, check, check_whole, maker, models, skipped
 
 ALL = tuple(PROBES)

@@ -11,7 +11,7 @@ import torch
 
 from heed.agents import DQN
 from heed.envs import LanguageVecEnv
-from heed.envs.demonstrations import Demonstration
+from heed.envs.demonstrations.demonstrations import Demonstration
 from tests.places import PLACES, STEP_COST, Places
 
 

@@ -18,9 +18,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from heed.agents import DQN, CheckpointError, QLearning, load
 from heed.agents.exploration import UCB, Boltzmann, EpsilonGreedy, Exploration, Schedule, Thompson
 from heed.envs import make
-from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+from heed.envs.words.verbalize import VerbalizedEnv, verbalizer_for
 from heed.scripts import train as train_module
-from heed.scripts.run_folder import RunFolder
+from heed.training.run_folder import RunFolder
 from tests.buttons import make_buttons
 from tests.one_hot import OneHotPolicy
 

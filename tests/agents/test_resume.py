@@ -31,13 +31,13 @@ from heed.agents.exploration import (
     RandomNetworkDistillation,
     Thompson,
 )
-from heed.agents.imitation import Cloning, clone
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.schedules import CosineSchedule, Warmup
 from heed.envs import History, LanguageVecEnv
 from heed.envs.make import make
-from heed.policies.adapters import Adapter
-from heed.policies.parameter_groups import LearningRates
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.parameter_groups import LearningRates
 from tests.agents.test_imitation import PRESSES
 from tests.agents.test_optimizers import OPTIMIZERS
 from tests.agents.test_scaled_rewards import Wages

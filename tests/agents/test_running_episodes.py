@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, QLearning
 from heed.agents.exploration import Thompson
 from heed.envs import LanguageVecEnv, language_space
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.prompts.prompt import PromptVecEnv
 
 N_STEPS, LENGTH = 3, 7
 

@@ -14,17 +14,17 @@ from gymnasium import spaces
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from heed.agents import DQN, PPO
-from heed.agents.evaluation.players import players_of, unreadable
-from heed.agents.evaluation.playing import Cell, play
-from heed.agents.imitation import Cloning, clone
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import DemonstrationError
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import DemonstrationError
 from heed.envs.faults import LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptVecEnv
+from heed.evaluation.playing.batch import Cell, play
+from heed.evaluation.playing.policies import players_of, unreadable
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import Beside
+from heed.policies.prompts.prompt import PromptVecEnv
 from tests.unreadable import KINDS, Unreadable
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")

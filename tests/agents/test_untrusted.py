@@ -18,12 +18,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from heed.agents import PPO, CheckpointError, load
-from heed.agents.checkpoint import verify_checkpoint
+from heed.agents.persistence.checkpoint import verify_checkpoint
 from heed.envs import LanguageVecEnv
 from heed.envs.faults import TooManyLostEpisodesError
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model, rebuild_language_model
-from heed.policies.prompt import TEMPLATE
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model, rebuild_language_model
+from heed.policies.prompts.prompt import TEMPLATE
 from tests.checkpoint_files import FIRST_FORMAT, change_json, copy_of, put, sign
 from tests.places import Places
 

@@ -11,7 +11,7 @@ import pytest
 
 from heed.envs.checks.playing import play
 from heed.envs.contract import ExpertError
-from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv
+from heed.envs.words.verbalize import AutomaticVerbalizer, VerbalizedEnv
 from tests.envs.walk import Walk, changed, checked, faults, reader, step_with
 
 

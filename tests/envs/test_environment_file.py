@@ -13,8 +13,8 @@ from heed.envs import environment_file
 from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.environment_file import parts_of, weight_of, with_absolute_paths, without_folders
 from heed.envs.make import make, make_env, make_plain_env
-from heed.envs.mixture import Level, levels_of
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
+from heed.envs.wrappers.mixture import Level, levels_of
 
 DOOR = """
 import gymnasium

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from heed.agents import PPO
 from heed.envs import AutomaticVerbalizer, FreeText, LanguageVecEnv, VerbalizedEnv, check_env
 from heed.envs.contract import ContractError, as_action, language_space
-from heed.envs.plain_actions import learned_actions
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptVecEnv
+from heed.envs.words.plain_actions import learned_actions
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import Beside
+from heed.policies.prompts.prompt import PromptVecEnv
 
 FLOATS, INTEGERS = (np.float16, np.float32, np.float64), (np.int8, np.uint8, np.int32, np.int64, np.uint64)
 SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)

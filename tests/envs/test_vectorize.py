@@ -15,8 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from heed.envs.contract import ContractError, TextActions, UnknownEnvironmentError, language_space
 from heed.envs.make import make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
-from heed.envs.vectorize import processes as processes_module
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.vectorize.workers import processes as processes_module
+from heed.envs.words.verbalize import VerbalizedEnv
 from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToLocal-v0"

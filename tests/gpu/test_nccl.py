@@ -9,7 +9,7 @@ import torch
 from torch import distributed as dist
 from torch import nn
 
-from heed.agents.learners import Learners
+from heed.agents.distributed.ranks import Learners
 from tests.gpu.device import DEVICE, ON_GPU
 
 

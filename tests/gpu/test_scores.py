@@ -12,9 +12,9 @@ from torch import Tensor
 
 from heed.agents import PPO
 from heed.envs import LanguageVecEnv
-from heed.policies.layout import PADDING
-from heed.policies.scoring import ActionScorer, Way, make_scorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.heads.scoring import ActionScorer, Way, make_scorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.prompts.layout import PADDING
 from tests.gpu.device import DEVICE
 from tests.places import PLACES, Places
 from tests.small_encoders import save_encoder

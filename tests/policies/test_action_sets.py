@@ -8,16 +8,16 @@ import torch
 from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
-from heed.policies.action_sets import ActionSets
-from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt_network import Head
+from heed.policies.backbones.prompt_network import Head
+from heed.policies.heads.action_sets import ActionSets
+from heed.policies.heads.scoring import ActionScorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.action_texts import ActionTexts
+from heed.policies.prompts.layout import Beside
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.scoring import ActionScorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import ENCODER_DECODERS, build
 
 LISTS = (("open red door", "open blue door", "wait"), ("open blue door",), ("wait", "open the grey box"))

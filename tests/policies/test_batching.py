@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from heed.policies.batching import CHUNK_TOKENS, LENGTH_STEP, UniquePrompts, chunks_of_like_length, micro_batches
-from heed.policies.layout import PADDING
+from heed.policies.caches.batching import CHUNK_TOKENS, LENGTH_STEP, UniquePrompts, chunks_of_like_length, micro_batches
+from heed.policies.prompts.layout import PADDING
 
 CPU = torch.device("cpu")
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from heed.envs.contract import TextActions
+from heed.evaluation.explanation.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
 from heed.policies import (
     LanguageActorCriticPolicy,
     LanguageModel,
@@ -22,16 +23,15 @@ from heed.policies import (
     load_language_model,
     score_action_texts,
 )
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.encoder_network import EncoderNetwork
-from heed.policies.encoders import read_texts
-from heed.policies.frozen import freeze
-from heed.policies.layout import Beside
-from heed.policies.loading import read_shared_language_model, rebuild_language_model
-from heed.policies.minilm import PACKAGE
-from heed.policies.networks import make_network
-from heed.policies.positions import most_tokens
-from heed.policies.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.backbones.encoder_network import EncoderNetwork
+from heed.policies.backbones.networks import make_network
+from heed.policies.caches.frozen import freeze
+from heed.policies.models.encoders import read_texts
+from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
+from heed.policies.models.minilm import PACKAGE
+from heed.policies.models.positions import most_tokens
+from heed.policies.prompts.layout import Beside
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
 ACTIONS = ("turn left", "go forward", "pick up the red ball", "done")

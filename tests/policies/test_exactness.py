@@ -26,16 +26,16 @@ from transformers import (
 )
 
 from heed.envs.contract import TextActions
-from heed.policies import exactness
-from heed.policies.frozen import goes_on_exactly
-from heed.policies.hidden_states import attention_window, output_width
-from heed.policies.language_model import LanguageModel, LanguageModelError
-from heed.policies.layout import PADDING, Beside
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prefixes import keeps_exactly
-from heed.policies.probe_model import probe_of
-from heed.policies.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
+from heed.policies.backbones import exactness
+from heed.policies.backbones.hidden_states import attention_window, output_width
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.backbones.probe_model import probe_of
+from heed.policies.caches.frozen import goes_on_exactly
+from heed.policies.caches.prefixes import keeps_exactly
+from heed.policies.heads.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING, Beside
 from tests.policies.test_scoring import ACTIONS, deaf_to_masks, tries_of
 from tests.small_models import build
 

@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies import frozen as frozen_module
-from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import layers_of, read_hidden_states, read_lower_states
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.hidden_states import layers_of, read_hidden_states, read_lower_states
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches import frozen as frozen_module
+from heed.policies.caches.frozen import FrozenLayers, freeze
+from heed.policies.heads.scoring import pack
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy, sharing
-from heed.policies.scoring import pack
-from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 TRIES = Tries([ActionTrie.build([[7, 8], [7, 9, 11], [12]])])

@@ -6,10 +6,10 @@ import torch
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
-from heed.policies.action_texts import ActionTexts
-from heed.policies.layout import PADDING, Beside, PromptLayout
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.action_texts import ActionTexts
+from heed.policies.prompts.layout import PADDING, Beside, PromptLayout
+from heed.policies.prompts.prompt import PromptEncoder
 
 NUMBERS = np.array([[0.1, -0.0, 3.4e38], [-3.4e38, -1e-40, 7.0]], dtype=np.float32)
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.memory import RowMemory
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches.memory import RowMemory
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy
 
 PROMPTS = torch.tensor([[5, PADDING, PADDING], [5, 6, PADDING], [7, 8, 9]])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from heed.policies.batching import UniquePrompts
+from heed.policies.caches.batching import UniquePrompts
 from heed.policies.out_of_memory import DoesNotFitError, caller_splits, does_not_fit, is_out_of_memory, reader_splits
 
 

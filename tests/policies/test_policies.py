@@ -15,13 +15,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.heads.scoring import naive_scores
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.scoring import naive_scores
 from tests.small_models import build
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

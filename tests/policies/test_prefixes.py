@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies import prefixes as prefixes_module
-from heed.policies.batching import UniquePrompts
-from heed.policies.hidden_states import read_hidden_states
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prefixes import PrefixMemory
-from heed.policies.scoring import pack
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches import prefixes as prefixes_module
+from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.prefixes import PrefixMemory
+from heed.policies.heads.scoring import pack
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 TRIES = Tries([ActionTrie.build([[7, 8], [7, 9, 11], [12]])])

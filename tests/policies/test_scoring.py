@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heed.policies import scoring
-from heed.policies.layout import PADDING
-from heed.policies.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.heads import scoring
+from heed.policies.heads.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.prompts.layout import PADDING
 from tests.small_models import BUILDERS, ENCODER_DECODERS, VOCABULARY, WITHOUT_SDPA, build
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
@@ -169,7 +169,7 @@ def test_both_ways_are_exact_for_every_causal_family(family: str, attention: str
 
 
 def test_a_bool_mask_would_be_misread_by_eager_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.hidden_states.as_attention_takes_it", lambda _, mask: mask)
+    monkeypatch.setattr("heed.policies.backbones.hidden_states.as_attention_takes_it", lambda _, mask: mask)
     model = build("gpt2", attention="eager")
     expected = naive_scores(model, ragged_prompts(), ACTIONS)
     _, scores = ActionScorer(("packed",))(model, ragged_prompts(), tries_of(ACTIONS))

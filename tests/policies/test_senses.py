@@ -10,14 +10,14 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.batching import UniquePrompts
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches.batching import UniquePrompts
+from heed.policies.heads.trie import Tries
+from heed.policies.modalities.auxiliary import Senses, leaning, symlog, text_vectors
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import Beside
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.senses import Senses, leaning, symlog, text_vectors
-from heed.policies.trie import Tries
 
 BESIDE = Beside(numbers=2, image=(8, 9, 3))
 TEXTS = ("turn left", "turn right", "wait")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from heed.policies import load_language_model, score_action_texts
-from heed.policies.language_model import LanguageModel
-from heed.policies.scoring import Normalization, naive_scores
-from heed.policies.trie import close_prefixes
+from heed.policies.heads.scoring import Normalization, naive_scores
+from heed.policies.heads.trie import close_prefixes
+from heed.policies.models.language_model import LanguageModel
 
 OBSERVATIONS = {
     "instruction": ["go to the red ball", "open the door", "pick up the key"],

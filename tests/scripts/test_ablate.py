@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from heed.scripts.ablate.command import AblateConfig, ablate
-from heed.scripts.ablate.plan import Plan
-from heed.scripts.ablate.running import command_line, run_all, state_of
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.scripts.ablate import AblateConfig, ablate
+from heed.training.ablation.plan import Plan
+from heed.training.ablation.running import command_line, run_all, state_of
+from heed.training.errors import ConfigurationError
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 PLAN = """
 base:

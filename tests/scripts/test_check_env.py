@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from heed.scripts import check_env, errors, train
+from heed.scripts import check_env, train
+from heed.training import errors
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_env.py"
 

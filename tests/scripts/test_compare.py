@@ -11,14 +11,14 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from heed.scripts.compare import command as compare_module
-from heed.scripts.compare.drawing import add_legend
-from heed.scripts.compare.groups import Run, grouped
-from heed.scripts.compare.numbers import numbers_of, summarised
-from heed.scripts.compare.options import command_of, given_options
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
-from heed.scripts.training_time import TrainingTime
+from heed.scripts import compare as compare_module
+from heed.training.comparison.drawing import add_legend
+from heed.training.comparison.groups import Run, grouped
+from heed.training.comparison.numbers import numbers_of, summarised
+from heed.training.comparison.options import command_of, given_options
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
+from heed.training.training_time import TrainingTime
 
 
 def write_run(
@@ -200,7 +200,7 @@ def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
         content = json.loads(path.read_text()) if path.is_file() else json.loads(whole)
         path.write_text(json.dumps({**content, "episodes": config.episodes, "trained_steps": 2000}))
 
-    monkeypatch.setattr("heed.scripts.evaluate.command.evaluate_run", evaluate)
+    monkeypatch.setattr("heed.scripts.evaluate.evaluate_run", evaluate)
     done, few, never, went_on = (write_run(tmp_path / name, seed=n) for n, name in enumerate(("a", "b", "c", "d")))
     whole = RunFolder(done).evaluation.read_text()
     RunFolder(few).evaluation.write_text(whole.replace('"episodes": 500', '"episodes": 200'))

@@ -12,10 +12,11 @@ import gymnasium
 import pytest
 
 from heed.agents import load
-from heed.envs.demonstrations import Demonstrations, read_demonstrations
-from heed.scripts import cloning, demos
+from heed.envs.demonstrations.demonstrations import Demonstrations, read_demonstrations
+from heed.scripts import demos
 from heed.scripts import train as train_module
-from heed.scripts.run_folder import RunFolder
+from heed.training import cloning
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]

@@ -7,12 +7,12 @@ import gymnasium
 import pytest
 
 from heed.envs import environment_file
-from heed.scripts.command_line import env_for_any_folder
+from heed.evaluation.command_line import env_for_any_folder
 from heed.scripts.demos import DemosConfig, record
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.train import main
-from heed.scripts.train_options import TrainConfig
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 from tests.envs.test_environment_file import REGISTERED
 
 EXPERT = REGISTERED.replace("    def words", "    def expert_action(self):\n        return 0\n\n    def words")

@@ -14,12 +14,13 @@ from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from heed.agents import load
+from heed.scripts import export as command
 from heed.scripts import train as train_module
-from heed.scripts.compare.groups import Run, needs_evaluation
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.export import command, hub
-from heed.scripts.export.paths import command_without_own_folders, without_own_folders
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+from heed.training.comparison.groups import Run, needs_evaluation
+from heed.training.run_folder import RunFolder
+from heed.training.sharing import hub
+from heed.training.sharing.paths import command_without_own_folders, without_own_folders
 
 LEVEL = "BabyAI-GoToObjS4-v0"
 FEW = ["--env", LEVEL, "--n-envs", "4", "--eval-episodes", "0", "--device", "cpu", "--max-steps", "8"]

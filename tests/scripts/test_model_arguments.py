@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heed.agents import load
-from heed.policies.template import Chat, PromptTemplate, TemplateError
+from heed.policies.prompts.template import Chat, PromptTemplate, TemplateError
 from heed.scripts import train as train_module
-from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.training.agent_arguments import agent_arguments
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 

@@ -20,12 +20,12 @@ from safetensors.torch import save_file
 
 from examples.kill_and_resume import differences, survive
 from heed.agents import CheckpointError, load
-from heed.agents.checkpoint import CheckpointFormatError, write_checkpoint
-from heed.scripts import progress
+from heed.agents.persistence.checkpoint import CheckpointFormatError, write_checkpoint
 from heed.scripts import train as train_module
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_checkpoints import RunCheckpoints, Worth
-from heed.scripts.run_folder import RunFolder, RunFolderError
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+from heed.training import progress
+from heed.training.run_checkpoints import RunCheckpoints, Worth
+from heed.training.run_folder import RunFolder, RunFolderError
 
 TABLE = ["--agent", "q-learning", "--env", "FrozenLake-v1", "--steps", "1000", "--save-every", "200"]
 PPO = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "4", "--steps", "1536", "--save-every", "512"]
@@ -353,7 +353,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_ends_the_run_with_its_last
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save_file(tensors, path)
 
-    monkeypatch.setattr("heed.agents.checkpoint.save_file", full)
+    monkeypatch.setattr("heed.agents.persistence.checkpoint.save_file", full)
     assert run(TABLE, folder) == 2
     output = told(capsys)
     assert "The run could not be written on: No space left on device" in output

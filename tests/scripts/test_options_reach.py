@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from heed.scripts import cloning
+from heed.scripts import evaluate as evaluate_module
 from heed.scripts.check_env import CheckEnvConfig
 from heed.scripts.demos import DemosConfig
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate import command as evaluate_module
-from heed.scripts.memory import estimate as estimate_module
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.training import cloning
+from heed.training.errors import ConfigurationError
+from heed.training.memory import estimate as estimate_module
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 LIMITS: dict[str, Any] = {"max_steps": 6, "max_episode_steps": 9, "step_timeout": 7.0, "reset_timeout": 8.0}
@@ -33,7 +33,7 @@ def test_dagger_plays_within_the_limits_of_the_training(monkeypatch: pytest.Monk
         seen.update(options, env=make_env())
         raise _SeenError
 
-    monkeypatch.setattr(importlib.import_module("heed.agents.dagger"), "dagger", look)
+    monkeypatch.setattr(importlib.import_module("heed.agents.imitation.dagger"), "dagger", look)
     config = TrainConfig(env=LEVEL, dagger_rounds=1, **LIMITS).resolved()
     with pytest.raises(_SeenError):
         cloning.clone_into(None, (), config, RunFolder(tmp_path), Console(quiet=True))  # type: ignore[arg-type]

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from heed.evaluation.command_line import tell, told_command
+from heed.evaluation.report.page import _command as command_of_page
 from heed.scripts import new_env
-from heed.scripts.command_line import tell, told_command
-from heed.scripts.compare.options import command_of
-from heed.scripts.environment_table import markdown
-from heed.scripts.evaluate.command import EvaluateConfig
-from heed.scripts.evaluate.command import command_of as command_of_evaluation
-from heed.scripts.export.card import _templates
-from heed.scripts.pretrain import PretrainConfig, _command
-from heed.scripts.report.page import _command as command_of_page
-from heed.scripts.run_folder import RunFolder, RunFolderError
-from heed.scripts.train_options import TrainConfig
+from heed.scripts.evaluate import EvaluateConfig
+from heed.scripts.evaluate import command_of as command_of_evaluation
+from heed.training.comparison.options import command_of
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder, RunFolderError
+from heed.training.sharing.card import _templates
+from tools.environment_table import markdown
+from tools.pretrain import PretrainConfig, _command
 
 NAMES = [
     "runs/plain",

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from heed.agents import evaluation, load
-from heed.policies.adapters import Adapter
-from heed.scripts import recording
+from heed.agents import load
+from heed.evaluation import playing as evaluation
+from heed.evaluation.explanation import recording
+from heed.policies.adapters.adapters import Adapter
 from heed.scripts import train as train_module
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.train import train
-from heed.scripts.train_options import TrainConfig
+from heed.training.errors import ConfigurationError
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 REPOSITORY = Path(__file__).parents[2]

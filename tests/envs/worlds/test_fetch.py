@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from heed.envs import UnknownEnvironmentError, check_env, make_env
-from heed.envs.worlds.goal_words import (
+from heed.envs.worlds.robotics.goals import (
     gripper_goal,
     height_in_words,
     maze_goal,
@@ -59,7 +59,7 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
     import sys
 
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
-    monkeypatch.delitem(sys.modules, "heed.envs.worlds.robotics", raising=False)
+    monkeypatch.delitem(sys.modules, "heed.envs.worlds.robotics.world", raising=False)
     for env_id in ("FetchReach-v4", "PointMaze_UMaze-v3"):
         with pytest.raises(UnknownEnvironmentError, match=r"pip install 'heed\[robotics\]'"):
             make_env(env_id)
@@ -71,7 +71,7 @@ class TestWithTheLibrary:
         for library in ("gymnasium_robotics", "mujoco"):
             reason = "Gymnasium-Robotics is not installed: pip install 'heed[robotics]'"
             pytest.importorskip(library, reason=reason)
-        from heed.envs.worlds import robotics
+        from heed.envs.worlds.robotics import world as robotics
 
         return robotics
 

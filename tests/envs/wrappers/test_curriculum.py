@@ -23,7 +23,7 @@ from heed.envs import (
 )
 from heed.envs.contract import ContractError
 from heed.envs.make import make
-from heed.envs.mixture import Level
+from heed.envs.wrappers.mixture import Level
 from heed.envs.wrappers.shares import Shares
 from tests.corridor import Corridor, at
 from tests.faulty import stumbling_levels

@@ -1,0 +1,1 @@
+"""What is computed with each kind of language model: hidden states, features and action scores."""

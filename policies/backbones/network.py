@@ -1,0 +1,278 @@
+"""The network of a causal or encoder-decoder model, which goes on from its prompt: it tells how likely actions are."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from torch import Tensor
+
+from heed.policies.adapters.virtual_tokens import MODULE as VIRTUAL_TOKENS
+from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.backbones.exactness import TrialError
+from heed.policies.backbones.hidden_states import attention_window, layers_of, output_width, read_hidden_states
+from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
+from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
+from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
+from heed.policies.caches.memory import RowMemory
+from heed.policies.caches.prefixes import PrefixMemory, keeps_exactly
+from heed.policies.heads.action_sets import ActionSets, trial_trie
+from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.modalities.auxiliary import Senses
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.positions import most_tokens, most_written
+from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
+from heed.policies.prompts.layout import PromptLayout
+from heed.policies.prompts.prompt import PromptEncoder
+
+PREFIX_BYTES, FROZEN_BYTES = 1024 * 2**20, 1024 * 2**20
+"""What the memories of one network may take up beside its readings: keys and values of histories, states of frozen
+layers."""
+
+
+class LanguageNetwork(PromptNetwork):
+    """A causal or encoder-decoder model that reads prompts, each different one once.
+
+    Args:
+        language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
+        action_space: for `head="score"` its `texts` name the actions, unless the prompts themselves do.
+        head: `score` or `linear`; with `linear` there are no scores, only features.
+        normalization: of the scores, over an action's tokens.
+        encoder: makes the prompts; None where they hold words alone.
+        train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
+        precision: of the model's arithmetic.
+        compiled: let `torch.compile` fuse the layers' operations.
+        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
+
+    Raises:
+        LanguageModelError: if the model has no positions for the longest action behind the longest prompts.
+        ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
+            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        action_space: spaces.Space[Any],
+        head: Head,
+        normalization: Normalization,
+        *,
+        encoder: PromptEncoder | None = None,
+        train_layers: int | None = None,
+        precision: Precision = "auto",
+        compiled: bool = False,
+        activation_checkpointing: bool = False,
+    ):
+        super().__init__()
+        self.model = language_model.model
+        self.precision = as_stored(self.model, precision)
+        self._is_wide = is_wide(self.model)
+        self.features_dim = output_width(self.model)
+        self.normalization: Normalization = normalization
+        self.layout = PromptLayout(0) if encoder is None else encoder.layout
+        beside = self.layout.beside
+        self.tokens_read = 0
+        """Tokens of prompts that the language model has read so far; what is remembered is not read."""
+        self.chunk_tokens: int | None = None
+        """How many tokens are read at once without a gradient, padding included, since memory ran out; else None."""
+        self.n_scores = beside.actions
+        """Action scores of a prompt, A; 0 without any."""
+        self.action_sets: ActionSets | None = None
+        self.scorer = None
+        trie = ActionTrie.build([[0]])  # one token: no inner nodes
+        if encoder is not None and beside.actions:
+            self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
+            trie = trial_trie(language_model.vocabulary)
+        elif head == "score":
+            texts = texts_of(action_space)
+            template = None if encoder is None else encoder.template
+            trie = language_model.action_trie(texts, normalization, template=template)
+            self.n_scores = len(texts)
+        self.tries = Tries([trie]).to(self.model.device)
+        """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
+        longest = 64 if encoder is None else encoder.max_tokens
+        if encoder is not None:
+            _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth)
+        if head == "score":
+            with _telling(language_model):
+                self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
+        self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
+
+        self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
+        self._reader = reader_of(self.model)
+        with _telling(language_model):
+            self._choose_memories(language_model, train_layers, longest)
+
+    def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
+        """Set what the network keeps of what it read, each where that is exact for such prompts."""
+        if self._reader is not None:
+            ways = exact_ways(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.ways
+            if "packed" not in ways:
+                raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
+            if self.scorer is not None:
+                self.scorer.ways = ("packed",)
+        self.frozen: FrozenLayers | None = None
+        if train_layers and language_model.adapter is None:
+            self.frozen = self._frozen_layers(train_layers, longest)
+        width = (self.features_dim + self.n_scores) * 8
+        self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
+        """Used where weights stand still, as in rollouts; None to compute every reading anew."""
+        if self._knows_prefixes() and keeps_exactly(self.model, longest):
+            self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES, self.memory.watch)
+
+    def _frozen_layers(self, train_layers: int, longest: int) -> FrozenLayers | None:
+        below = len(layers_of(self.model)) - train_layers
+        if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
+            return None
+        if self.action_sets:  # the nodes of a trie are kept with the prompt, and these change
+            return None
+        if not goes_on_exactly(self.model, below, longest):
+            return None
+        if self.scorer:
+            self.scorer.ways = ("packed",)
+        return FrozenLayers(self.model, below, FROZEN_BYTES)
+
+    def _knows_prefixes(self) -> bool:
+        return (
+            not self.model.config.is_encoder_decoder
+            and attention_window(self.model) is None
+            and self.frozen is None
+            and self._reader is None
+            and self.action_sets is None
+            and (self.scorer is None or "packed" in self.scorer.ways)
+        )
+
+    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+        """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""
+        still = self.stands_still
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
+        return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None
+
+    def _remember(self, batch: UniquePrompts, still: bool) -> Tensor:
+        """Return the readings of prompts, (U, D + A); those that are new are computed together."""
+
+        def compute(new: list[int]) -> Tensor:
+            part = batch if len(new) == len(batch.keys) else batch.select(new)
+            readings = self._read_on(part) if still else None
+            return self._read(part) if readings is None else readings
+
+        found = None if self.memory is None else self.memory.find(batch.keys, [1] * len(batch.keys), compute)
+        if found is None:
+            return compute(list(range(len(batch.keys))))
+        table, rows = found
+        return table[rows]
+
+    def _read(self, batch: UniquePrompts) -> Tensor:
+        """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
+        readings: list[Tensor] = []
+        self.tokens_read += int(batch.lengths.sum())
+        most = self.chunk_tokens if reader_splits() else None
+        with autocast(batch.batch.device, self.precision, wide=self._is_wide):
+            for rows in batch.chunks(extra=self.tries.n_nodes, most=most):
+                readings += self._read_in_parts(batch, rows)
+        return torch.cat(readings)
+
+    def _read_in_parts(self, batch: UniquePrompts, rows: slice) -> list[Tensor]:
+        """Return the readings of some prompts; without a gradient, in halves if they do not fit into memory at once.
+
+        With a gradient, what was read before stays in memory, and who gathers the gradient has to split.
+        """
+        try:
+            return [self._read_at_once(batch, rows)]
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or not reader_splits():
+                raise
+        release_memory()
+        count, longest = rows.stop - rows.start, int(batch.lengths[rows].max()) + self.tries.n_nodes
+        if count == 1:
+            raise does_not_fit(f"To read a single prompt of {longest} tokens", gradient=False)
+        self.chunk_tokens = count * longest // 2
+        warnings.warn(
+            f"Out of memory: {count * longest} tokens ({count} different prompts) could not be read at once. From now "
+            f"on they are read {self.chunk_tokens} at a time, which changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        middle = rows.start + count // 2
+        halves = slice(rows.start, middle), slice(middle, rows.stop)
+        return [readings for half in halves for readings in self._read_in_parts(batch, half)]
+
+    def _read_at_once(self, batch: UniquePrompts, rows: slice) -> Tensor:
+        prompts = batch.part(rows)
+        read = self._reader or read_hidden_states
+        if self.frozen is not None:
+            read = self.frozen.reader(prompts, batch.keys[rows])
+        if self.scorer is None:
+            return _joined([last_hidden_state(self.model, prompts, read=read)])
+        tries = self.tries
+        if self.action_sets is not None:
+            assert batch.actions is not None
+            tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
+        features, scores = self.scorer(self.model, prompts, tries, read=read)
+        missing = (0, self.n_scores - scores.shape[1])
+        return _joined([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
+
+    def _read_on(self, batch: UniquePrompts) -> Tensor | None:
+        """Return the readings of prompts that begin like those read last, or None if they do not."""
+        if self.prefixes is None:
+            return None
+        try:
+            with autocast(batch.batch.device, self.precision, wide=self._is_wide):
+                hidden = self.prefixes.read(batch, looks=self.memory is None)
+                if hidden is None:
+                    return None
+                self.tokens_read += int(batch.lengths.sum())
+                if self.scorer is None:
+                    return _joined([hidden[:, 0]])
+                return _joined([hidden[:, 0], score_contexts(self.model, hidden, self.tries, self.normalization)])
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        self.prefixes = None
+        release_memory()
+        warnings.warn(
+            "Out of memory: keys and values of earlier prompts are not kept any more. Prompts are read whole, which "
+            "changes nothing but rounding and time.",
+            stacklevel=2,
+        )
+        return None
+
+
+@contextlib.contextmanager
+def _telling(language_model: LanguageModel) -> Iterator[None]:
+    """Turn what was found out when ways of reading were tried out into a sentence that names the model."""
+    try:
+        yield
+    except TrialError as error:
+        raise LanguageModelError(f"{language_model.name} cannot be used: {error}") from error
+
+
+def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:
+    """Refuse prompts that leave no position for actions of `depth` tokens less one."""
+    model = language_model.model
+    virtual = getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
+    limit, written = most_tokens(model), most_written(model)
+    name = language_model.name
+    if model.config.is_encoder_decoder:
+        if written is not None and 1 + depth > written:
+            raise LanguageModelError(
+                f"{name} writes at most {written} tokens, fewer than the longest action has: shorten the action texts."
+            )
+        return
+    if limit is not None and virtual + max_tokens + depth > limit:
+        more = f", {virtual} virtual tokens stand before them," if virtual else ""
+        raise LanguageModelError(
+            f"{name} takes at most {limit} tokens, but prompts may have {max_tokens}{more} and actions stand behind "
+            f"them: lower max_prompt_tokens to {limit - virtual - depth}."
+        )
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """Put features and scores side by side, in float32 at least, as the heads and losses compute."""
+    return torch.cat([part if part.dtype == torch.float64 else part.float() for part in parts], dim=1)

@@ -1,0 +1,90 @@
+"""Which network reads the prompts of a language model: one of three, by its kind and by what makes the prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+from heed.policies.backbones.activation_checkpointing import require_gradient
+from heed.policies.backbones.encoder_network import EncoderNetwork
+from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.backbones.precision import Precision
+from heed.policies.backbones.prompt_network import Head, PromptNetwork
+from heed.policies.backbones.segment_network import SegmentNetwork
+from heed.policies.heads.scoring import Normalization
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.prompts.prompt import PromptEncoder
+from heed.policies.prompts.segments import SegmentEncoder
+
+
+def make_network(
+    language_model: LanguageModel,
+    action_space: spaces.Space[Any],
+    head: Head,
+    normalization: Normalization,
+    *,
+    encoder: PromptEncoder,
+    train_layers: int | None = None,
+    precision: Precision = "auto",
+    compiled: bool = False,
+    activation_checkpointing: bool = False,
+) -> PromptNetwork:
+    """Return the network that reads a language model's prompts; arguments as of `LanguageNetwork`.
+
+    Raises:
+        ValueError: if the head, the actions and the model do not go together.
+    """
+    _require_listed_actions(action_space, head, encoder)
+    if isinstance(encoder, SegmentEncoder):
+        if activation_checkpointing:
+            require_gradient(compiled, train_layers)
+        return SegmentNetwork(
+            language_model, action_space, head, encoder=encoder, train_layers=train_layers, precision=precision
+        )
+    kind = LanguageNetwork if language_model.pooling is None else EncoderNetwork
+    return kind(
+        language_model,
+        action_space,
+        head,
+        normalization,
+        encoder=encoder,
+        train_layers=train_layers,
+        precision=precision,
+        compiled=compiled,
+        activation_checkpointing=activation_checkpointing,
+    )
+
+
+def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any], segments: bool | None) -> bool:
+    """Say whether a policy with these arguments reads segments: where it can unless `segments` says otherwise."""
+    if segments is not None:
+        return segments
+    return (
+        language_model.pooling is not None
+        and policy_kwargs.get("head", "score") == "linear"
+        and policy_kwargs.get("train_layers") == 0
+        and policy_kwargs.get("adapter") is None
+    )
+
+
+def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder: PromptEncoder) -> None:
+    """Refuse a head that cannot choose among changing actions, and prompts that do not list them.
+
+    Raises:
+        ValueError: if the head is not `score`, or only one of encoder and action space says that actions change.
+    """
+    changing = getattr(action_space, "listed_in_observations", False)
+    if not changing and not encoder.layout.beside.actions:
+        return
+    if head != "score":
+        raise ValueError(
+            f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
+            "change from state to state. Use head='score', which reads their texts."
+        )
+    if not changing or not encoder.layout.beside.actions:
+        raise ValueError(
+            f"The action space is {action_space}, but the prompts' encoder has room for "
+            f"{encoder.layout.beside.actions} actions: environments whose actions change have ChangingActions(n) as "
+            "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv."
+        )

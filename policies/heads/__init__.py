@@ -1,0 +1,1 @@
+"""Action texts and their scores: tries, log-likelihoods, actions that change."""

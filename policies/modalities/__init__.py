@@ -1,0 +1,1 @@
+"""Auxiliary observations: numbers and pictures, brought to the hidden state."""
