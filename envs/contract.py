@@ -226,6 +226,15 @@ def possible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple
     return method
 
 
+def can_be_told(env: gymnasium.Env[Any, Any]) -> Any:
+    """Return the method of `env` that lists what can be done, if it also tells when that was done; else None."""
+    try:
+        fulfilled_instructions_of(env)
+    except ContractError:
+        return None
+    return possible_instructions_of(env)
+
+
 def impossible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
     """Return the method of `env` that lists instructions which cannot be done in this episode's world, or None."""
     method: Callable[[], tuple[str, ...]] | None = method_of(env, "impossible_instructions")

@@ -1,4 +1,4 @@
-"""Check that an environment keeps the language contract: `heed check-env ID`, or `--all` for a table of all."""
+"""Check that an environment keeps the language contract: `heed check-env ID`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,11 @@ if TYPE_CHECKING:
     from heed.envs.checks.playing import Choose
 
 
-OF_ONE = ("episodes", "seed", "reward_episodes", "max_episode_steps", "model", "max_prompt_tokens")
-"""Options that only the check of one environment has."""
-OF_MANY = ("jobs", "time_limit")
-"""Options that only the table has."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
     """Check that an environment keeps the language contract, and say how to mend what does not."""
 
-    env: tyro.conf.Positional[str | None] = None
+    env: tyro.conf.Positional[str]
     """The environment's id, package.module:Id-v0 or ./file.py:Id-v0 to import what registers it, or a mixture:
     LEVEL+LEVEL."""
     episodes: int = 5
@@ -46,48 +40,16 @@ class CheckEnvConfig:
     """The language model whose tokenizer reads the words: heed-tiny, a folder, or a hub id."""
     max_prompt_tokens: int = 256
     """The longest prompt that is to be read whole."""
-    all: bool = False
-    """Check every environment that is registered, and train each for one update of PPO: a table of what works."""
-    pattern: str | None = None
-    """The same for the ids that match, such as 'BabyAI-*'."""
-    out: Path | None = None
-    """Write that table as Markdown; what a file there has is kept, and only what it lacks is checked."""
-    jobs: int = 1
-    """Processes that work at that table."""
-    time_limit: float = 120
-    """Seconds that one environment of that table may take."""
 
     def require_sensible(self) -> None:
-        """Refuse options that do not go together.
+        """Refuse numbers that cannot be.
 
         Raises:
             ConfigurationError: in a sentence that says which.
         """
         if self.episodes < 2:
             raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
-        require_at_least(
-            self,
-            {
-                "seed": 0,
-                "reward_episodes": 1,
-                "max_episode_steps": 1,
-                "max_prompt_tokens": 8,
-                "jobs": 1,
-                "time_limit": 1,
-            },
-        )
-        many = self.all or self.pattern is not None
-        if many == (self.env is not None):
-            raise ConfigurationError("Name one environment, or give --all or --pattern for a table of many.")
-        if self.out is not None and not many:
-            raise ConfigurationError("--out is for the table that --all or --pattern makes.")
-        if self.policy is not None and many:
-            raise ConfigurationError("--policy plays one environment: name it.")
-        ignored = OF_ONE if many else OF_MANY
-        for name in ignored:
-            if getattr(self, name) != getattr(CheckEnvConfig, name):
-                which = "the check of one environment: name it" if many else "the table of --all or --pattern"
-                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of {which}.")
+        require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_episode_steps": 1, "max_prompt_tokens": 8})
 
 
 def run(config: CheckEnvConfig) -> bool:
@@ -109,7 +71,6 @@ def run(config: CheckEnvConfig) -> bool:
 
     from heed.envs.checks import check_env  # here, so that `--help` need not wait for it
 
-    assert config.env is not None
     choose, history = (None, 0) if config.policy is None else _trained(config.policy, config.env, config.seed)
     checks = check_env(
         _with_history(config.env, history),
@@ -215,7 +176,6 @@ def _sample(config: CheckEnvConfig) -> Table:
     from heed.envs.contract import action_texts_of
     from heed.envs.make import make_env
 
-    assert config.env is not None
     env = make_env(config.env)
     observation, _ = env.reset(seed=config.seed)
     texts = observation.get("actions") or action_texts_of(env)
@@ -228,7 +188,7 @@ def _sample(config: CheckEnvConfig) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Check an environment, or all, from the command line; exit with status 1 if a check of the one failed.
+    """Check an environment from the command line; exit with status 1 if a check failed.
 
     Args:
         arguments: those of the command line; None takes the program's own.
@@ -236,11 +196,7 @@ def main(arguments: list[str] | None = None) -> None:
     with as_sentence():
         config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
         config.require_sensible()
-        if config.env is None:
-            from tools.environment_table import write_table
-
-            write_table(pattern=config.pattern or "*", out=config.out, jobs=config.jobs, time_limit=config.time_limit)
-        elif not run(config):
+        if not run(config):
             raise SystemExit(1)
 
 

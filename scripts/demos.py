@@ -155,8 +155,8 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         env.close()
         return demonstrate(factory, seeds, n_envs=1, max_episode_steps=limit)
     from heed.agents import load
+    from heed.agents.acting import unreadable
     from heed.evaluation.playing import greedy, require_same_actions, sampled
-    from heed.evaluation.playing.policies import unreadable
     from heed.training.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from heed.training.memory.estimate import Estimate
 
-GIB, MIB = 2**30, 2**20
+MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,7 @@ def memory(config: MemoryConfig) -> Estimate:
     from heed.agents.device import AUTO, named_device
     from heed.training.memory.estimate import estimate_memory
     from heed.training.memory.machine import free_memory
+    from heed.training.memory.telling import told
 
     if config.device != AUTO:
         named_device(config.device)  # which need not be there: the estimate may be for another machine
@@ -67,19 +68,6 @@ def memory(config: MemoryConfig) -> Estimate:
         for option, size in _smaller(config, estimate):
             console.print(f"  with {option}: {told(size)}", markup=False)
     return estimate
-
-
-def told(size: int) -> str:
-    """Return a number of bytes in words: "3.2 GiB", "15 MiB"."""
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
-
-
-def sentence(estimate: Estimate) -> str:
-    """Return an estimate in a line."""
-    largest = sorted((part for part in estimate.parts), key=lambda part: -part.size)[:2]
-    of_which = " and ".join(f"{told(part.size)} {part.name}" for part in largest)
-    total = told(estimate.total("device"))
-    return f"Memory: about {total} on {estimate.device}, of which {of_which} (heed memory tells more)."
 
 
 def _show(config: MemoryConfig, estimate: Estimate, console: Console) -> None:

@@ -13,7 +13,7 @@ questions with their answers, in the form of heed-tiny's prompts:
 The answer follows an instruction as an action does in training, and speaks of what is seen now. So the model learns
 what actions change, and to find the thing that an instruction names among the things that it sees, but not what to do
 about it: the bot that plays half of the episodes is there to get about. Its actions are read, never predicted:
-`heed pretrain` leaves the action texts out of the loss.
+`python -m tools.pretrain` leaves the action texts out of the loss.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Does every environment that is registered work? `heed check-env --all` makes the table.
+"""Does every environment that is registered work? `python -m tools.environment_table` makes the table.
 
 Each is made, checked, played for 200 random steps, and trained for one update of PPO. That happens in processes beside
 this one: an environment that hangs or takes its process down costs its own row only, and the next gets a new process.
@@ -25,8 +25,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+import tyro
+
 from heed.evaluation.command_line import told_command
-from heed.training.errors import ConfigurationError
+from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 
 RANDOM_STEPS = 200
 UPDATE_STEPS, UPDATE_ENVS = 32, 2
@@ -40,6 +42,20 @@ STARTING_LIMIT = 300.0
 PASSED = "pass"
 MISSING = "not installed"
 HEADINGS = ("id", "observation", "actions", "result")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableConfig:
+    """Check every environment that is registered, and train each for one update of PPO: a table of what works."""
+
+    pattern: str = "*"
+    """Only the ids that match, such as 'BabyAI-*'."""
+    out: Path | None = None
+    """Write the table as Markdown; what a file there has is kept, and only what it lacks is checked."""
+    jobs: int = 1
+    """Processes that work at it."""
+    time_limit: float = 120
+    """Seconds that one environment may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,8 +379,8 @@ def summary(rows: Sequence[Row]) -> str:
 
 def markdown(pattern: str, rows: Sequence[Row]) -> str:
     """Return the table as a page."""
-    which = ("--all",) if pattern == "*" else ("--pattern", pattern)
-    command = told_command("heed", "check-env", *which)
+    which = () if pattern == "*" else ("--pattern", pattern)
+    command = told_command("python", "-m", "tools.environment_table", *which)
     versions = ", ".join(_versions())
     lines = [
         "# Every environment that is registered",
@@ -422,3 +438,19 @@ def _rows_of(out: Path | None) -> Iterator[Row]:
         if line.startswith("| `") and len(cells) == len(HEADINGS):
             env_id, observation, actions, result = cells
             yield Row(env_id=env_id.strip("`"), observation=observation, actions=actions, result=result)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the table from the command line.
+
+    Args:
+        arguments: those of the command line; None takes the program's own.
+    """
+    with as_sentence():
+        config = tyro.cli(TableConfig, prog="python -m tools.environment_table", args=arguments)
+        require_at_least(config, {"jobs": 1, "time_limit": 1})
+        write_table(pattern=config.pattern, out=config.out, jobs=config.jobs, time_limit=config.time_limit)
+
+
+if __name__ == "__main__":
+    main()

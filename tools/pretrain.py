@@ -1,6 +1,6 @@
-"""`heed pretrain`: make `heed-tiny`, tokenizer and weights, from the environments' own language.
+"""`python -m tools.pretrain`: make `heed-tiny`, tokenizer and weights, from the environments' own language.
 
-    heed pretrain --out policies/heed_tiny
+    python -m tools.pretrain --out policies/models/heed_tiny
 
 writes what ships with Heed: next-token prediction on the corpus of `tools.corpus`, and a model card with the
 command, the corpus's numbers and the scores on observations that were held out.
@@ -257,7 +257,7 @@ def _command(config: PretrainConfig) -> str:
         if field.default != getattr(config, field.name)
     }
     words = [word for name, value in options.items() for word in option_words(name, value)]
-    return told_command("heed", "pretrain", *words)
+    return told_command("python", "-m", "tools.pretrain", *words)
 
 
 def _batches(
@@ -286,9 +286,9 @@ def _batches(
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `heed pretrain` with the command line's arguments."""
+    """Run `python -m tools.pretrain` with the command line's arguments."""
     with as_sentence():
-        config = tyro.cli(PretrainConfig, args=arguments, prog="heed pretrain")
+        config = tyro.cli(PretrainConfig, args=arguments, prog="python -m tools.pretrain")
         for name, score in pretrain(config).items():
             print(f"{name}: {score:.4f}")
         print(f"Written to {config.out}")

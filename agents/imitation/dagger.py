@@ -19,12 +19,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from heed.agents.acting import sampled, unreadable
 from heed.agents.imitation.cloning import Cloned, Cloning, Epoch, clone_split, split_by_seed
 from heed.agents.policy_gradient import PolicyGradient
 from heed.envs.demonstrations.demonstrate import TIMEOUT, MakeEnv, Outcome, demonstrate
 from heed.envs.demonstrations.demonstrations import Demonstration, demonstration_seeds
-from heed.evaluation.playing import sampled
-from heed.evaluation.playing.policies import unreadable
 
 
 @dataclass(frozen=True, kw_only=True)

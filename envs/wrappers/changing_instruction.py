@@ -13,10 +13,9 @@ from typing import Any
 
 import gymnasium
 
-from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, require_language_env
+from heed.envs.contract import ContractError, ExpertError, can_be_told, expert_of, method_of, require_language_env
 from heed.envs.wrappers import shown
 from heed.envs.wrappers.asked_once import AskedOnce
-from heed.evaluation.axes.registry import can_be_told
 
 
 class ChangingInstruction(shown.ChangingInstruction):

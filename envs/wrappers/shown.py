@@ -18,12 +18,12 @@ from heed.envs.contract import (
     ContractError,
     ExpertError,
     action_texts_of,
+    can_be_told,
     expert_of,
     fulfilled_instructions_of,
     impossible_instructions_of,
 )
 from heed.envs.hold_out import hold_out_of
-from heed.evaluation.axes.registry import can_be_told
 
 Observation = dict[str, Any]
 Reword = Callable[[str, np.random.Generator], str]

@@ -26,11 +26,9 @@ from typing import Any, ClassVar, TypeVar, final
 import gymnasium
 
 from heed.envs.contract import (
-    ContractError,
     UnknownEnvironmentError,
-    fulfilled_instructions_of,
+    can_be_told,
     impossible_instructions_of,
-    possible_instructions_of,
 )
 from heed.envs.hold_out import WithoutPhrases
 from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
@@ -110,15 +108,6 @@ def _alternatives(env_id: str, **arguments: Any) -> Alternatives:
         counts[1] += bool(list_impossible() if list_impossible else pool - {true, *possible})
     env.close()
     return Alternatives(possible=counts[0] / POOL_EPISODES, impossible=counts[1] / POOL_EPISODES)
-
-
-def can_be_told(env: gymnasium.Env[Any, Any]) -> Any:
-    """Return the method of `env` that lists what can be done, if it also tells when that was done; else None."""
-    try:
-        fulfilled_instructions_of(env)
-    except ContractError:
-        return None
-    return possible_instructions_of(env)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Does an agent do what it is told? Held-out episodes over the axes of a suite."""
 
+from heed.agents.acting import Player, expert_player, greedy, players_of, random_player, sampled, uniform
 from heed.evaluation.playing.baselines import BaselineError, baseline_player
 from heed.evaluation.playing.batch import Cell, Played, play, run_episodes, success_rate
 from heed.evaluation.playing.episode import (
@@ -11,7 +12,6 @@ from heed.evaluation.playing.episode import (
     write_episodes,
 )
 from heed.evaluation.playing.evaluation import Evaluation, OtherActionsError, evaluate, require_same_actions
-from heed.evaluation.playing.policies import Player, expert_player, greedy, players_of, random_player, sampled, uniform
 
 __all__ = [
     "BaselineError",

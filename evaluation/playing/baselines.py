@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from heed.agents.acting import Player, uniform
 from heed.envs.contract import ChangingActions, action_texts_of
 from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.envs.vectorize import stack_observations
-from heed.evaluation.playing.policies import Player, uniform
 from heed.policies.prompts.text_tokens import spelled_apart
 
 QUESTION = """You act in a world, step by step.

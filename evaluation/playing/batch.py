@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
+from heed.agents.acting import Player
 from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
 from heed.envs.demonstrations.demonstrate import Choose, MakeEnv, action_generator, most_steps
 from heed.envs.detached import Detached
@@ -27,7 +28,6 @@ from heed.envs.vectorize.inspector import Inspector
 from heed.envs.watchdog import Watchdog
 from heed.envs.wrappers.history import History
 from heed.evaluation.playing.episode import Episode, Missing
-from heed.evaluation.playing.policies import Player
 
 TIMEOUT = 60.0
 """Seconds that a step or a reset may take, before the episode is lost."""

@@ -11,6 +11,7 @@ from typing import Any
 
 import gymnasium
 
+from heed.agents.acting import EXPERT, RANDOM, Player, expert_player, players_of, random_player
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
 from heed.envs.watchdog import Watchdog
@@ -18,7 +19,6 @@ from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
 from heed.evaluation.playing.baselines import baseline_player
 from heed.evaluation.playing.batch import MAKING_FACTOR, TIMEOUT, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
-from heed.evaluation.playing.policies import EXPERT, RANDOM, Player, expert_player, players_of, random_player
 from heed.evaluation.suites import Suite
 
 TRUE = "true"

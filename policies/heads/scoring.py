@@ -44,7 +44,7 @@ actions themselves."""
 Way = Literal["packed", "cached", "encoder-decoder", "naive"]
 
 CACHED_FROM = 400
-"""Prompt tokens from which the cached way is the faster one, where both are exact (`heed benchmark` compares them)."""
+"""Prompt tokens from which the cached way is the faster one, where both are exact (`tools/benchmark/scoring.py`)."""
 
 LOGITS_AT_ONCE = 2**22
 """Logits that are computed at a time, to bound memory."""

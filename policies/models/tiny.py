@@ -1,6 +1,6 @@
 """`heed-tiny`: the small language model that ships with Heed.
 
-A stock Llama of two layers, pretrained by `heed pretrain` on the environments' language: `heed_tiny/` holds its
+A stock Llama of two layers, pretrained by `tools/pretrain.py` on the environments' language: `heed_tiny/` holds its
 weights, its tokenizer, and a card with the command and the scores. `heed-tiny-random` is the same without
 pretraining, for comparison.
 """

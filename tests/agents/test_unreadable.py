@@ -14,13 +14,13 @@ from gymnasium import spaces
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from heed.agents import DQN, PPO
+from heed.agents.acting import players_of, unreadable
 from heed.agents.imitation.cloning import Cloning, clone
 from heed.envs.demonstrations.demonstrate import demonstrate
 from heed.envs.demonstrations.demonstrations import DemonstrationError
 from heed.envs.faults import LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
 from heed.evaluation.playing.batch import Cell, play
-from heed.evaluation.playing.policies import players_of, unreadable
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.prompts.layout import Beside

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
+from heed.agents.acting import draw_actions
 from heed.envs.contract import ContractError, language_space
 from heed.envs.demonstrations.demonstrate import action_generator
 from heed.envs.make import make_env
 from heed.envs.vectorize import episode_seed
 from heed.evaluation.playing import held_out_seeds, run_episodes, success_rate, uniform
-from heed.evaluation.playing.policies import draw_actions
 from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.agents import DQN, PPO
+from heed.agents.acting import Player, draw_actions, expert_player, greedy, players_of, sampled, uniform
 from heed.envs.make import make
-from heed.evaluation.playing.policies import Player, draw_actions, expert_player, greedy, players_of, sampled, uniform
 from tests.buttons import make_buttons
 
 RNG = np.random.default_rng

@@ -10,7 +10,6 @@ import pytest
 from rich.console import Console
 
 from heed.scripts import evaluate as evaluate_module
-from heed.scripts.check_env import CheckEnvConfig
 from heed.scripts.demos import DemosConfig
 from heed.training import cloning
 from heed.training.errors import ConfigurationError
@@ -70,8 +69,6 @@ def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pyte
     ("config", "told"),
     [
         (lambda: DemosConfig(out=Path("x.jsonl"), n_envs=3), "--n-envs is for trained agents"),
-        (lambda: CheckEnvConfig(all=True, seed=3).require_sensible(), "--seed is an option of the check of one"),
-        (lambda: CheckEnvConfig(env="x", jobs=2).require_sensible(), "--jobs is an option of the table"),
     ],
 )
 def test_options_of_other_commands_that_would_change_nothing_are_refused(config: Any, told: str) -> None:

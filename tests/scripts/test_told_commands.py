@@ -52,8 +52,8 @@ def test_every_told_command_gives_back_its_words(name: str) -> None:
         *["heed", "train", "--env", name, "--model", name],
         *["--seed", "3"],
     ]
-    assert shlex.split(_command(PretrainConfig(out=Path(name)))) == ["heed", "pretrain", "--out", name]
-    assert told_command("heed", "check-env", "--pattern", name) in markdown(name, [])
+    assert shlex.split(_command(PretrainConfig(out=Path(name)))) == ["python", "-m", "tools.pretrain", "--out", name]
+    assert told_command("python", "-m", "tools.environment_table", "--pattern", name) in markdown(name, [])
     card = _templates().from_string("{{ name | quoted }}\n{{ name | literal }}").render(name=name)
     assert shlex.split(card.splitlines()[0]) == [name]
     assert eval(card.splitlines()[1]) == name

@@ -1,4 +1,4 @@
-"""`heed check-env --all`: what comes of an environment that works, fails, is not installed, hangs or dies."""
+"""The table of all environments: what comes of an environment that works, fails, is not installed, hangs or dies."""
 
 import os
 import time
@@ -103,8 +103,8 @@ def test_summary_and_page() -> None:
         Row(env_id="C-v0", result="hangs: not done after 5 s"),
     ]
     assert summary(rows) == "3 environments: 1 pass, 1 need what is not installed, 1 fail."
-    assert "`heed check-env --all --out FILE`" in markdown("*", rows)
-    assert "`heed check-env --pattern 'A*' --out FILE`" in markdown("A*", rows)
+    assert "`python -m tools.environment_table --out FILE`" in markdown("*", rows)
+    assert "`python -m tools.environment_table --pattern 'A*' --out FILE`" in markdown("A*", rows)
 
 
 def test_families_are_the_packages_that_ids_come_from() -> None:

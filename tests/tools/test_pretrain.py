@@ -228,4 +228,4 @@ def test_pretraining_writes_a_model_that_loads_and_is_the_same_for_the_same_seed
     card = json.loads((tmp_path / "a" / "card.json").read_text())
     assert card["config"]["steps"] == 12
     options = "--steps 12 --batch-size 4 --per-level 40 --held-out 10"
-    assert card["command"] == f"heed pretrain --out {tmp_path / 'a'} {options}"
+    assert card["command"] == f"python -m tools.pretrain --out {tmp_path / 'a'} {options}"

@@ -21,13 +21,14 @@ from heed.agents import DQN, PPO
 from heed.envs.make import make
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import load_language_model
-from heed.scripts.memory import MemoryConfig, main, memory, told
+from heed.scripts.memory import MemoryConfig, main, memory
 from heed.scripts.train import train
 from heed.training.agent_arguments import agent_arguments
 from heed.training.errors import ConfigurationError
 from heed.training.memory import telling
 from heed.training.memory.estimate import PROCESS, estimate_memory
 from heed.training.memory.peak import LiveBytes
+from heed.training.memory.telling import told
 from heed.training.options import TrainConfig
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

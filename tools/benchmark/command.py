@@ -1,4 +1,4 @@
-"""What `heed benchmark` can be told, and how it goes through its sections."""
+"""What `python -m tools.benchmark` can be told, and how it goes through its sections."""
 
 from __future__ import annotations
 
@@ -214,9 +214,9 @@ def _read(folder: Path, section: str) -> Any:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run `heed benchmark` with the command line's arguments."""
+    """Run `python -m tools.benchmark` with the command line's arguments."""
     with as_sentence():
-        benchmark(tyro.cli(BenchmarkConfig, args=arguments, prog="heed benchmark"))
+        benchmark(tyro.cli(BenchmarkConfig, args=arguments, prog="python -m tools.benchmark"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One picture of all that `heed benchmark` has measured."""
+"""One picture of all that `python -m tools.benchmark` has measured."""
 
 from __future__ import annotations
 

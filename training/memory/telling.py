@@ -8,7 +8,6 @@ import torch
 
 from heed.agents.persistence.checkpoint import write_json
 from heed.policies.models.language_model import TINY, TINY_RANDOM
-from heed.scripts.memory import sentence, told
 from heed.training.errors import known_errors
 from heed.training.memory.estimate import Estimate, estimate_memory
 from heed.training.memory.machine import free_memory
@@ -20,6 +19,22 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from heed.training.run_folder import RunFolder
+
+
+GIB, MIB = 2**30, 2**20
+
+
+def told(size: int) -> str:
+    """Return a number of bytes in words: "3.2 GiB", "15 MiB"."""
+    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / MIB:.0f} MiB"
+
+
+def sentence(estimate: Estimate) -> str:
+    """Return an estimate in a line."""
+    largest = sorted((part for part in estimate.parts), key=lambda part: -part.size)[:2]
+    of_which = " and ".join(f"{told(part.size)} {part.name}" for part in largest)
+    total = told(estimate.total("device"))
+    return f"Memory: about {total} on {estimate.device}, of which {of_which} (heed memory tells more)."
 
 
 def tell_estimate(config: TrainConfig, console: Console) -> Estimate | None:
