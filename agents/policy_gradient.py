@@ -22,7 +22,6 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
 from stable_baselines3.common.utils import explained_variance
@@ -283,25 +282,21 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             actions = actions.long().flatten()
         policy = self.language_policy
         assert isinstance(policy, LanguageActorCriticPolicy)
-        values = None
-        if self.has_critic:
-            distribution, values = policy.read(batch.observations)
-        else:
-            distribution = policy.get_distribution(batch.observations)
-        log_probabilities, entropy = distribution.log_prob(actions), distribution.entropy()
-        log_ratio = log_probabilities - batch.old_log_prob
+        evaluation = policy.evaluate(batch.observations, actions, values=self.has_critic)
+        log_ratio = evaluation.log_probability - batch.old_log_prob
         policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)
-        entropy_loss = log_probabilities.mean() if entropy is None else -entropy.mean()
+        entropy = evaluation.entropy
+        entropy_loss = evaluation.log_probability.mean() if entropy is None else -entropy.mean()
         loss = policy_loss + self._entropy_weight() * entropy_loss
-        if values is not None:
-            measures["value_loss"] = functional.mse_loss(batch.returns, values.flatten())
+        if evaluation.values is not None:
+            measures["value_loss"] = functional.mse_loss(batch.returns, evaluation.values.flatten())
             loss = loss + self.vf_coef * measures["value_loss"]
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         if self.reference is not None:
             with torch.no_grad():
-                before = self.reference.get_distribution(batch.observations)
-            divergence = kl_divergence(distribution, before).mean()
+                before = self.reference.evaluate(batch.observations, actions, values=False)
+            divergence = evaluation.kl(before).mean()
             loss = loss + self.reference_coef * divergence
             measures["reference_kl"] = divergence
         with torch.no_grad():

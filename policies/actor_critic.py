@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.backbones.networks import make_network
 from heed.policies.backbones.precision import Precision, Weights, require_sensible
 from heed.policies.backbones.prompt_network import Head
+from heed.policies.decision import Evaluation
 from heed.policies.finite import require_finite_scores
 from heed.policies.heads.scoring import Normalization
 from heed.policies.models.language_model import TINY, LanguageModel
@@ -185,6 +187,17 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         if self.network.memory is not None and not self.training:
             with torch.no_grad():
                 self.network(torch.as_tensor(prompts, device=self.device))
+
+    def evaluate(self, prompts: Tensor, actions: Tensor, *, values: bool = True) -> Evaluation:
+        """Return what the policy says of `actions`, (B, ...), at prompts (B, L); without `values` none are computed."""
+        features, scores = self.network(prompts)
+        distribution = self._distribution(features, scores)
+        return Evaluation(
+            log_probability=distribution.log_prob(actions),
+            entropy=distribution.entropy(),
+            values=self._values(features) if values else None,
+            distribution=copy.copy(distribution),  # SB3's holds the next one as well
+        )
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values (B, 1), log-probabilities (B,) of `actions`, and the entropy (B,), for prompts (B, L)."""
