@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from abc import abstractmethod
 from typing import Any
 
@@ -34,9 +35,10 @@ from heed.policies.backbones.networks import reads_segments
 from heed.policies.backbones.precision import weights_dtype
 from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.finite import telling_when
+from heed.policies.modalities.modality import modalities_of, unread_keys
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.models.loading import load_language_model
-from heed.policies.prompts.layout import Beside, PromptLayout
+from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
 
@@ -106,12 +108,19 @@ class LanguageAgent(SavedAgent):
         if isinstance(env.observation_space, PromptSpace):
             return env, policy_kwargs
         assert isinstance(env.observation_space, spaces.Dict)
-        beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
+        unread = unread_keys(env.observation_space)
+        if unread:
+            warnings.warn(
+                f"The agent does not see what the observations hold under {', '.join(unread)}: no modality reads it. "
+                "Put it into words, or register a modality (heed.policies.register_modality).",
+                stacklevel=3,
+            )
+        modalities = modalities_of(env.observation_space, env.action_space, words_only=words_only)
         segments = reads_segments(language_model, policy_kwargs, segments)
         encoder = language_model.encoder(
             template=template,
             max_tokens=MAX_PROMPT_TOKENS if max_tokens is None else max_tokens,
-            beside=beside,
+            modalities=modalities,
             segments=segments,
         )
         return PromptVecEnv(env, encoder), policy_kwargs

@@ -45,6 +45,7 @@ from heed.agents.replay.buffer import Batch, ReplayBuffer
 from heed.agents.replay.dqn_demonstrations import DemonstratedDQN
 from heed.agents.replay.dqn_hindsight import RelabellingDQN
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
 from heed.policies.q_network import LanguageQPolicy, sharing
 
@@ -281,7 +282,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
                 errors[rows] = (chosen - targets[rows]).detach()[:, 0]
             return means, errors.cpu().numpy()
 
-        return self.micro_batches.gather(lambda: self._layout.tokens_of(batch.observations), gather)
+        return self.micro_batches.gather(lambda: Inputs.of_rows(self._layout, batch.observations), gather)
 
     def _loss(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of transitions, and the values of what was done, (B, 1), given their targets, (B, 1)."""

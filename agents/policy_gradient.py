@@ -35,6 +35,7 @@ from heed.agents.persistence.checkpoint import read_tensors, write_tensors
 from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptVecEnv
@@ -259,7 +260,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
                     means[name] = means.get(name, 0.0) + share * value.item()
             return means
 
-        return self.micro_batches.gather(lambda: self._layout.tokens_of(minibatch.observations), gather)
+        return self.micro_batches.gather(lambda: Inputs.of_rows(self._layout, minibatch.observations), gather)
 
     def _gather_value_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
         """Put the gradient of the value loss into the value function's parameters, and none into any other.

@@ -36,14 +36,14 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     from heed.envs.demonstrations.demonstrations import DemonstrationError, read_demonstrations
     from heed.envs.hold_out import HoldOut
     from heed.envs.make import make_env
-    from heed.policies.prompts.layout import Beside
+    from heed.policies.modalities.modality import modalities_of
 
     if config.demonstrations is None and not config.dagger_rounds:
         return ()
     env = make_env(config.env)
     texts, expert = action_texts_of(env) or (), expert_of(env)
     assert isinstance(env.observation_space, spaces.Dict)  # a language environment's
-    beside = Beside.of(env.observation_space, env.action_space, words_only=config.words_only)
+    modalities = modalities_of(env.observation_space, env.action_space, words_only=config.words_only)
     env.close()
     if config.dagger_rounds and expert is None:
         raise ConfigurationError(
@@ -57,7 +57,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if not kept:
         held_out = ", ".join(config.hold_out)
         raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")
-    require_readable(kept, beside)
+    require_readable(kept, modalities)
     return kept
 
 

@@ -128,9 +128,9 @@ class ExploringDQN(LanguageAgent, SB3DQN):
         if self.ensemble is None:
             return []
         layout, rows = self._layout, prompts.cpu().numpy()
-        tokens, beside = layout.tokens_of(rows), rows[:, layout.tokens :]
+        tokens, auxiliary = layout.tokens_of(rows), layout.auxiliary_of(rows)
         words = [row[row >= 0].tobytes() for row in tokens]
-        return [fingerprint(text + more.tobytes()) for text, more in zip(words, beside, strict=True)]
+        return [fingerprint(text + more.tobytes()) for text, more in zip(words, auxiliary, strict=True)]
 
     def _update_ensemble(self, batch: Batch) -> None:
         """Let the exploration's own value functions learn a batch."""

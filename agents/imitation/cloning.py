@@ -30,6 +30,7 @@ from heed.agents.rollouts.micro_batches import MicroBatches, Rows
 from heed.envs.demonstrations.demonstrations import Demonstration, DemonstrationError
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.parameter_groups import FACTOR
+from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, telling_when
 
 EVALUATION_BATCH = 2048
@@ -360,7 +361,9 @@ def _gather_gradient(
         return cross_entropy, value_loss
 
     if len(here):
-        cross_entropy, value_loss = micro_batches.gather(lambda: policy.encoder.layout.tokens_of(here.prompts), gather)
+        cross_entropy, value_loss = micro_batches.gather(
+            lambda: Inputs.of_rows(policy.encoder.layout, here.prompts), gather
+        )
     else:  # fewer examples are left than there are learners
         optimizer.zero_grad()
         cross_entropy, value_loss = 0.0, 0.0

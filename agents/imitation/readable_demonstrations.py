@@ -9,49 +9,49 @@ import warnings
 from collections.abc import Sequence
 
 from heed.envs.demonstrations.demonstrations import AUXILIARY, Demonstration, DemonstrationError
-from heed.policies.prompts.layout import Beside
+from heed.policies.modalities.modality import Modality
 from heed.policies.prompts.prompt import PromptEncoder
 
 
-def require_readable(demonstrations: Sequence[Demonstration], beside: Beside) -> None:
+def require_readable(demonstrations: Sequence[Demonstration], modalities: Sequence[Modality]) -> None:
     """Refuse demonstrations that lack what an agent reads beside the words, before any of them is read.
 
     Args:
         demonstrations: of any environment.
-        beside: what the agent reads beside the words.
+        modalities: what the agent reads beside the words.
 
     Raises:
         DemonstrationError: in a sentence that says what is missing, and what to do.
     """
-    expected: dict[str, tuple[int, ...] | None] = {
-        "numbers": (beside.numbers,) if beside.numbers else None,
-        "image": beside.image,
-    }
     for episode in demonstrations:
-        for key in AUXILIARY:
-            shape, stored = expected[key], getattr(episode, key)
-            if shape is None or (stored is not None and stored.shape[1:] == shape):
+        for modality in modalities:
+            if modality.choices:
+                _require_choices(episode, modality.choices)
+                continue
+            stored = getattr(episode, modality.key) if modality.key in AUXILIARY else None
+            if stored is not None and stored.shape[1:] == modality.shape:
                 continue
             there = "hold none" if stored is None else f"hold one of the shape {stored.shape[1:]}"
             raise DemonstrationError(
-                f"The agent reads `{key}` of the shape {shape} beside the words, but the demonstrations {there}: "
-                "record them anew with `heed demos`, or let the agent read the words alone (--words-only; in Python "
-                "policy_kwargs={'words_only': True})."
+                f"The agent reads `{modality.key}` of the shape {modality.shape} beside the words, but the "
+                f"demonstrations {there}: record them anew with `heed demos`, or let the agent read the words alone "
+                "(--words-only; in Python policy_kwargs={'words_only': True})."
             )
-        if not beside.actions:
-            continue
-        if episode.admissible is None:
-            raise DemonstrationError(
-                "The agent's actions change from state to state, but the demonstrations do not list those that there "
-                "were: record demonstrations of its environment with `heed demos`."
-            )
-        most = max(map(len, episode.admissible))
-        if not 1 <= min(map(len, episode.admissible)) <= most <= beside.actions:
-            raise DemonstrationError(
-                f"The agent chooses from 1 to {beside.actions} actions, but a demonstration lists "
-                f"{most if most > beside.actions else 0} in one state: record demonstrations of its environment with "
-                "`heed demos`."
-            )
+
+
+def _require_choices(episode: Demonstration, most: int) -> None:
+    """Refuse a demonstration that does not list the actions that there were, or more than an agent chooses from."""
+    if episode.admissible is None:
+        raise DemonstrationError(
+            "The agent's actions change from state to state, but the demonstrations do not list those that there "
+            "were: record demonstrations of its environment with `heed demos`."
+        )
+    listed = max(map(len, episode.admissible))
+    if not 1 <= min(map(len, episode.admissible)) <= listed <= most:
+        raise DemonstrationError(
+            f"The agent chooses from 1 to {most} actions, but a demonstration lists {listed if listed > most else 0} "
+            "in one state: record demonstrations of its environment with `heed demos`."
+        )
 
 
 def readable(
@@ -68,7 +68,7 @@ def readable(
     Raises:
         DemonstrationError: if there are some, but none that can be read; or as `require_readable`.
     """
-    require_readable(demonstrations, encoder.layout.beside)
+    require_readable(demonstrations, encoder.layout.modalities)
     kept: list[Demonstration] = []
     reason = ""
     for demonstration in demonstrations:

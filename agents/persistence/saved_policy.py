@@ -23,8 +23,7 @@ from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.backbones.precision import weights_dtype
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
-from heed.policies.prompts.action_texts import ActionTexts
-from heed.policies.prompts.layout import NOTHING, Beside
+from heed.policies.prompts.layout import modalities_from_json
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.policies.prompts.segments import SegmentEncoder
 from heed.policies.prompts.template import PromptTemplate
@@ -68,7 +67,7 @@ def describe_policy(
         },
         "max_prompt_tokens": encoder.max_tokens,
         "segments": isinstance(encoder, SegmentEncoder),
-        "beside": encoder.layout.beside.as_json(),
+        "modalities": encoder.layout.as_json(),
         "changing_action_texts": encoder.action_texts.texts,
     }
 
@@ -130,14 +129,11 @@ def read_language_model(
         with limited_parameters(folder):
             tied = saved["language_model"].get("tied")  # checkpoints of earlier versions do not say
             language_model = rebuild_language_model(folder / "language_model", name, template, tied=tied)
-    # Checkpoints of earlier versions hold words alone.
-    beside = Beside.from_json(saved["beside"]) if "beside" in saved else NOTHING
     encoder = language_model.encoder(
         template=template,
         max_tokens=saved["max_prompt_tokens"],
-        beside=beside,
+        modalities=modalities_from_json(saved["modalities"], saved["changing_action_texts"]),
         segments=bool(saved.get("segments", False)),
     )
-    encoder.action_texts = ActionTexts(saved.get("changing_action_texts", ()))
     policy_kwargs["model"] = language_model.give_away()
     return policy_kwargs, encoder

@@ -20,6 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from heed.agents.persistence.checkpoint import CheckpointError, read_json
 from heed.policies.models.foreign_code import named_code
+from heed.policies.prompts.layout import PromptLayout, modalities_from_json
 from heed.policies.prompts.template import PromptTemplate
 
 MOST = {
@@ -27,8 +28,7 @@ MOST = {
     "learners": 2**16,
     "max_prompt_tokens": 2**20,
     "actions": 2**20,
-    "numbers": 2**20,
-    "pixels": 2**26,
+    "columns": 2**24,
 }
 """The largest numbers that a checkpoint may ask for, far beyond any that a training had."""
 MOST_HEADS = 1000
@@ -222,12 +222,8 @@ def _check_prompts(saved: Mapping[str, Any]) -> None:
     _at_most("max_prompt_tokens", saved.get("max_prompt_tokens"), least=1)
     texts = saved.get("changing_action_texts", ())
     _require(all(isinstance(text, str) for text in texts), "an action's text is no text")
-    beside = saved.get("beside", {})  # checkpoints of earlier versions hold words alone
-    for name in ("actions", "numbers"):
-        _at_most(name, beside.get(name, 0))
-    image = beside.get("image") or ()
-    _require(all(isinstance(side, int) and side > 0 for side in image), f"a picture has the shape {image}")
-    _at_most("pixels", math.prod(image))
+    for modality in modalities_from_json(saved["modalities"]):  # which refuse sizes that cannot be
+        _at_most("columns", modality.columns, least=1)
     _require(isinstance(saved["language_model"]["name"], str), "the language model's name is no text")
     PromptTemplate.from_json(saved["language_model"]["template"])  # takes none that looks into objects, or runs on
     _require(saved["language_model"].get("tied") in (None, True, False), "its language model is tied to something")
@@ -235,10 +231,9 @@ def _check_prompts(saved: Mapping[str, Any]) -> None:
 
 def _check_buffers(saved: Mapping[str, Any]) -> None:
     """Refuse buffers that are far larger than this machine's memory."""
-    arguments, beside = saved["arguments"], saved.get("beside", {})
+    arguments, modalities = saved["arguments"], modalities_from_json(saved["modalities"])
     steps = arguments.get("buffer_size") or arguments.get("n_steps", 1) * saved["n_envs"]
-    pictures = math.prod(beside["image"]) // 4 if beside.get("image") else 0
-    width = saved["max_prompt_tokens"] + beside.get("actions", 0) + beside.get("numbers", 0) + pictures
+    width = PromptLayout(saved["max_prompt_tokens"], modalities).width
     needed, there = steps * (2 * 4 * width + _STEP_BYTES), memory()
     _require(
         needed <= MOST_MEMORIES * there,

@@ -51,7 +51,7 @@ class _RunningEpisode:
     observations: list[str] = field(default_factory=list)
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
-    beside: list[list[int]] = field(default_factory=list)
+    auxiliary: list[list[int]] = field(default_factory=list)
     """What stood beside the words in each prompt."""
     fulfilled: dict[str, tuple[int, float]] = field(default_factory=dict)
     """When each instruction was fulfilled first, as a number of steps, and with which reward."""
@@ -96,7 +96,7 @@ class HindsightReplay:
         for index, episode in enumerate(self._episodes):
             episode.instruction = str(words["instruction"][index])
             episode.observations.append(str(words["observation"][index]))
-            episode.beside.append(prompts[index, self.encoder.layout.tokens :].tolist())
+            episode.auxiliary.append(self.encoder.layout.auxiliary_of(prompts[index]).tolist())
             episode.actions.append(int(actions[index]))
             episode.rewards.append(float(rewards[index]))
             for instruction, reward in infos[index]["fulfilled_instructions"].items():
@@ -120,9 +120,10 @@ class HindsightReplay:
             words = {"instruction": [instruction] * steps, "observation": episode.observations[:steps]}
             if self.encoder.refused(words):
                 continue  # an instruction that is too long, say, and was nobody's
-            read = self.encoder.encode_words(words, self.encoder.room_beside(episode.beside[:steps]))
-            beside = np.array(episode.beside[:steps], dtype=read.dtype).reshape(steps, -1)
-            prompts = np.concatenate([read, beside], axis=1)
+            auxiliary = np.array(episode.auxiliary[:steps], dtype=self.encoder.integer).reshape(steps, -1)
+            prompts = np.concatenate(
+                [self.encoder.encode_words(words, self.encoder.room_beside(auxiliary)), auxiliary], axis=1
+            )
             yield RelabelledEpisode(
                 instruction,
                 np.concatenate([prompts, prompts[-1:]]),

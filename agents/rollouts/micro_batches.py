@@ -10,9 +10,10 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
-from heed.policies.caches.batching import UniquePrompts, micro_batches
+from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.out_of_memory import caller_splits, does_not_fit, is_out_of_memory, release_memory
 
 Result = TypeVar("Result")
@@ -37,11 +38,11 @@ class MicroBatches:
         self.max_tokens = max_tokens
         """What is used: what was asked for, or less."""
 
-    def gather(self, prompts: Callable[[], Tensor], compute: Callable[[Iterator[Rows]], Result]) -> Result:
+    def gather(self, inputs: Callable[[], Inputs], compute: Callable[[Iterator[Rows]], Result]) -> Result:
         """Compute a gradient in parts; where memory runs out, anew from the beginning in parts half as large.
 
         Args:
-            prompts: returns the token ids of the minibatch, (B, L), padded with -1 on the right.
+            inputs: returns those of the minibatch.
             compute: sets the gradient to zero, adds that of each part, and returns what it measured.
 
         Raises:
@@ -50,7 +51,7 @@ class MicroBatches:
         while True:
             parts: list[Rows] = [slice(None)]
             if self.max_tokens is not None:
-                parts = [*micro_batches(prompts(), self.max_tokens)]
+                parts = [*micro_batches(inputs(), self.max_tokens)]
             begun: list[Rows] = []
             try:
                 with caller_splits():
@@ -60,12 +61,12 @@ class MicroBatches:
                     raise
             # Not while the error is there: it holds on to the part that did not fit.
             release_memory()
-            self._halve(prompts()[begun[-1]])
+            self._halve(inputs(), begun[-1])
 
-    def _halve(self, prompts: Tensor) -> None:
-        """Make parts half as large as one with these prompts, (B, L), for which memory did not suffice."""
-        batch = UniquePrompts.of(prompts)
-        longest, count = int(batch.lengths.max(initial=1)), len(batch.keys)
+    def _halve(self, inputs: Inputs, rows: Rows) -> None:
+        """Make parts half as large as the one with these rows, for which memory did not suffice."""
+        part = torch.unique(inputs.inverse[rows]).tolist()
+        longest, count = int(inputs.lengths[part].max(initial=1)), len(part)
         if count == 1:
             raise does_not_fit(f"The gradient of a single prompt of {longest} tokens", gradient=True)
         self.max_tokens = count * longest // 2

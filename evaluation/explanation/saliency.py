@@ -232,9 +232,9 @@ def _network(policy: LanguagePolicy) -> PromptNetwork:
 
 def _prompts(policy: LanguagePolicy, observation: Mapping[str, Any], texts: Sequence[Mapping[Part, str]]) -> Tensor:
     """Return the prompts of `observation` with other texts, (B, L); words alone are cut to the longest."""
-    beside = {key: [observation[key]] * len(texts) for key in policy.encoder.layout.beside.keys}
-    prompts, _ = policy.obs_to_tensor({part: [one[part] for one in texts] for part in PARTS} | beside)
-    if beside:
+    auxiliary = {key: [observation[key]] * len(texts) for key in policy.encoder.layout.keys}
+    prompts, _ = policy.obs_to_tensor({part: [one[part] for one in texts] for part in PARTS} | auxiliary)
+    if auxiliary:
         return prompts
     return prompts[:, : max(1, int((prompts != PADDING).sum(dim=1).max()))]
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
-from heed.policies.backbones.hidden_states import attention_window, read_hidden_states
-from heed.policies.models.encoders import is_encoder
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.backbones.soft_tokens import read_behind, require_room_before, seen_behind
 
 MODULE = "virtual_tokens"
 """The name under which they stand in a language model."""
@@ -35,12 +35,7 @@ class VirtualTokens(nn.Module):
 
     def __init__(self, model: PreTrainedModel, method: Literal["prompt", "prefix"], count: int):
         super().__init__()
-        if model.config.is_encoder_decoder:
-            raise ValueError("virtual tokens stand before what a causal model reads, and this one has an encoder")
-        if is_encoder(model.config):
-            raise ValueError("virtual tokens stand before what a causal model reads, and this one is an encoder")
-        if attention_window(model) is not None:
-            raise ValueError("its sliding window would leave virtual tokens behind")
+        require_room_before(model, "virtual tokens")
         self.count = count
         embedding: Any = model.get_input_embeddings()
         words = torch.randint(embedding.num_embeddings, (1, count), device=model.device)
@@ -67,32 +62,14 @@ class VirtualTokens(nn.Module):
         mask: Tensor | None = None,
     ) -> Tensor:
         """Return the hidden states of prompts behind the virtual tokens; the arguments are `read_hidden_states`'s."""
-        batch, length = tokens.shape
-        places = torch.arange(length, device=tokens.device)
-        behind = self.count + (places.expand(batch, -1) if positions is None else positions)
-        seen = (places <= places[:, None]).expand(batch, 1, -1, -1) if mask is None else mask
-        seen = torch.cat([seen.new_ones(batch, 1, length, self.count), seen], dim=3)  # (B, 1, S, P + S)
-        if self.states is not None:
-            cache = DynamicCache()
-            for layer, (keys, values) in enumerate(self.states):
-                cache.update(keys.expand(batch, -1, -1, -1), values.expand(batch, -1, -1, -1), layer)
-            return read_hidden_states(model, tokens, read, positions=behind, mask=seen, cache=cache)
-        first = torch.arange(self.count, device=tokens.device)
-        among = (first <= first[:, None]).expand(batch, 1, -1, -1)
-        above = torch.cat([among, among.new_zeros(batch, 1, self.count, length)], dim=3)
-        embedding = model.get_input_embeddings()
-        assert embedding is not None
-        hook = embedding.register_forward_hook(self._in_place_of_the_first)
-        try:
-            return read_hidden_states(
-                model,
-                torch.cat([tokens.new_zeros(batch, self.count), tokens], dim=1),
-                read + self.count,
-                positions=torch.cat([first.expand(batch, -1), behind], dim=1),
-                mask=torch.cat([above, seen], dim=2),
-            )
-        finally:
-            hook.remove()
+        if self.embeddings is not None:
+            return read_behind(self.embeddings, model, tokens, read, positions=positions, mask=mask)
+        assert self.states is not None
+        behind, seen = seen_behind(tokens, self.count, positions, mask)
+        cache = DynamicCache()
+        for layer, (keys, values) in enumerate(self.states):
+            cache.update(keys.expand(len(tokens), -1, -1, -1), values.expand(len(tokens), -1, -1, -1), layer)
+        return read_hidden_states(model, tokens, read, positions=behind, mask=seen, cache=cache)
 
     def as_peft_has_them(self) -> Tensor:
         """Return what is learned as `peft` writes it: (P, D), or of a prefix (P, layers * 2 * H * E)."""
@@ -113,11 +90,6 @@ class VirtualTokens(nn.Module):
             "num_layers": layers,
             "num_attention_heads": heads,
         }
-
-    def _in_place_of_the_first(self, _: nn.Module, __: tuple[Any, ...], embedded: Tensor) -> Tensor:
-        assert self.embeddings is not None
-        own = self.embeddings.to(embedded.dtype).expand(len(embedded), -1, -1)
-        return torch.cat([own, embedded[:, self.count :]], dim=1)
 
 
 def reader_of(model: PreTrainedModel) -> Callable[..., Tensor] | None:

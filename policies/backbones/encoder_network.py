@@ -21,12 +21,12 @@ from torch import Tensor, nn
 from heed.policies.backbones.hidden_states import output_width
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.caches.memory import RowMemory
 from heed.policies.heads.action_sets import ActionSets, trial_trie
 from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, Tries
-from heed.policies.modalities.auxiliary import Senses
+from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import PairEndings, read_texts
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.positions import most_tokens
@@ -81,15 +81,15 @@ class EncoderNetwork(PromptNetwork):
         self._is_wide = is_wide(self.model)
         self.features_dim = output_width(self.model)
         self.layout = encoder.layout
-        beside = self.layout.beside
+        self.refuse_sequence()
         self.tokens_read = 0
-        self.n_scores = beside.actions
+        self.n_scores = self.layout.choices
         self.score: nn.Linear | None = None
         self._endings = PairEndings(language_model.tokenizer) if head == "score" else None
         self._most = most_tokens(self.model)
         self._action_texts = encoder.action_texts
         trie = ActionTrie.build([[0]])
-        if beside.actions:
+        if self.layout.choosing is not None:
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":
@@ -103,11 +103,11 @@ class EncoderNetwork(PromptNetwork):
             # One number more for all actions changes nothing.
             self.score = nn.Linear(self.features_dim, 1, bias=False)
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
-        self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
+        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * self.features_dim))
 
-    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+    def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the vector of each prompt, (U, D), and with `head="score"` the scores of its actions, (U, A)."""
         prompts = [row[:length] for row, length in zip(batch.prompts.cpu().numpy(), batch.lengths, strict=True)]
         texts: dict[bytes, tuple[npt.NDArray[np.integer[Any]], int]] = {}  # each with the length of its first part
@@ -132,13 +132,13 @@ class EncoderNetwork(PromptNetwork):
         rows = torch.from_numpy(pairs).to(vectors.device)
         return features, numbers_of_all[rows.clamp(min=0)].masked_fill(rows < 0, -torch.inf)
 
-    def _numbers(self, batch: UniquePrompts) -> list[list[int]]:
+    def _numbers(self, batch: Inputs) -> list[list[int]]:
         """Return the numbers of each prompt's action texts."""
         if self.score is None:
             return [[] for _ in batch.keys]
-        if batch.actions is None:
+        if self.action_sets is None:
             return [list(range(self.n_scores)) for _ in batch.keys]
-        return [row[row != PADDING].tolist() for row in batch.actions]
+        return [row[row != PADDING].tolist() for row in self.listed(batch)]
 
     def _ending_of(self, action: str, prompt: int) -> npt.NDArray[np.int64]:
         """Return what stands behind a prompt of so many tokens to make a pair of it and an action.

@@ -194,6 +194,12 @@ def output_width(model: PreTrainedModel) -> int:
     return int(states.shape[-1])
 
 
+def embedding_width(model: PreTrainedModel) -> int:
+    """Return how many numbers stand for a token where the model begins to read."""
+    embedding: Any = model.get_input_embeddings()
+    return int(embedding.weight.shape[1])
+
+
 def computes_last_layer_in_part(model: PreTrainedModel) -> bool:
     """Say whether the last layer of `model` is computed only where it is read."""
     return (

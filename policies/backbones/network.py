@@ -9,22 +9,29 @@ from typing import Any
 
 import torch
 from gymnasium import spaces
-from torch import Tensor
+from torch import Tensor, nn
 
 from heed.policies.adapters.virtual_tokens import MODULE as VIRTUAL_TOKENS
 from heed.policies.adapters.virtual_tokens import reader_of
 from heed.policies.backbones.exactness import TrialError
-from heed.policies.backbones.hidden_states import attention_window, layers_of, output_width, read_hidden_states
+from heed.policies.backbones.hidden_states import (
+    attention_window,
+    embedding_width,
+    layers_of,
+    output_width,
+    read_hidden_states,
+)
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.backbones.soft_tokens import reader_behind, require_room_before
+from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
 from heed.policies.caches.memory import RowMemory
 from heed.policies.caches.prefixes import PrefixMemory, keeps_exactly
 from heed.policies.heads.action_sets import ActionSets, trial_trie
 from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
 from heed.policies.heads.trie import ActionTrie, Tries
-from heed.policies.modalities.auxiliary import Senses
+from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.positions import most_tokens, most_written
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
@@ -76,17 +83,16 @@ class LanguageNetwork(PromptNetwork):
         self.features_dim = output_width(self.model)
         self.normalization: Normalization = normalization
         self.layout = PromptLayout(0) if encoder is None else encoder.layout
-        beside = self.layout.beside
         self.tokens_read = 0
         """Tokens of prompts that the language model has read so far; what is remembered is not read."""
         self.chunk_tokens: int | None = None
         """How many tokens are read at once without a gradient, padding included, since memory ran out; else None."""
-        self.n_scores = beside.actions
+        self.n_scores = self.layout.choices
         """Action scores of a prompt, A; 0 without any."""
         self.action_sets: ActionSets | None = None
         self.scorer = None
         trie = ActionTrie.build([[0]])  # one token: no inner nodes
-        if encoder is not None and beside.actions:
+        if encoder is not None and self.layout.choosing is not None:
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
         elif head == "score":
@@ -98,30 +104,41 @@ class LanguageNetwork(PromptNetwork):
         """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
         longest = 64 if encoder is None else encoder.max_tokens
         if encoder is not None:
-            _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth)
+            before = self.layout.soft_tokens
+            _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth, before)
         if head == "score":
             with _telling(language_model):
                 self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
-        self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
+        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
+        self.in_sequence = Embedders.of(self.layout.modalities, "sequence", embedding_width(self.model))
+        """Of modalities that are soft tokens before the prompt."""
 
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
+        if self.in_sequence is not None:
+            if reader_of(self.model) is not None:
+                raise ValueError("Virtual tokens and modalities in the sequence would both stand before the prompt.")
+            require_room_before(self.model, "modalities in the sequence")
+            self.is_frozen = False  # what makes the soft tokens trains, through the language model
         self._reader = reader_of(self.model)
         with _telling(language_model):
             self._choose_memories(language_model, train_layers, longest)
 
     def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
         """Set what the network keeps of what it read, each where that is exact for such prompts."""
-        if self._reader is not None:
+        if self._reader is not None or self.in_sequence is not None:
             ways = exact_ways(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.ways
             if "packed" not in ways:
-                raise ValueError("Virtual tokens need a model whose action texts can be scored in one forward.")
+                raise ValueError(
+                    "What stands before a prompt needs a model whose action texts can be scored in one forward."
+                )
             if self.scorer is not None:
                 self.scorer.ways = ("packed",)
         self.frozen: FrozenLayers | None = None
-        if train_layers and language_model.adapter is None:
+        if train_layers and language_model.adapter is None and self.in_sequence is None:
             self.frozen = self._frozen_layers(train_layers, longest)
         width = (self.features_dim + self.n_scores) * 8
-        self.memory: RowMemory | None = RowMemory(self.model, READINGS_BYTES // width)
+        read_with = self.model if self.in_sequence is None else nn.ModuleList([self.model, self.in_sequence])
+        self.memory: RowMemory | None = RowMemory(read_with, READINGS_BYTES // width)
         """Used where weights stand still, as in rollouts; None to compute every reading anew."""
         if self._knows_prefixes() and keeps_exactly(self.model, longest):
             self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES, self.memory.watch)
@@ -144,18 +161,19 @@ class LanguageNetwork(PromptNetwork):
             and attention_window(self.model) is None
             and self.frozen is None
             and self._reader is None
+            and self.in_sequence is None
             and self.action_sets is None
             and (self.scorer is None or "packed" in self.scorer.ways)
         )
 
-    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+    def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""
         still = self.stands_still
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
         return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None
 
-    def _remember(self, batch: UniquePrompts, still: bool) -> Tensor:
+    def _remember(self, batch: Inputs, still: bool) -> Tensor:
         """Return the readings of prompts, (U, D + A); those that are new are computed together."""
 
         def compute(new: list[int]) -> Tensor:
@@ -169,17 +187,17 @@ class LanguageNetwork(PromptNetwork):
         table, rows = found
         return table[rows]
 
-    def _read(self, batch: UniquePrompts) -> Tensor:
+    def _read(self, batch: Inputs) -> Tensor:
         """Return the readings of prompts, (U, D + A), the features with the scores behind them."""
         readings: list[Tensor] = []
         self.tokens_read += int(batch.lengths.sum())
         most = self.chunk_tokens if reader_splits() else None
         with autocast(batch.batch.device, self.precision, wide=self._is_wide):
-            for rows in batch.chunks(extra=self.tries.n_nodes, most=most):
+            for rows in batch.chunks(extra=self.layout.soft_tokens + self.tries.n_nodes, most=most):
                 readings += self._read_in_parts(batch, rows)
         return torch.cat(readings)
 
-    def _read_in_parts(self, batch: UniquePrompts, rows: slice) -> list[Tensor]:
+    def _read_in_parts(self, batch: Inputs, rows: slice) -> list[Tensor]:
         """Return the readings of some prompts; without a gradient, in halves if they do not fit into memory at once.
 
         With a gradient, what was read before stays in memory, and who gathers the gradient has to split.
@@ -203,22 +221,24 @@ class LanguageNetwork(PromptNetwork):
         halves = slice(rows.start, middle), slice(middle, rows.stop)
         return [readings for half in halves for readings in self._read_in_parts(batch, half)]
 
-    def _read_at_once(self, batch: UniquePrompts, rows: slice) -> Tensor:
+    def _read_at_once(self, batch: Inputs, rows: slice) -> Tensor:
         prompts = batch.part(rows)
         read = self._reader or read_hidden_states
         if self.frozen is not None:
             read = self.frozen.reader(prompts, batch.keys[rows])
+        if self.in_sequence is not None:
+            packed = {key: torch.from_numpy(columns[rows]) for key, columns in batch.entering.items()}
+            read = reader_behind(self.in_sequence({key: one.to(prompts.device) for key, one in packed.items()}))
         if self.scorer is None:
             return _joined([last_hidden_state(self.model, prompts, read=read)])
         tries = self.tries
         if self.action_sets is not None:
-            assert batch.actions is not None
-            tries = self.action_sets.tries_of(batch.actions[rows], prompts.device)
+            tries = self.action_sets.tries_of(self.listed(batch)[rows], prompts.device)
         features, scores = self.scorer(self.model, prompts, tries, read=read)
         missing = (0, self.n_scores - scores.shape[1])
         return _joined([features, torch.nn.functional.pad(scores, missing, value=-torch.inf)])
 
-    def _read_on(self, batch: UniquePrompts) -> Tensor | None:
+    def _read_on(self, batch: Inputs) -> Tensor | None:
         """Return the readings of prompts that begin like those read last, or None if they do not."""
         if self.prefixes is None:
             return None
@@ -253,10 +273,10 @@ def _telling(language_model: LanguageModel) -> Iterator[None]:
         raise LanguageModelError(f"{language_model.name} cannot be used: {error}") from error
 
 
-def _require_places(language_model: LanguageModel, max_tokens: int, depth: int) -> None:
-    """Refuse prompts that leave no position for actions of `depth` tokens less one."""
+def _require_places(language_model: LanguageModel, max_tokens: int, depth: int, before: int) -> None:
+    """Refuse prompts, behind soft tokens, that leave no position for actions of `depth` tokens less one."""
     model = language_model.model
-    virtual = getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
+    virtual = before + getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
     limit, written = most_tokens(model), most_written(model)
     name = language_model.name
     if model.config.is_encoder_decoder:

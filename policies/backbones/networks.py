@@ -72,19 +72,19 @@ def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder
     """Refuse a head that cannot choose among changing actions, and prompts that do not list them.
 
     Raises:
-        ValueError: if the head is not `score`, or only one of encoder and action space says that actions change.
+        ValueError: if the head is not `score`, or the prompts do not list the actions.
     """
     changing = getattr(action_space, "listed_in_observations", False)
-    if not changing and not encoder.layout.beside.actions:
+    if not changing and not encoder.layout.choices:
         return
     if head != "score":
         raise ValueError(
             f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
             "change from state to state. Use head='score', which reads their texts."
         )
-    if not changing or not encoder.layout.beside.actions:
+    if not encoder.layout.choices:
         raise ValueError(
-            f"The action space is {action_space}, but the prompts' encoder has room for "
-            f"{encoder.layout.beside.actions} actions: environments whose actions change have ChangingActions(n) as "
+            f"The action space is {action_space}, but the prompts' encoder has room for no "
+            "actions: environments whose actions change have ChangingActions(n) as "
             "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv."
         )

@@ -1,8 +1,8 @@
 """What the networks of all language models share: prompts in, features and action scores out.
 
-The language model reads the words; how, each kind of model has a class of its own for. What stands beside them
-(`heed.policies.modalities.auxiliary`) is added to what it gives, so that prompts that differ in nothing but a number
-are read once.
+The language model reads the words, each kind of model by a class of its own. What enters beside them
+(`heed.policies.modalities.fusion`) is added to what it gives, so that prompts that differ in nothing but a number are
+read once.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, Literal, TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
@@ -21,13 +23,13 @@ from heed.policies.adapters.adapters import rank_budget_of
 from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.backbones.activation_checkpointing import checkpoint_layers, require_gradient
 from heed.policies.backbones.hidden_states import compile_layers
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, freeze
 from heed.policies.caches.memory import RowMemory
 from heed.policies.caches.prefixes import PrefixMemory
 from heed.policies.heads.action_sets import ActionSets
 from heed.policies.heads.trie import Tries
-from heed.policies.modalities.auxiliary import Senses, leaning, text_vectors
+from heed.policies.modalities.fusion import Embedders, action_bias, text_vectors
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.layout import PromptLayout
 
@@ -58,7 +60,8 @@ class PromptNetwork(nn.Module):
     """Where actions change from prompt to prompt: their tries."""
     tries: Tries
     """Of the actions; where they change from prompt to prompt, of none that there are."""
-    senses: Senses | None
+    auxiliary: Embedders | None = None
+    """Of modalities that enter beside the words."""
     is_frozen: bool
     """Whether nothing of the language model trains."""
     rank_budget: RankBudget | None = None
@@ -68,8 +71,13 @@ class PromptNetwork(nn.Module):
     prefixes: PrefixMemory | None = None
     frozen: FrozenLayers | None = None
 
+    def listed(self, batch: Inputs) -> npt.NDArray[np.integer[Any]]:
+        """Return the numbers of the actions that each input lists, (U, A), -1 behind the last."""
+        assert self.layout.choosing is not None
+        return batch.entering[self.layout.choosing.key]
+
     @abstractmethod
-    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+    def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the features of different prompts, (U, D), and with `head="score"` the action scores, (U, A)."""
 
     def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
@@ -98,6 +106,16 @@ class PromptNetwork(nn.Module):
             compile_layers(self.model)
         self.is_frozen = train_layers == 0
         self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
+
+    def refuse_sequence(self) -> None:
+        """Refuse modalities that enter the sequence, in a network that reads whole texts or their parts.
+
+        Raises:
+            ValueError: naming them.
+        """
+        keys = [modality.key for modality in self.layout.modalities if modality.enters == "sequence"]
+        if keys:
+            raise ValueError(f"{', '.join(keys)} enter the sequence of a causal model, and this one is an encoder.")
 
     @property
     def stands_still(self) -> bool:
@@ -139,31 +157,30 @@ class PromptNetwork(nn.Module):
 
         Args:
             observations: rows of the encoder's layout, (B, width): token ids, padded with -1 on the right, and what
-                stands beside the words.
+                the modalities packed.
 
         Returns:
             The features of each prompt, (B, D), and the action scores, (B, A), with `head="score"`; they are -inf where
             there are fewer actions.
         """
         parts = self.layout.split(observations)
-        batch = UniquePrompts.of(parts.tokens, parts.actions)
+        batch = Inputs.of(parts.tokens, {key: parts.packed[key] for key in self.layout.entering})
         features, scores = self.read(batch)
         features = features[batch.inverse]
         scores = None if scores is None else scores[batch.inverse]
-        if self.senses is None:
+        if self.auxiliary is None:
             return features, scores
-        perceived = self.senses(parts.numbers, parts.image)
+        perceived = self.auxiliary(parts.packed).sum(dim=1)
         if scores is not None:
-            scores = scores + leaning(perceived, self._text_vectors(batch))
+            scores = scores + action_bias(perceived, self._text_vectors(batch))
         return features + perceived, scores
 
-    def _text_vectors(self, batch: UniquePrompts) -> Tensor:
+    def _text_vectors(self, batch: Inputs) -> Tensor:
         """Return a vector of each action's text, (1, A, D), or where actions change those of each row, (B, A, D)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             if self.action_sets is None:
                 return text_vectors(self.model, self.tries)
-            assert batch.actions is not None
-            vectors = text_vectors(self.model, self.action_sets.tries_of(batch.actions, self.model.device))
+            vectors = text_vectors(self.model, self.action_sets.tries_of(self.listed(batch), self.model.device))
             vectors = torch.nn.functional.pad(vectors, (0, 0, 0, self.n_scores - vectors.shape[1]))
             return vectors.expand(len(batch.keys), -1, -1)[batch.inverse]
 

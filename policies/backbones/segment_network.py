@@ -14,10 +14,10 @@ from heed.policies.backbones.hidden_states import output_width
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork
 from heed.policies.backbones.segment_reader import SegmentReader
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import freeze
 from heed.policies.caches.memory import RowMemory
-from heed.policies.modalities.auxiliary import Senses
+from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import read_texts, special_tokens
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.segments import SegmentEncoder
@@ -67,6 +67,7 @@ class SegmentNetwork(PromptNetwork):
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
         self.layout = encoder.layout
+        self.refuse_sequence()
         self.tokens_read = 0
         self.n_scores = 0
         freeze(self.model, 0)
@@ -74,14 +75,13 @@ class SegmentNetwork(PromptNetwork):
         width = output_width(self.model)
         self.reader = SegmentReader(width)
         self.features_dim = self.reader.width
-        beside = self.layout.beside
-        self.senses = Senses(beside, self.features_dim) if beside.numbers or beside.image else None
+        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * width))
         self._encoder = encoder
         self._around = special_tokens(encoder.tokenizer)
         self._segments: dict[bytes, list[bytes]] = {}
 
-    def read(self, batch: UniquePrompts) -> tuple[Tensor, Tensor | None]:
+    def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the features of different prompts, (U, D)."""
         prompts = [self._segments_of(key) for key in batch.keys]
         places: dict[bytes, int] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.layout import PADDING, PromptLayout
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 4096}
 """What a chunk costs beside its tokens, in tokens: starting every operation of a forward once more."""
@@ -22,8 +22,11 @@ LENGTH_STEP = 8
 
 
 @dataclass(eq=False)
-class UniquePrompts:
-    """The different prompts of a batch, the shortest first."""
+class Inputs:
+    """The different inputs of a batch, the shortest first: prompts, and what else a reading depends on.
+
+    Its `keys` are what every cache goes by: two inputs have the same key where a language model reads the same.
+    """
 
     batch: Tensor
     """Token ids of the batch, (B, L), padded with -1 on the right."""
@@ -32,28 +35,28 @@ class UniquePrompts:
     lengths: npt.NDArray[np.int64]
     """(U,), rising."""
     keys: list[bytes]
-    """Names of the prompts, the same for the same tokens whatever their padding."""
+    """Of each input, the same for the same tokens and entering columns, whatever the padding."""
     inverse: Tensor
     """For each row of the batch, which of the different prompts it is, (B,)."""
-    actions: npt.NDArray[np.integer[Any]] | None = None
-    """The numbers of the actions' texts where they change from prompt to prompt, (U, A)."""
+    entering: Mapping[str, npt.NDArray[np.integer[Any]]] = field(default_factory=dict)
+    """What else enters the reading, by the key of its modality: the columns of each input's row, (U, C)."""
 
     @classmethod
-    def of(cls, prompts: Tensor, actions: Tensor | None = None) -> UniquePrompts:
-        """Find the different rows of `prompts`, (B, L); with `actions`, (B, A), those that differ in these too."""
+    def of(cls, prompts: Tensor, entering: Mapping[str, Tensor] | None = None) -> Inputs:
+        """Find the different rows of `prompts`, (B, L), and of the columns that enter the reading, (B, C) each."""
         rows = prompts.cpu().numpy().astype(np.int32)
         lengths = (rows != PADDING).sum(axis=1)
         # Slices of one string of bytes: an array for each row would take three times as long.
         whole, width, size = rows.tobytes(), rows.shape[1] * rows.itemsize, rows.itemsize
         ends = (np.arange(len(rows)) * width + lengths * size).tolist()
         places: dict[bytes, int] = {}
-        listed = None if actions is None else actions.cpu().numpy()
-        if listed is None:
+        columns = {key: packed.cpu().numpy() for key, packed in (entering or {}).items()}
+        if not columns:
             inverse = [places.setdefault(whole[row * width : end], len(places)) for row, end in enumerate(ends)]
-        else:  # actions first: they are of one length, so what follows cannot be mistaken for them
-            lists = [row.tobytes() for row in listed]
-            names = [lists[row] + whole[row * width : end] for row, end in enumerate(ends)]
-            inverse = [places.setdefault(name, len(places)) for name in names]
+        else:  # the columns first: they are of one length, so what follows cannot be mistaken for them
+            before = [row.tobytes() for row in np.concatenate(list(columns.values()), axis=1)]
+            keys_of_rows = [before[row] + whole[row * width : end] for row, end in enumerate(ends)]
+            inverse = [places.setdefault(key, len(places)) for key in keys_of_rows]
         keys = list(places)
         firsts = np.empty(len(keys), dtype=np.int64)
         firsts[inverse[::-1]] = np.arange(len(rows))[::-1]
@@ -66,8 +69,14 @@ class UniquePrompts:
             lengths[firsts[order]],
             [keys[index] for index in order.tolist()],
             torch.from_numpy(rank[inverse]).to(prompts.device),
-            None if listed is None else listed[firsts[order]],
+            {key: packed[firsts[order]] for key, packed in columns.items()},
         )
+
+    @classmethod
+    def of_rows(cls, layout: PromptLayout, rows: Tensor) -> Inputs:
+        """Find the different inputs among rows of a layout, (B, width)."""
+        parts = layout.split(rows)
+        return cls.of(parts.tokens, {key: parts.packed[key] for key in layout.entering})
 
     @cached_property
     def prompts(self) -> Tensor:
@@ -75,12 +84,11 @@ class UniquePrompts:
         longest = max(1, int(self.lengths.max(initial=1)))
         return self.batch[torch.from_numpy(self.rows).to(self.batch.device)][:, :longest].long()
 
-    def select(self, chosen: Sequence[int]) -> UniquePrompts:
-        """Return those of the prompts with the indices `chosen`, which rise."""
+    def select(self, chosen: Sequence[int]) -> Inputs:
+        """Return those of the inputs with the indices `chosen`, which rise."""
         keys = [self.keys[index] for index in chosen]
-        actions = None if self.actions is None else self.actions[chosen]
-        inverse = torch.arange(len(keys))
-        return UniquePrompts(self.batch, self.rows[chosen], self.lengths[chosen], keys, inverse, actions)
+        entering = {key: packed[chosen] for key, packed in self.entering.items()}
+        return Inputs(self.batch, self.rows[chosen], self.lengths[chosen], keys, torch.arange(len(keys)), entering)
 
     def chunks(self, extra: int = 0, most: int | None = None) -> list[slice]:
         """Return how to split the prompts so that reading them takes least.
@@ -104,21 +112,20 @@ class UniquePrompts:
         return self.prompts[rows][:, : max(1, int(self.lengths[rows].max()))]
 
 
-def micro_batches(prompts: Tensor, max_tokens: int) -> list[Tensor]:
-    """Split the rows of a batch of prompts (B, L) so that each part has at most `max_tokens` different tokens.
+def micro_batches(batch: Inputs, max_tokens: int) -> list[Tensor]:
+    """Split the rows of a batch so that each part has at most `max_tokens` different tokens.
 
-    Equal prompts stay together, and padding counts. A single prompt that is longer has a part of its own.
+    Equal inputs stay together, and padding counts. A single prompt that is longer has a part of its own.
 
     Returns:
         The indices of each part's rows.
     """
-    batch = UniquePrompts.of(prompts)
     part_of, part, first = np.zeros(len(batch.lengths), dtype=np.int64), 0, 0
     for index, length in enumerate(batch.lengths):
         if index > first and (index - first + 1) * length > max_tokens:
             part, first = part + 1, index
         part_of[index] = part
-    row_parts = torch.from_numpy(part_of).to(prompts.device)[batch.inverse]
+    row_parts = torch.from_numpy(part_of).to(batch.batch.device)[batch.inverse]
     return [torch.nonzero(row_parts == index)[:, 0] for index in range(part + 1)]
 
 

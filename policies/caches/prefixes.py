@@ -17,7 +17,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from heed.policies.backbones.exactness import trials_of
 from heed.policies.backbones.hidden_states import computes_last_layer_in_part, read_hidden_states
-from heed.policies.caches.batching import UniquePrompts, chunks_of_like_length
+from heed.policies.caches.batching import Inputs, chunks_of_like_length
 from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import last_hidden_state, pack
 from heed.policies.heads.trie import ActionTrie, Tries
@@ -64,7 +64,7 @@ class PrefixMemory:
         self._noted = False  # whether the prompts of the call before were noted
         self._pause = 0  # calls that are left out before prompts are noted again
 
-    def read(self, batch: UniquePrompts, *, looks: bool = True) -> Tensor | None:
+    def read(self, batch: Inputs, *, looks: bool = True) -> Tensor | None:
         """Return the hidden states at all contexts, (U, 1 + K, D), or None where too little is known to begin from.
 
         Args:
@@ -147,7 +147,7 @@ class PrefixMemory:
 
     def _read(
         self,
-        batch: UniquePrompts,
+        batch: Inputs,
         donors: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
@@ -168,7 +168,7 @@ class PrefixMemory:
 
     def _read_chunk(
         self,
-        batch: UniquePrompts,
+        batch: Inputs,
         chunk: npt.NDArray[np.int64],
         donors: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
@@ -237,7 +237,7 @@ def _read_by_parts(model: PreTrainedModel, prompts: Tensor, _: Tries) -> Tensor:
     memory = PrefixMemory(model, Tries([ActionTrie.build([[0]])]).to(model.device), 64 * 2**20)
     length = prompts.shape[1]
     for end in (max(1, length // 2), max(1, 2 * length // 3), length):
-        batch = UniquePrompts.of(prompts[:, :end], None)
+        batch = Inputs.of(prompts[:, :end], None)
         hidden = memory.read(batch)
     if hidden is None:
         raise ValueError("the prompts are too short to have a beginning in common")

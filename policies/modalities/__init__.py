@@ -1,1 +1,1 @@
-"""Auxiliary observations: numbers and pictures, brought to the hidden state."""
+"""Modalities: what an observation holds beside its words, how it is packed into a prompt's row, and where it enters."""

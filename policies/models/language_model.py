@@ -23,6 +23,7 @@ from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, close_prefixes
+from heed.policies.modalities.modality import Modality
 from heed.policies.models import quantization
 from heed.policies.models.encoders import (
     PairEndings,
@@ -34,7 +35,6 @@ from heed.policies.models.foreign_code import remove_named_code
 from heed.policies.models.minilm import HUB_ID, MINILM
 from heed.policies.models.positions import ActionRoom, most_tokens
 from heed.policies.models.quantization import Quantization
-from heed.policies.prompts.layout import NOTHING, Beside
 from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
 from heed.policies.prompts.segments import SEGMENTS, SegmentEncoder
 from heed.policies.prompts.template import Chat, FilledTemplate, PromptTemplate, Template
@@ -110,10 +110,10 @@ class LanguageModel:
         *,
         template: Template | None = None,
         max_tokens: int = 256,
-        beside: Beside = NOTHING,
+        modalities: tuple[Modality, ...] = (),
         segments: bool = False,
     ) -> PromptEncoder:
-        """Return an encoder that makes this model's prompts, at most `max_tokens` long, of words and what is `beside`.
+        """Return an encoder that makes this model's prompts, at most `max_tokens` long, of words and other modalities.
 
         With `segments` they tell the instruction and the parts of the observation apart, which an encoder reads one by
         one (`heed.policies.prompts.segments`).
@@ -124,18 +124,20 @@ class LanguageModel:
             TemplateError: if the template cannot be used.
             ValueError: if another model than an encoder is to read segments.
         """
-        encoder = self._encoder(template, max_tokens, beside, segments)
+        encoder = self._encoder(template, max_tokens, modalities, segments)
         self._require_embedded(encoder.largest_id)
         return encoder
 
-    def _encoder(self, template: Template | None, max_tokens: int, beside: Beside, segments: bool) -> PromptEncoder:
+    def _encoder(
+        self, template: Template | None, max_tokens: int, modalities: tuple[Modality, ...], segments: bool
+    ) -> PromptEncoder:
         if segments:
             if self.pooling is None:
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
             around = sum(map(len, special_tokens(self.tokenizer)))
             most = (most_tokens(self.model) or max_tokens + around) - around
             return SegmentEncoder(
-                self.tokenizer, template=template or SEGMENTS, max_tokens=max_tokens, most=most, beside=beside
+                self.tokenizer, template=template or SEGMENTS, max_tokens=max_tokens, most=most, modalities=modalities
             )
         limit = most_tokens(self.model)
         if limit is not None and max_tokens > limit:
@@ -148,8 +150,8 @@ class LanguageModel:
             max_tokens=max_tokens,
             # An encoder was trained on closed texts; behind an end token no causal model expects an action.
             closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
-            beside=beside,
-            action_room=self.action_room(template) if beside.actions else None,
+            modalities=modalities,
+            action_room=self.action_room(template) if any(one.choices for one in modalities) else None,
         )
 
     def action_room(self, template: Template | None = None) -> ActionRoom | None:

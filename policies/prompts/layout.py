@@ -1,104 +1,31 @@
 """What stands where in a prompt's row of integers.
 
-SB3's buffers keep one array of observations. So a prompt is one row: the token ids, and behind them what stands beside
-the words, if anything does: the numbers of the action texts that there are to choose from, raw numbers, a picture. Raw
-numbers are float32s whose bits stand there as integers, four bytes of a picture make one integer; so nothing is
-rounded, two rows are equal only if all of it is, and no buffer, hash or checkpoint needs to know what a row holds.
-
-| columns | hold |
-|---|---|
-| `tokens` | token ids, -1 behind the last |
-| `beside.actions` | numbers of action texts (`heed.policies.heads.action_sets`), -1 behind the last |
-| `beside.numbers` | float32s, bit by bit |
-| `beside.image_columns` | uint8s, four to a column |
+SB3's buffers keep one array of observations. So a prompt is one row: the token ids, -1 behind the last, and behind them
+what each modality packs (`heed.policies.modalities.modality`). Nothing is rounded, two rows are equal only if all of it
+is, and no buffer, hash or checkpoint needs to know what a row holds.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from gymnasium import spaces
 from torch import Tensor
+
+# The three that ship with Heed register themselves in this order, which is that of a row's columns.
+from heed.policies.modalities.actions import Actions
+from heed.policies.modalities.image import Image
+from heed.policies.modalities.modality import Modality, modality_from_json
+from heed.policies.modalities.numbers import Numbers
+from heed.policies.prompts.action_texts import ActionTexts
+
+__all__ = ["PADDING", "Actions", "Image", "Numbers", "Parts", "PromptLayout"]
 
 PADDING = -1
 """Stands behind the last token of a prompt: no tokenizer gives this id to a token."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Beside:
-    """What an observation holds beside its words, as far as a policy reads it."""
-
-    actions: int = 0
-    """How many action texts an observation lists at most; 0 where they are always the same."""
-    numbers: int = 0
-    """How many raw numbers, under the key `numbers`."""
-    image: tuple[int, int, int] | None = None
-    """Height, width and channels of the picture under the key `image`."""
-
-    @classmethod
-    def of(cls, observation_space: spaces.Dict, action_space: spaces.Space[Any], *, words_only: bool = False) -> Beside:
-        """Return what the observations of such spaces hold.
-
-        Args:
-            observation_space: of a language environment.
-            action_space: its actions.
-            words_only: leave out numbers and picture.
-
-        Raises:
-            ValueError: if `numbers` is no Box, or `image` no Box of bytes (H, W, C).
-        """
-        parts = observation_space.spaces
-        actions = int(action_space.n) if "actions" in parts and isinstance(action_space, spaces.Discrete) else 0
-        if words_only:
-            return cls(actions=actions)
-        numbers, image = parts.get("numbers"), parts.get("image")
-        if numbers is not None and not isinstance(numbers, spaces.Box):
-            raise ValueError(f"The key `numbers` of an observation is a Box of numbers, but here it is {numbers}.")
-        if image is not None and not (
-            isinstance(image, spaces.Box) and image.dtype == np.uint8 and len(image.shape) == 3
-        ):
-            raise ValueError(f"The key `image` of an observation is a Box of uint8 (H, W, C), but here it is {image}.")
-        return cls(
-            actions=actions,
-            numbers=0 if numbers is None else math.prod(numbers.shape),
-            image=None if image is None else (image.shape[0], image.shape[1], image.shape[2]),
-        )
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """The keys of an observation that hold it."""
-        there = {"actions": self.actions, "numbers": self.numbers, "image": self.image}
-        return tuple(key for key, held in there.items() if held)
-
-    @property
-    def image_columns(self) -> int:
-        """How many columns the picture takes."""
-        return 0 if self.image is None else -(-math.prod(self.image) // 4)
-
-    @property
-    def width(self) -> int:
-        """How many columns all of it takes."""
-        return self.actions + self.numbers + self.image_columns
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as JSON; `from_json` is the inverse."""
-        return {"actions": self.actions, "numbers": self.numbers, "image": self.image and list(self.image)}
-
-    @classmethod
-    def from_json(cls, saved: Mapping[str, Any]) -> Beside:
-        """Return what `as_json` wrote."""
-        image = saved["image"]
-        return cls(actions=saved["actions"], numbers=saved["numbers"], image=None if image is None else tuple(image))
-
-
-NOTHING = Beside()
-"""Words alone."""
 
 
 class Parts(NamedTuple):
@@ -106,12 +33,8 @@ class Parts(NamedTuple):
 
     tokens: Tensor
     """(B, L), -1 behind the last."""
-    actions: Tensor | None
-    """(B, A), -1 behind the last."""
-    numbers: Tensor | None
-    """(B, N), float32."""
-    image: Tensor | None
-    """(B, H, W, C), uint8."""
+    packed: Mapping[str, Tensor]
+    """What each modality packed, (B, C), by its key."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +43,43 @@ class PromptLayout:
 
     tokens: int
     """Columns of token ids."""
-    beside: Beside = NOTHING
+    modalities: tuple[Modality, ...] = ()
+    """What stands behind them, in this order."""
 
     @property
     def width(self) -> int:
         """Columns of a row."""
-        return self.tokens + self.beside.width
+        return self.tokens + sum(modality.columns for modality in self.modalities)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys of an observation that hold what the modalities read."""
+        return tuple(modality.key for modality in self.modalities)
+
+    @property
+    def entering(self) -> tuple[str, ...]:
+        """The keys of what a reading depends on, beside its tokens."""
+        return tuple(modality.key for modality in self.modalities if modality.enters != "beside")
+
+    @property
+    def choosing(self) -> Modality | None:
+        """The modality that lists the actions, where they change from prompt to prompt."""
+        return next((modality for modality in self.modalities if modality.choices), None)
+
+    @property
+    def choices(self) -> int:
+        """How many actions a prompt lists at the most; 0 where there always are the same."""
+        return 0 if self.choosing is None else self.choosing.choices
+
+    @property
+    def soft_tokens(self) -> int:
+        """How many soft tokens stand before those of a prompt."""
+        return sum(modality.soft_tokens for modality in self.modalities)
+
+    @property
+    def action_texts(self) -> ActionTexts:
+        """The texts of actions that change from prompt to prompt; none where there always are the same."""
+        return getattr(self.choosing, "texts", None) or ActionTexts()
 
     def split(self, rows: Tensor) -> Parts:
         """Take rows, (B, width), apart. Rows that hold tokens alone may be cut to the longest prompt.
@@ -133,30 +87,73 @@ class PromptLayout:
         Raises:
             ValueError: if the rows are not of this layout.
         """
-        beside = self.beside
-        if not beside.width:
-            return Parts(rows, None, None, None)
+        if not self.modalities:
+            return Parts(rows, {})
         if rows.shape[1] != self.width:
             raise ValueError(f"A prompt has {self.width} columns here, but these have {rows.shape[1]}.")
-        widths = [self.tokens, beside.actions, beside.numbers, beside.image_columns]
-        tokens, actions, numbers, image = rows.split(widths, dim=1)
-        pixels = None
-        if beside.image is not None:
-            pixels = image.contiguous().view(torch.uint8)[:, : math.prod(beside.image)].reshape(-1, *beside.image)
-        return Parts(
-            tokens,
-            actions if beside.actions else None,
-            numbers.contiguous().view(torch.float32) if beside.numbers else None,
-            pixels,
-        )
+        tokens, *packed = rows.split([self.tokens, *(modality.columns for modality in self.modalities)], dim=1)
+        return Parts(tokens, dict(zip(self.keys, packed, strict=True)))
+
+    def pack(self, tokens: npt.NDArray[np.integer[Any]], observations: Mapping[str, Any]) -> npt.NDArray[Any]:
+        """Return rows, (B, width), of token ids, (B, L), and what B observations hold under the modalities' keys.
+
+        Raises:
+            ValueError: if they lack a key, or hold what its modality does not read.
+        """
+        if not self.modalities:
+            return tokens
+        if not len(tokens):
+            return np.empty((0, self.width), dtype=tokens.dtype)
+        missing = [key for key in self.keys if key not in observations]
+        if missing:
+            raise ValueError(
+                f"These observations lack {', '.join(missing)}, which this agent reads beside the words. It was made "
+                "for environments that give it."
+            )
+        return np.concatenate([tokens, *(one.pack(observations[one.key]) for one in self.modalities)], axis=1)
 
     def tokens_of(self, rows: Any) -> Any:
         """Return the token ids of rows, or of one row; arrays and tensors alike."""
         return rows[..., : self.tokens]
 
+    def auxiliary_of(self, rows: Any) -> Any:
+        """Return what stands behind the tokens of rows, or of one row."""
+        return rows[..., self.tokens :]
+
+    def listed_in(self, auxiliary: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+        """Return the numbers of the actions that each row lists, (B, A), -1 behind the last; (B, 0) without any.
+
+        Args:
+            auxiliary: what `auxiliary_of` gives, (B, width - L).
+        """
+        start = 0
+        for modality in self.modalities:
+            if modality.choices:
+                return auxiliary[:, start : start + modality.columns]
+            start += modality.columns
+        return auxiliary[:, :0]
+
     def numbers_of_actions(self, rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.int64] | None:
         """Return of how many actions there is a choice in each row, (B,); None where there always are the same."""
-        if not self.beside.actions:
+        if self.choosing is None:
             return None
-        listed: npt.NDArray[np.int64] = (rows[:, self.tokens : self.tokens + self.beside.actions] >= 0).sum(axis=1)
+        listed: npt.NDArray[np.int64] = (self.listed_in(self.auxiliary_of(rows)) >= 0).sum(axis=1)
         return listed
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return the modalities as JSON; `modalities_from_json` is the inverse."""
+        return [modality.as_json() for modality in self.modalities]
+
+
+def modalities_from_json(saved: Iterable[Mapping[str, Any]], texts: Sequence[str] = ()) -> tuple[Modality, ...]:
+    """Return what `PromptLayout.as_json` wrote.
+
+    Args:
+        saved: of each modality.
+        texts: of the actions that change from prompt to prompt, by number.
+
+    Raises:
+        ValueError: if one is not registered, or cannot have such sizes.
+    """
+    modalities = tuple(modality_from_json(one) for one in saved)
+    return tuple(Actions(one.most, ActionTexts(texts)) if isinstance(one, Actions) else one for one in modalities)

@@ -23,17 +23,15 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.finite import REWARD_REMEDY, require_finite_array
+from heed.policies.modalities.modality import WORDS, Modality
 from heed.policies.models.positions import ActionRoom
 from heed.policies.prompts.action_texts import ActionTexts
-from heed.policies.prompts.layout import NOTHING, PADDING, Beside, PromptLayout
+from heed.policies.prompts.layout import PADDING, PromptLayout
 from heed.policies.prompts.template import Chat, FilledTemplate, PromptTemplate, Template, shortened
 from heed.policies.prompts.text_tokens import TextTokens
 
 TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
 """The prompt for a pretrained language model; the action's words follow after a space."""
-
-LARGEST = np.finfo(np.float32).max
-"""What stands for all numbers beyond it, infinity included."""
 
 REMEMBERED_TOKENS = 10_000_000
 """Tokens of prompts that an encoder keeps to hand out again; a level shows the same words many times."""
@@ -48,7 +46,7 @@ class PromptEncoder:
         max_tokens: how many a row holds. A longer prompt loses the end of its observation, with a warning.
         closed: keep the end token that the tokenizer closes a text with. The token that it begins a text with stands
             once, also where the template writes it.
-        beside: what stands beside the words.
+        modalities: what else of an observation is read.
         action_room: of a model with so many positions and no more, where actions change: tells how long a prompt may
             be for its actions to have room behind it.
 
@@ -64,7 +62,7 @@ class PromptEncoder:
         template: Template = TEMPLATE,
         max_tokens: int = 256,
         closed: bool = False,
-        beside: Beside = NOTHING,
+        modalities: tuple[Modality, ...] = (),
         action_room: ActionRoom | None = None,
     ):
         self.tokenizer = tokenizer
@@ -75,9 +73,7 @@ class PromptEncoder:
         self._begin, self._end = tokens_around(tokenizer)
         self.max_tokens = max_tokens
         self.closed = closed
-        self.layout = PromptLayout(max_tokens, beside)
-        self.action_texts = ActionTexts()
-        """Those of prompts whose actions change, by number."""
+        self.layout = PromptLayout(max_tokens, modalities)
         written = self.tokens(self._fill_in(("", "")))
         self.largest_id = max(self.texts.largest_id(), *written, *self._begin, *(self._end if closed else ()), 0)
         """The largest token id that a prompt may hold."""
@@ -86,7 +82,7 @@ class PromptEncoder:
                 f"The prompt template {shortened(self.template.text)} alone fills {max_tokens} tokens: raise "
                 "max_prompt_tokens."
             )
-        fits = max(len(tokenizer), self.largest_id) <= np.iinfo(np.int16).max and not beside.width
+        fits = max(len(tokenizer), self.largest_id) <= np.iinfo(np.int16).max and not modalities
         self.integer: type[np.signedinteger[Any]] = np.int16 if fits else np.int32
         self._remembered: dict[tuple[str, str] | tuple[str, str, int], npt.NDArray[np.integer[Any]]] = {}
         self._remembered_tokens = 0
@@ -100,14 +96,19 @@ class PromptEncoder:
     @property
     def keys(self) -> tuple[str, ...]:
         """The keys of an observation that a prompt is made of."""
-        return ("instruction", "observation", *self.layout.beside.keys)
+        return (*WORDS, *self.layout.keys)
+
+    @property
+    def action_texts(self) -> ActionTexts:
+        """Those of prompts whose actions change, by number."""
+        return self.layout.action_texts
 
     def __call__(self, observations: Mapping[str, Any]) -> npt.NDArray[np.integer[Any]]:
         """Encode a batch of language observations.
 
         Args:
-            observations: of the keys `instruction` and `observation` B strings each, and what stands beside them:
-                `actions`, B tuples of strings; `numbers`, (B, N); `image`, (B, H, W, C). Other keys are left out.
+            observations: of the keys `instruction` and `observation` B strings each, and of each modality's key B of
+                what it reads: `actions`, B tuples of strings; `numbers`, (B, N); `image`, (B, H, W, C).
 
         Returns:
             Rows of the encoder's `layout`, (B, width): token ids, padded with -1 on the right, and the rest.
@@ -116,8 +117,14 @@ class PromptEncoder:
             ValueError: if a key is missing, what it holds is not what the layout has room for, or an action or an
                 instruction is longer than the model reads.
         """
-        prompts = self.encode_words(observations, self.room_before(observations.get("actions", ())))
-        return self._put_beside(prompts, observations) if self.layout.beside.width else prompts
+        return self.layout.pack(
+            self.encode_words(observations, self.room_before(self._listed(observations))), observations
+        )
+
+    def _listed(self, observations: Mapping[str, Any]) -> Sequence[Sequence[str]]:
+        """Return the texts of the actions that each observation lists; none where there always are the same."""
+        choosing = self.layout.choosing
+        return () if choosing is None else observations.get(choosing.key, ())
 
     def room_before(self, actions: Sequence[Sequence[str]]) -> list[int] | None:
         """Return how many tokens prompts may have that lists of actions stand behind; None where there is room for any.
@@ -127,48 +134,10 @@ class PromptEncoder:
         """
         return None if self.action_room is None else [self.action_room.of(texts) for texts in actions] or None
 
-    def room_beside(self, beside: Sequence[Sequence[int]]) -> list[int] | None:
-        """Return the same for what stands beside the words in rows of the layout, where actions have numbers."""
-        texts, count = self.action_texts.texts, self.layout.beside.actions
-        return self.room_before([[texts[number] for number in row[:count] if number >= 0] for row in beside])
-
-    def _put_beside(
-        self, prompts: npt.NDArray[np.integer[Any]], observations: Mapping[str, Any]
-    ) -> npt.NDArray[np.integer[Any]]:
-        """Return prompts with what stands beside the words behind them."""
-        beside = self.layout.beside
-        if not len(prompts):
-            return np.empty((0, self.layout.width), dtype=prompts.dtype)
-        missing = [key for key in beside.keys if key not in observations]
-        if missing:
-            raise ValueError(
-                f"These observations lack {', '.join(missing)}, which this agent reads beside the words. It was made "
-                "for environments that give it."
-            )
-        columns: list[npt.NDArray[Any]] = [prompts]
-        if beside.actions:
-            listed = np.full((len(prompts), beside.actions), PADDING, dtype=np.int32)
-            for row, texts in zip(listed, observations["actions"], strict=True):
-                if not 1 <= len(texts) <= beside.actions:
-                    raise ValueError(
-                        f"There is a choice of {len(texts)} actions, but it must be of 1 to {beside.actions}."
-                    )
-                row[: len(texts)] = self.action_texts.numbers_of(texts)
-            columns.append(listed)
-        if beside.numbers:
-            with np.errstate(over="ignore"):
-                numbers = np.array(np.stack(list(observations["numbers"])), dtype=np.float32, order="C")
-            np.clip(numbers, -LARGEST, LARGEST, out=numbers)  # no weight times infinity is a number
-            require_finite_array(
-                numbers, "observation's `numbers`", "The policy reads finite float32s: look at what gives them."
-            )
-            columns.append(numbers.reshape(len(prompts), beside.numbers).view(np.int32))
-        if beside.image is not None:
-            pixels = np.zeros((len(prompts), 4 * beside.image_columns), dtype=np.uint8)
-            image = np.stack(list(observations["image"])).astype(np.uint8, copy=False).reshape(len(prompts), -1)
-            pixels[:, : image.shape[1]] = image
-            columns.append(pixels.view(np.int32))
-        return np.concatenate(columns, axis=1)
+    def room_beside(self, auxiliary: npt.NDArray[np.integer[Any]]) -> list[int] | None:
+        """Return the same for what stands behind the tokens in rows of the layout, where actions have numbers."""
+        texts, listed = self.action_texts.texts, self.layout.listed_in(auxiliary)
+        return self.room_before([[texts[number] for number in row if number >= 0] for row in listed])
 
     def refused(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
         """Return which observations of a batch no prompt can be made of, by their places, and why.
@@ -185,11 +154,10 @@ class PromptEncoder:
         return {}
 
     def _require_readable(self, observations: Mapping[str, Any]) -> None:
-        room = self.room_before(observations.get("actions", ()))
-        self._tokens_of_pairs(observations["instruction"], observations["observation"], room)
-        if self.layout.beside.actions and "actions" in observations:
-            for texts in observations["actions"]:
-                self.action_texts.require(texts, self._require_action)
+        listed = self._listed(observations)
+        self._tokens_of_pairs(observations["instruction"], observations["observation"], self.room_before(listed))
+        for texts in listed:
+            self.action_texts.require(texts, self._require_action)
 
     def _refused_alone(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
         refused: dict[int, Exception] = {}
@@ -361,12 +329,12 @@ def tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[i
 class PromptSpace(spaces.Box):
     """The space of prompts: integers from -1 (padding) to the vocabulary's last id, (max_tokens,).
 
-    Where something stands beside the words, its rows are as wide as the encoder's layout, and hold any integers.
+    Where modalities stand behind the tokens, its rows are as wide as the encoder's layout, and hold any integers.
     """
 
     def __init__(self, encoder: PromptEncoder):
         low, high = PADDING, max(len(encoder.tokenizer) - 1, encoder.largest_id)
-        if encoder.layout.beside.width:
+        if encoder.layout.modalities:
             low, high = int(np.iinfo(encoder.integer).min), int(np.iinfo(encoder.integer).max)
         super().__init__(low, high, shape=(encoder.layout.width,), dtype=encoder.integer)
         self.encoder = encoder

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
-from heed.policies.prompts.layout import NOTHING, Beside
+from heed.policies.modalities.modality import Modality
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.policies.prompts.template import Chat, PromptTemplate, Template, shortened
 
@@ -40,7 +40,7 @@ class SegmentEncoder(PromptEncoder):
         template: a plain one: its first line holds the instruction, and the observation comes behind that.
         max_tokens: how many a row holds, separators included.
         most: how many tokens a segment may have; a longer one becomes several.
-        beside: what stands beside the words.
+        modalities: what else of an observation is read.
 
     Raises:
         ValueError: if the template is not such a one, or the tokenizer has no separator.
@@ -53,7 +53,7 @@ class SegmentEncoder(PromptEncoder):
         template: Template = SEGMENTS,
         max_tokens: int = 256,
         most: int = 256,
-        beside: Beside = NOTHING,
+        modalities: tuple[Modality, ...] = (),
     ):
         plain = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
         first, _, rest = plain.text.partition("\n")
@@ -68,7 +68,7 @@ class SegmentEncoder(PromptEncoder):
         self.separator = int(separator)
         self.most = most
         self._pieces: dict[str, list[list[int]]] = {}
-        super().__init__(tokenizer, template=plain, max_tokens=max_tokens, closed=True, beside=beside)
+        super().__init__(tokenizer, template=plain, max_tokens=max_tokens, closed=True, modalities=modalities)
 
     def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
         """Return both as they stand in the template: line breaks within the instruction become spaces."""

@@ -178,7 +178,7 @@ def test_senses_and_changing_actions_are_shared_too(tmp_path: Path) -> None:
     agent = PPO(env=make_doors(4, numbers=True), seed=0, policy_kwargs=policy_kwargs, **OPTIONS[PPO])
     agent.learn(STEPS)
     export(agent, tmp_path / "out")
-    assert "network.senses.out.weight" in load_file(tmp_path / "out" / SHARED / HEADS)
+    assert "network.auxiliary.networks.numbers.5.weight" in load_file(tmp_path / "out" / SHARED / HEADS)
     seen = {
         "instruction": ["go through the red door"] * 2,
         "observation": ["room 1"] * 2,

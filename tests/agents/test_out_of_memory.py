@@ -18,6 +18,7 @@ from heed.envs.demonstrations.demonstrate import demonstrate
 from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make, make_env
 from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.caches.batching import Inputs
 from heed.policies.out_of_memory import DoesNotFitError
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
@@ -168,7 +169,7 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        MicroBatches(None).gather(lambda: torch.zeros(2, 3), compute)
+        MicroBatches(None).gather(lambda: Inputs.of(torch.zeros(2, 3)), compute)
 
 
 def test_a_part_smaller_than_what_was_asked_for_is_halved() -> None:
@@ -185,7 +186,7 @@ def test_a_part_smaller_than_what_was_asked_for_is_halved() -> None:
 
     batches = MicroBatches(1000)
     with pytest.warns(UserWarning, match=r"12 tokens \(4 different prompts\).*parts of 6 tokens"):
-        assert batches.gather(lambda: prompts, compute) == "done"
+        assert batches.gather(lambda: Inputs.of(prompts), compute) == "done"
     assert (sizes, batches.max_tokens) == ([4, 2, 2], 6)
 
 

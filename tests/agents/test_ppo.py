@@ -19,7 +19,7 @@ from heed.agents import PPO
 from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.envs.make import make
 from heed.policies.backbones.network import LanguageNetwork
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.prompts.layout import PADDING
 from tests.buttons import make_buttons
 
@@ -76,7 +76,7 @@ def test_no_part_has_more_tokens_than_allowed(monkeypatch: pytest.MonkeyPatch) -
     original = PPO._loss
 
     def counting(self: PPO, batch: Any) -> Any:
-        read.append(UniquePrompts.of(batch.observations).prompts.numel())
+        read.append(Inputs.of(batch.observations).prompts.numel())
         return original(self, batch)
 
     monkeypatch.setattr(PPO, "_loss", counting)
@@ -216,7 +216,7 @@ def test_values_at_time_limits_are_read_with_the_prompts_that_come_next(monkeypa
     read: list[int] = []
     original = LanguageNetwork._read
 
-    def counting(self: LanguageNetwork, batch: UniquePrompts) -> Tensor:
+    def counting(self: LanguageNetwork, batch: Inputs) -> Tensor:
         if not torch.is_grad_enabled():
             read.append(len(batch.keys))
         return original(self, batch)

@@ -16,7 +16,7 @@ from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.prompts.action_texts import ActionTexts
-from heed.policies.prompts.layout import Beside
+from heed.policies.prompts.layout import Actions
 from heed.policies.q_network import LanguageQPolicy
 from tests.small_models import ENCODER_DECODERS, build
 
@@ -38,7 +38,7 @@ def observations(lists: Any = LISTS) -> dict[str, Any]:
 
 @pytest.mark.parametrize("normalization", ["mean", "sum", "siblings"])
 def test_each_prompt_scores_its_own_actions(tiny: LanguageModel, normalization: Any) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     policy = LanguageActorCriticPolicy(
         encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, normalization=normalization
     )
@@ -60,7 +60,7 @@ def test_each_prompt_scores_its_own_actions(tiny: LanguageModel, normalization: 
 
 
 def test_entropy_and_gradients_are_those_of_the_actions_that_there_are(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     policy = LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny)
     prompts, _ = policy.obs_to_tensor(observations())
     distribution = policy.get_distribution(prompts)
@@ -79,7 +79,7 @@ def test_entropy_and_gradients_are_those_of_the_actions_that_there_are(tiny: Lan
 
 
 def test_q_values_are_those_of_the_listed_actions(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     changing = LanguageQPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny)
     prompts, _ = changing.obs_to_tensor(observations())
     q_values = changing.q_net(prompts)
@@ -144,19 +144,13 @@ def test_texts_of_the_same_tokens_share_a_score() -> None:
 
 
 def test_a_linear_head_has_no_place_for_them(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     with pytest.raises(ValueError, match="change from state to state"):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head="linear")
 
 
-@pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for 0 actions")])
+@pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for no actions")])
 def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: Head, says: str) -> None:
     encoder = tiny.encoder(max_tokens=32)
     with pytest.raises(ValueError, match=says):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head=head)
-
-
-def test_actions_listed_for_an_action_space_that_does_not_change_are_refused(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=2))
-    with pytest.raises(ValueError, match="room for 2 actions"):
-        LanguageActorCriticPolicy(encoder.space, TextActions(("a", "b")), ConstantSchedule(0.0), model=tiny)

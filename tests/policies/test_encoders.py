@@ -31,7 +31,7 @@ from heed.policies.models.encoders import read_texts
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.models.minilm import PACKAGE
 from heed.policies.models.positions import most_tokens
-from heed.policies.prompts.layout import Beside
+from heed.policies.prompts.layout import Actions
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
 ACTIONS = ("turn left", "go forward", "pick up the red ball", "done")
@@ -140,7 +140,7 @@ def test_each_different_pair_is_read_once(folders: dict[str, Path]) -> None:
 
 def test_actions_that_change_are_scored_as_those_that_do_not(folder: Path) -> None:
     language_model = in_float64(folder)
-    encoder = language_model.encoder(max_tokens=40, beside=Beside(actions=4))
+    encoder = language_model.encoder(max_tokens=40, modalities=(Actions(4),))
     lists = [ACTIONS, ("done", "turn left"), ("done",), ACTIONS[::-1]]
     prompts = torch.as_tensor(encoder({**WORDS, "actions": lists}))
     changing = make_network(language_model, spaces.Discrete(4), "score", "mean", encoder=encoder).double()

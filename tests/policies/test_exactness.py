@@ -35,7 +35,7 @@ from heed.policies.caches.prefixes import keeps_exactly
 from heed.policies.heads.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
-from heed.policies.prompts.layout import PADDING, Beside
+from heed.policies.prompts.layout import PADDING, Actions
 from tests.policies.test_scoring import ACTIONS, deaf_to_masks, tries_of
 from tests.small_models import build
 
@@ -171,7 +171,7 @@ def test_hidden_states_may_be_narrower_than_the_layers(head: Any) -> None:
 
 def test_actions_that_change_have_room_behind_their_prompt() -> None:
     language_model = as_language_model(made("opt"))
-    encoder = language_model.encoder(max_tokens=62, beside=Beside(actions=2))
+    encoder = language_model.encoder(max_tokens=62, modalities=(Actions(2),))
     words = {"instruction": ["go"] * 2, "observation": ["red ball 2 left; " * 30] * 2}
     short, long = ("turn left", "done"), ("put the red ball next to the green box and then go back again", "done")
     with pytest.warns(UserWarning, match="is cut"):

@@ -20,7 +20,7 @@ from stable_baselines3.common.utils import ConstantSchedule
 from heed.envs.make import speaking
 from heed.envs.words.verbalize import VerbalizedEnv
 from heed.policies.backbones import hidden_states, network
-from heed.policies.caches.batching import CHUNK_TOKENS, UniquePrompts
+from heed.policies.caches.batching import CHUNK_TOKENS, Inputs
 from heed.policies.heads.scoring import naive_scores
 from heed.policies.prompts.layout import PADDING
 from heed.training.errors import ConfigurationError
@@ -335,7 +335,7 @@ def test_doing_without_a_short_cut_undoes_it_for_its_turn_only(name: str) -> Non
     before = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)
     prompts = ragged_prompts()[[0, 1, 0]]
     with shortcuts.WITHOUT[name]():
-        read = UniquePrompts.of(prompts)
+        read = Inputs.of(prompts)
         assert len(read.keys) == (3 if "equal prompts" in name else 2)
         assert torch.equal(read.prompts[read.inverse], prompts)
         now = network.LanguageNetwork._remember, hidden_states.computes_last_layer_in_part, dict(CHUNK_TOKENS)

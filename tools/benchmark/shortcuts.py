@@ -18,7 +18,7 @@ from heed.agents.persistence.random_state import get_random_state, set_random_st
 from heed.envs.babyai import words as babyai
 from heed.policies.backbones import hidden_states, network
 from heed.policies.caches import batching
-from heed.policies.caches.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder
 from tools.benchmark.building import network_of, new_agent, new_env, steps_in_rollout
@@ -79,19 +79,19 @@ def _environments_of(name: str) -> Patch:
     return mock.patch.object(babyai, "speed_up")
 
 
-def _every_prompt(prompts: torch.Tensor, actions: None = None) -> UniquePrompts:
+def _every_prompt(prompts: torch.Tensor, actions: None = None) -> Inputs:
     """Take each row of a batch for a prompt of its own."""
     lengths = (prompts != PADDING).sum(dim=1).cpu().numpy()
     order = np.argsort(lengths, kind="stable")
     keys = [bytes(8) + int(row).to_bytes(8, "little") for row in order]  # never met before, nor again
-    return UniquePrompts(prompts, order, lengths[order], keys, torch.from_numpy(np.argsort(order)))
+    return Inputs(prompts, order, lengths[order], keys, torch.from_numpy(np.argsort(order)))
 
 
 @contextlib.contextmanager
 def _each_prompt_as_often_as_it_comes() -> Iterator[None]:
     # Without names for prompts, nothing could be remembered of them either: that is left out beside it.
     with (
-        mock.patch.object(UniquePrompts, "of", _every_prompt),
+        mock.patch.object(Inputs, "of", _every_prompt),
         mock.patch.object(network.LanguageNetwork, "_remember", lambda self, batch, still: self._read(batch)),
     ):
         yield

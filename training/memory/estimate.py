@@ -24,12 +24,13 @@ from heed.policies.adapters.adapters import add_adapter
 from heed.policies.backbones.network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
 from heed.policies.backbones.prompt_network import READINGS_BYTES
-from heed.policies.caches.batching import UniquePrompts, micro_batches
+from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.modalities.modality import modalities_of
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import language_model_without_weights
-from heed.policies.prompts.layout import PADDING, Beside
+from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder, PromptVecEnv
 from heed.policies.prompts.template import Template
 from heed.training.agent_arguments import agent_arguments
@@ -191,7 +192,7 @@ class _Seen:
         if self.all_differ:
             return np.resize((self.prompts != PADDING).sum(dim=1).numpy(), count)
         rows = np.random.default_rng(0).permutation(len(self.prompts))[:count]
-        lengths = UniquePrompts.of(self.prompts[torch.from_numpy(rows)]).lengths
+        lengths = Inputs.of(self.prompts[torch.from_numpy(rows)]).lengths
         # Of more than were seen, as many are different as were among those.
         return np.resize(lengths, max(1, len(lengths) * count // len(rows)))
 
@@ -218,14 +219,14 @@ def _look_at(
     )
     try:
         observations: Any = venv.observation_space
-        beside = Beside.of(observations, venv.action_space, words_only=config.words_only)
-        encoder = language_model.encoder(template=template, max_tokens=config.max_prompt_tokens, beside=beside)
+        modalities = modalities_of(observations, venv.action_space, words_only=config.words_only)
+        encoder = language_model.encoder(template=template, max_tokens=config.max_prompt_tokens, modalities=modalities)
         env = PromptVecEnv(venv, encoder)
         rows: list[Any] = [env.reset()]
         space: Any = env.action_space
         space.seed(config.seed)
         deadline = time.monotonic() + SAMPLE_SECONDS
-        changing = beside.actions > 0
+        changing = encoder.layout.choices > 0
         for _ in range(0 if prompt_tokens is not None else SAMPLE_STEPS):
             if time.monotonic() > deadline:
                 break
@@ -259,10 +260,10 @@ def _chunks(lengths: npt.NDArray[np.int64], extra: int, most: int | None) -> lis
     for row, length in enumerate(lengths.tolist()):
         prompts[row, :length] = 0
         prompts[row, 0] = row + 1  # no two are alike
-    parts = [torch.arange(len(prompts))] if most is None else micro_batches(prompts, most)
+    parts = [torch.arange(len(prompts))] if most is None else micro_batches(Inputs.of(prompts), most)
     found = []
     for rows in parts:
-        batch = UniquePrompts.of(prompts[rows])
+        batch = Inputs.of(prompts[rows])
         found.append([(s.stop - s.start, int(batch.lengths[s].max())) for s in batch.chunks(extra=extra)])
     return found
 
