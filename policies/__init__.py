@@ -8,6 +8,7 @@ from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.adapters import Adapter, AdapterError
 from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.heads.zero_shot import score_action_texts
+from heed.policies.modalities.modality import Modality, register_modality
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
 from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
@@ -23,11 +24,13 @@ __all__ = [
     "LanguageModelError",
     "LanguageQPolicy",
     "LearningRates",
+    "Modality",
     "PromptEncoder",
     "PromptSpace",
     "PromptTemplate",
     "PromptVecEnv",
     "TemplateError",
     "load_language_model",
+    "register_modality",
     "score_action_texts",
 ]

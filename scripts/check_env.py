@@ -120,6 +120,7 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
         LanguageModelError: later, if there is no such language model.
     """
     from heed.envs.checks import Reader
+    from heed.policies.modalities.modality import unread_keys
 
     @functools.cache
     def loaded() -> Any:
@@ -141,6 +142,7 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
         text=lambda tokens: encoder().decode(tokens),
         prompt_tokens=prompt_tokens,
         max_prompt_tokens=max_prompt_tokens,
+        unread_keys=unread_keys,
     )
 
 

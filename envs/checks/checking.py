@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium
+from gymnasium import spaces
 
 from heed.envs.checks.check import Check, FaultError, failed, passed, told
 from heed.envs.checks.declared import check_actions, check_gymnasium, check_observation_space
@@ -30,7 +31,7 @@ from heed.envs.checks.played import (
     nothing_happened,
 )
 from heed.envs.checks.playing import PLAYING, Choose, Episode, listening, play
-from heed.envs.checks.reading import Reader, check_tokens
+from heed.envs.checks.reading import Reader, check_keys, check_tokens
 from heed.envs.checks.reward import check_reward
 from heed.envs.contract import ACTION_SPACES, ChangingActions, UnknownEnvironmentError, action_texts_of, speaks_language
 from heed.envs.detached import Detached
@@ -155,6 +156,8 @@ def _played(
     yield check_other_seeds(played)
     yield check_instructions(played)
     if reader is not None:
+        assert isinstance(env.observation_space, spaces.Dict)
+        yield check_keys(reader, env.observation_space)
         yield from check_tokens(reader, action_texts_of(env), played)
     yield check_ends(played, max_steps)
     if played[-1].ended:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gymnasium import spaces
+
 from heed.envs.checks.check import Check, failed, passed, short
 from heed.envs.checks.playing import Episode
 
@@ -28,6 +30,20 @@ class Reader:
     """The tokens of the prompt with an instruction and an observation, however many they are."""
     max_prompt_tokens: int
     """How long a prompt may be."""
+    unread_keys: Callable[[spaces.Dict], Sequence[str]]
+    """The keys of observations that no policy reads."""
+
+
+def check_keys(reader: Reader, space: spaces.Dict) -> Check:
+    """Check whether a policy sees all that observations hold."""
+    unread = reader.unread_keys(space)
+    note = ""
+    if unread:
+        note = (
+            f"A policy does not see what is under {', '.join(unread)}: put it into words, or register a modality "
+            "(heed.policies.register_modality)."
+        )
+    return passed("all of an observation is read", f"the keys {', '.join(space.spaces)}", note=note)
 
 
 def check_tokens(reader: Reader, action_texts: Sequence[str] | None, played: Sequence[Episode]) -> Iterator[Check]:

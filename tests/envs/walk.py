@@ -91,5 +91,6 @@ def reader(**changes: Any) -> Reader:
         "text": lambda ids: "".join(letters[index] for index in ids),
         "prompt_tokens": lambda instruction, observation: tokens(f"{instruction} {observation}"),
         "max_prompt_tokens": 99,
+        "unread_keys": lambda space: [key for key in space.spaces if key == "smell"],
     }
     return Reader(**{**parts, **changes})
