@@ -28,19 +28,18 @@ from heed.agents.environments import (
 )
 from heed.agents.persistence.saved_agent import OWN, SavedAgent
 from heed.agents.persistence.saved_policy import WEIGHTS
-from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.parameter_groups import FACTOR
 from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.backbones.networks import reads_segments
 from heed.policies.backbones.precision import weights_dtype
 from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.finite import telling_when
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
-from heed.policies.q_network import LanguageQPolicy
 
 __all__ = ["LANGUAGE_POLICY", "MAX_PROMPT_TOKENS", "OWN", "WEIGHTS", "LanguageAgent"]
 
@@ -127,7 +126,7 @@ class LanguageAgent(SavedAgent):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        if isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy):
+        if isinstance(self.policy, LanguagePolicy):
             # A model that the policy has copied is not kept beside it.
             self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
         # SB3 would put back what VecNormalize has changed in observations. Here it changes rewards alone.
@@ -197,16 +196,15 @@ class LanguageAgent(SavedAgent):
             self._interrupt_episodes()
 
     @property
-    def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
+    def language_policy(self) -> LanguagePolicy:
         """The policy, as what it is here."""
-        assert isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy)
+        assert isinstance(self.policy, LanguagePolicy)
         return self.policy
 
     @property
     def rank_budget(self) -> RankBudget | None:
         """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
-        network = getattr(getattr(self.policy, "q_net", self.policy), "network", None)
-        return network.rank_budget if isinstance(network, PromptNetwork) else None
+        return self.policy.rank_budget if isinstance(self.policy, LanguagePolicy) else None
 
     def _share_ranks(self) -> None:
         """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""

@@ -96,7 +96,7 @@ def _require_word_wrappers(env: VecEnv) -> None:
     if normalization is not None and normalization.norm_obs:
         raise ValueError(
             "VecNormalize normalizes numbers, but these observations are words: give it norm_obs=False. It scales the "
-            "rewards then, as `heed train --scale-rewards` and heed.agents.rollouts.scaled_rewards do."
+            "rewards then, as ScaledRewardsVecEnv and `heed train --scale-rewards` do."
         )
     if not isinstance(env, PromptVecEnv) and unwrap_vec_wrapper(env, PromptVecEnv) is not None:
         outer = type(env).__name__

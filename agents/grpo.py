@@ -214,10 +214,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         while n_steps < n_rollout_steps or not self.learners.least(len(self.groups.complete)):
             prompts: Any = self._last_obs
             with torch.no_grad():
-                distribution = self.policy.get_distribution(torch.as_tensor(prompts, device=self.device))
-                drawn = distribution.get_actions()
-                log_probabilities = distribution.log_prob(drawn).cpu().numpy()
-            actions = drawn.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))
+                reading = self.policy.read(torch.as_tensor(prompts, device=self.device))
+                drawn, log_probability = self.policy.action_head.act(reading)
+                log_probabilities = log_probability.cpu().numpy()
+            actions = drawn.cpu().numpy()
             taken = actions
             if isinstance(self.action_space, spaces.Box):
                 taken = np.clip(actions, self.action_space.low, self.action_space.high)

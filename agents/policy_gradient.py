@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
@@ -97,6 +96,10 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         super()._setup_model()
         if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
             self.rollout_buffer.learners = self.learners
+        columns = getattr(getattr(self.policy, "action_head", None), "columns", None)
+        if columns is not None and columns != self.rollout_buffer.action_dim:
+            self.rollout_buffer.action_dim = columns  # a row holds more than the environment takes
+            self.rollout_buffer.reset()
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
@@ -193,8 +196,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
                 values, returns = values[self.rollout_buffer.rows], returns[self.rollout_buffer.rows]
             values, returns = np.hstack(self.learners.gather(np.stack([values, returns])))
             self.logger.record("train/explained_variance", explained_variance(values, returns))
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        deviation = getattr(self.policy.action_head, "log_std", None)
+        if deviation is not None:
+            self.logger.record("train/std", deviation.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _require_finite_rollout(self) -> None:
@@ -278,11 +282,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
 
     def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the loss of samples whose advantages are normalised already, and what to log of it."""
-        actions = batch.actions
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
         policy = self.language_policy
         assert isinstance(policy, LanguageActorCriticPolicy)
+        actions = policy.action_head.from_rows(batch.actions)
         evaluation = policy.evaluate(batch.observations, actions, values=self.has_critic)
         log_ratio = evaluation.log_probability - batch.old_log_prob
         policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)

@@ -345,16 +345,16 @@ def _gather_gradient(
         cross_entropy, value_loss = 0.0, 0.0
         for rows in parts:
             part = here.rows(rows)
-            distribution, values = policy.read(part.prompts)
+            evaluation = policy.evaluate(part.prompts, part.actions)
+            assert evaluation.values is not None
             weights = part.weights / _total(batch.weights)
-            imitation = -(weights * distribution.log_prob(part.actions)).sum()
-            errors = (values.flatten() - part.returns) ** 2
+            imitation = -(weights * evaluation.log_probability).sum()
+            errors = (evaluation.values.flatten() - part.returns) ** 2
             regression = (part.value_weights / _total(batch.value_weights) * errors).sum()
             loss = imitation + settings.vf_coef * regression
             if settings.ent_coef:
-                entropy = distribution.entropy()
-                assert entropy is not None  # of Discrete actions
-                loss = loss - settings.ent_coef * (weights * entropy).sum()
+                assert evaluation.entropy is not None  # of Discrete actions
+                loss = loss - settings.ent_coef * (weights * evaluation.entropy).sum()
             loss.backward()
             cross_entropy += imitation.item()
             value_loss += regression.item()
@@ -393,10 +393,11 @@ def _measure(
     with torch.no_grad():
         for start in range(0, len(here), EVALUATION_BATCH):
             part = here.rows(slice(start, start + EVALUATION_BATCH))
-            distribution, values = policy.read(part.prompts)
-            right = (distribution.mode() == part.actions).float()
-            log_probabilities = distribution.log_prob(part.actions)
-            errors = (values.flatten() - part.returns) ** 2
+            reading = policy.read(part.prompts)
+            best, _ = policy.action_head.act(reading, greedy=True)
+            right = (best == part.actions).float()
+            log_probabilities = policy.action_head.evaluate(reading, part.actions).log_probability
+            errors = (policy.values_from(reading).flatten() - part.returns) ** 2
             sums += torch.stack(
                 [
                     -(part.weights * log_probabilities).sum(),

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from heed.agents.persistence.checkpoint import CheckpointError, require_fitting
-from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
-from heed.policies.q_network import LanguageQPolicy
 
-Policy = LanguageActorCriticPolicy | LanguageQPolicy
+Policy = LanguagePolicy
 
 
 def weights_to_save(policy: Policy) -> dict[str, Tensor]:

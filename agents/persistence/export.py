@@ -10,8 +10,7 @@ from pathlib import Path
 from heed.agents.agent import LanguageAgent
 from heed.agents.persistence.checkpoint import write_checkpoint
 from heed.agents.persistence.shared import SHARED, language_model_of
-from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.q_network import LanguageQPolicy
+from heed.policies.language_policy import LanguagePolicy
 
 
 def _nothing(folder: Path) -> None:
@@ -54,7 +53,7 @@ def export(
     folder = Path(path)
     require_free(folder)
     policy = getattr(agent, "policy", None)  # a table has none
-    if not isinstance(policy, LanguageActorCriticPolicy | LanguageQPolicy):
+    if not isinstance(policy, LanguagePolicy):
         raise TypeError(f"{type(agent).__name__} has no language model to be shared: use save().")
     language_model = language_model_of(policy)
     agent.require_finite()

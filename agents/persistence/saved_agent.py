@@ -53,11 +53,10 @@ from heed.agents.persistence.saved_policy import (
 from heed.agents.persistence.shared import HEADS, heads_of, home_of, set_heads, shared_name
 from heed.agents.persistence.untrusted import as_checkpoint_error, check_agent, limited_parameters
 from heed.agents.rollouts.scaled_rewards import NormalizedRewards, ScaledRewardsVecEnv
-from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.finite import require_finite_weights
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.prompts.prompt import PromptVecEnv
-from heed.policies.q_network import LanguageQPolicy
 
 OWN = "own.json"
 """The file of a learner's folder in a checkpoint that holds what `agent.json` holds of the first one."""
@@ -113,7 +112,7 @@ class SavedAgent(JoinedAgent):
 
     @property
     @abstractmethod
-    def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
+    def language_policy(self) -> LanguagePolicy:
         """The policy, as what it is here."""
 
     @property

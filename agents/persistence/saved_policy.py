@@ -18,16 +18,15 @@ from heed.agents.persistence.base_weights import describe_base, load_base, put_b
 from heed.agents.persistence.checkpoint import CheckpointError, as_json_text, read_tensors, tensor_names, write_tensors
 from heed.agents.persistence.optimizers import flatten_optimizer, read_optimizer, require_optimizer
 from heed.agents.persistence.untrusted import check_language_model, limited_parameters
-from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.backbones.precision import weights_dtype
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.prompts.layout import modalities_from_json
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.policies.prompts.segments import SegmentEncoder
 from heed.policies.prompts.template import PromptTemplate
-from heed.policies.q_network import LanguageQPolicy
 
 WEIGHTS = "policy.safetensors"
 """The file of a checkpoint that holds the policy's weights."""
@@ -52,9 +51,7 @@ def require_savable(policy_kwargs: Mapping[str, Any], device: torch.device | str
     require_optimizer(policy_kwargs.get("optimizer_class", torch.optim.Adam), settings, get_device(device))
 
 
-def describe_policy(
-    policy: LanguageActorCriticPolicy | LanguageQPolicy, policy_kwargs: dict[str, Any]
-) -> dict[str, Any]:
+def describe_policy(policy: LanguagePolicy, policy_kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return what `agent.json` says of a language policy that was made of `policy_kwargs`."""
     encoder = policy.encoder
     return {
@@ -72,9 +69,7 @@ def describe_policy(
     }
 
 
-def write_policy(
-    policy: LanguageActorCriticPolicy | LanguageQPolicy, rank_budget: RankBudget | None, folder: Path
-) -> dict[str, Any]:
+def write_policy(policy: LanguagePolicy, rank_budget: RankBudget | None, folder: Path) -> dict[str, Any]:
     """Write what a policy has learned, and its optimizer; return what `agent.json` is to say of the optimizer."""
     (folder / "language_model").mkdir()
     policy.language_model.save(folder / "language_model")
@@ -87,7 +82,7 @@ def write_policy(
 
 
 def read_policy(
-    policy: LanguageActorCriticPolicy | LanguageQPolicy,
+    policy: LanguagePolicy,
     rank_budget: RankBudget | None,
     folder: Path,
     optimizer: dict[str, Any],

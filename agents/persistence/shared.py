@@ -23,14 +23,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from heed.agents.persistence.checkpoint import CheckpointError
-from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.adapters.adapters import is_of_adapter
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.models.language_model import LanguageModel
-from heed.policies.q_network import LanguageQPolicy
 
 SHARED = "heed"
 """The folder beside a shared language model that holds the rest of its agent."""
@@ -53,15 +51,15 @@ def shared_name(name: str) -> str:
     return path.name if path.is_absolute() or path.is_dir() or name.startswith(".") else name
 
 
-def language_model_of(policy: LanguageActorCriticPolicy | LanguageQPolicy) -> LanguageModel:
+def language_model_of(policy: LanguagePolicy) -> LanguageModel:
     """Return the language model as the policy has trained it, with the template of the policy's prompts."""
-    trained: Any = _acting(policy)
+    trained: Any = policy.acting
     return dataclasses.replace(policy.language_model, model=trained.network.model, template=policy.encoder.template)
 
 
-def heads_of(policy: LanguageActorCriticPolicy | LanguageQPolicy) -> dict[str, Tensor]:
+def heads_of(policy: LanguagePolicy) -> dict[str, Tensor]:
     """Return the weights of the acting policy that are not its language model's, but with those of an adapter."""
-    weights = _acting(policy).state_dict()
+    weights = policy.acting.state_dict()
     adapted = policy.language_model.adapter is not None
     return {
         name: tensor
@@ -70,7 +68,7 @@ def heads_of(policy: LanguageActorCriticPolicy | LanguageQPolicy) -> dict[str, T
     }
 
 
-def set_heads(policy: LanguageActorCriticPolicy | LanguageQPolicy, heads: dict[str, Tensor], path: Path) -> None:
+def set_heads(policy: LanguagePolicy, heads: dict[str, Tensor], path: Path) -> None:
     """Put back what `heads_of` gave.
 
     Args:
@@ -85,12 +83,4 @@ def set_heads(policy: LanguageActorCriticPolicy | LanguageQPolicy, heads: dict[s
     wrong = sorted(set(own) ^ set(heads)) or [name for name in sorted(own) if own[name].shape != heads[name].shape]
     if wrong:
         raise CheckpointError(f"{path} does not fit the agent: {wrong[0]!r} is missing, of another shape, or too much.")
-    _acting(policy).load_state_dict(heads, strict=False)
-
-
-def _acting(policy: LanguageActorCriticPolicy | LanguageQPolicy) -> torch.nn.Module:
-    """Return the part of a policy that chooses actions: of DQN's two networks the online one."""
-    if isinstance(policy, LanguageQPolicy):
-        network: torch.nn.Module = policy.q_net
-        return network
-    return policy
+    policy.acting.load_state_dict(heads, strict=False)

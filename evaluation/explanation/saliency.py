@@ -33,13 +33,9 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.prompt_network import PromptNetwork
+from heed.policies.language_policy import LanguagePolicy
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.words import PARTS, Part, Word, without, words_of
-from heed.policies.q_network import LanguageQPolicy
-
-LanguagePolicy = LanguageActorCriticPolicy | LanguageQPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,19 +80,14 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
     )
     words = words_of(policy.encoder, *texts.values())
     prompt = _prompts(policy, observation, [texts])
-    network = _network(policy)
+    network = policy.reader
     with network.reading_anew():
         with torch.no_grad():
-            chosen = _most_probable(policy, prompt) if action is None else _as_tensor(policy, action)
+            chosen = policy.best_actions(prompt) if action is None else _as_tensor(policy, action)
         gradient, embeddings = embedding_gradient(policy, prompt, chosen)
         with torch.no_grad():
             variants = [{**texts, word.part: without(texts[word.part], word)} for word in words]
-            numbers = (
-                explained_number(policy, _prompts(policy, observation, [texts, *variants]), chosen)
-                .double()
-                .cpu()
-                .numpy()
-            )
+            numbers = policy.explained(_prompts(policy, observation, [texts, *variants]), chosen).double().cpu().numpy()
     tokens = [list(word.tokens) for word in words]
     return Saliency(
         action=chosen.cpu().numpy()[0],
@@ -108,26 +99,8 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
     )
 
 
-def explained_number(policy: LanguagePolicy, prompts: Tensor, action: Tensor) -> Tensor:
-    """Return the number that is shared out, (B,): log pi(action), or Q(action) less the mean of Q.
-
-    Args:
-        policy: of any head.
-        prompts: token ids, (B, L), padded with -1 on the right.
-        action: the same for all prompts, (1, ...).
-    """
-    if isinstance(policy, LanguageActorCriticPolicy):
-        number: Tensor = policy.get_distribution(prompts).log_prob(action.expand(len(prompts), *action.shape[1:]))
-        return number
-    q_values: Tensor = policy.q_net(prompts)
-    there = q_values.isfinite()
-    means = q_values.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)
-    advantage: Tensor = q_values[:, int(action)] - means
-    return advantage
-
-
 def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the gradient of `explained_number` with respect to a prompt's input embeddings, and these.
+    """Return the gradient of `LanguagePolicy.explained` with respect to a prompt's input embeddings, and these.
 
     Args:
         policy: of any head, reading anew.
@@ -140,7 +113,7 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
     Raises:
         ValueError: if the language model does not look its tokens up in its input embedding.
     """
-    network = _network(policy)
+    network = policy.reader
     model = network.model
     tokens = policy.encoder.layout.tokens_of(prompt)
     length = int((tokens != PADDING).sum())
@@ -148,7 +121,7 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
     shift = torch.zeros(length, weight.shape[1], dtype=weight.dtype, device=prompt.device, requires_grad=True)
     pieces = network.pieces(tokens[0, :length])
     with torch.enable_grad(), shifted_embeddings(model, pieces, shift) as seen:
-        number = explained_number(policy, prompt, action).sum()
+        number = policy.explained(prompt, action).sum()
     (gradient,) = torch.autograd.grad(number, shift)
     padding = (0, 0, 0, tokens.shape[1] - length)
     embeddings = seen
@@ -224,12 +197,6 @@ def _input_embedding(model: PreTrainedModel) -> nn.Embedding:
     return embedding
 
 
-def _network(policy: LanguagePolicy) -> PromptNetwork:
-    network = policy.network if isinstance(policy, LanguageActorCriticPolicy) else policy.q_net.network
-    assert isinstance(network, PromptNetwork)
-    return network
-
-
 def _prompts(policy: LanguagePolicy, observation: Mapping[str, Any], texts: Sequence[Mapping[Part, str]]) -> Tensor:
     """Return the prompts of `observation` with other texts, (B, L); words alone are cut to the longest."""
     auxiliary = {key: [observation[key]] * len(texts) for key in policy.encoder.layout.keys}
@@ -237,13 +204,6 @@ def _prompts(policy: LanguagePolicy, observation: Mapping[str, Any], texts: Sequ
     if auxiliary:
         return prompts
     return prompts[:, : max(1, int((prompts != PADDING).sum(dim=1).max()))]
-
-
-def _most_probable(policy: LanguagePolicy, prompt: Tensor) -> Tensor:
-    if isinstance(policy, LanguageActorCriticPolicy):
-        return policy.get_distribution(prompt).mode()
-    best: Tensor = policy.q_net(prompt).argmax(dim=1)
-    return best
 
 
 def _as_tensor(policy: LanguagePolicy, action: Any) -> Tensor:

@@ -15,9 +15,8 @@ from PIL import Image
 
 from heed.agents.agent import LanguageAgent
 from heed.evaluation.explanation.episode import Moment, Play, newest_words, picture_of
-from heed.evaluation.explanation.saliency import LanguagePolicy, Saliency, explain
-from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.q_network import LanguageQPolicy
+from heed.evaluation.explanation.saliency import Saliency, explain
+from heed.policies.language_policy import LanguagePolicy
 
 FIRST_STEPS, LAST_STEPS = 60, 20
 """Of a longer episode the first and the last steps are kept: how it began, and how it ended."""
@@ -114,7 +113,7 @@ def trace_episode(
         seen = _Seen(moment, as_png(picture_of(env)))
         (first if len(first) < FIRST_STEPS else last).append(seen)
     policy = _language_policy(agent)
-    has_value = isinstance(policy, LanguageQPolicy) or (policy is not None and getattr(agent, "has_critic", True))
+    has_value = policy is not None and getattr(agent, "has_critic", True)
     steps = [
         _traced(
             seen,
@@ -129,10 +128,8 @@ def trace_episode(
         seed=seed,
         instruction=play.instruction,
         true_instruction=play.true_instruction,
-        value_name="Q-value of the action" if isinstance(policy, LanguageQPolicy) else "value of what is seen",
-        explained_name=(
-            "Q-value above the mean of all actions" if isinstance(policy, LanguageQPolicy) else "log-probability"
-        ),
+        value_name="value of what is seen" if policy is None else policy.value_name,
+        explained_name="log-probability" if policy is None else policy.explained_name,
         steps=tuple(steps),
         length=play.steps,
         end_picture=as_png(picture_of(env)),
@@ -183,12 +180,10 @@ def _traced(seen: _Seen, play: Play, *, value: float | None, saliency: Saliency 
 def _language_policy(agent: LanguageAgent) -> LanguagePolicy | None:
     """Return the agent's language policy; an agent with a table has none."""
     policy = getattr(agent, "policy", None)
-    return policy if isinstance(policy, LanguageActorCriticPolicy | LanguageQPolicy) else None
+    return policy if isinstance(policy, LanguagePolicy) else None
 
 
 def _value(policy: LanguagePolicy, moment: Moment) -> float:
     prompts, _ = policy.obs_to_tensor(moment.observation)
     with torch.no_grad():
-        if isinstance(policy, LanguageActorCriticPolicy):
-            return float(policy.predict_values(prompts))
-        return float(policy.q_net(prompts)[0, int(moment.action)])
+        return float(policy.values_of(prompts, torch.as_tensor(np.asarray(moment.action))[None]))

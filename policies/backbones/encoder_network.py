@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from heed.policies.backbones.hidden_states import output_width
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
+from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.memory import RowMemory
+from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.action_sets import ActionSets, trial_trie
 from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, Tries
@@ -40,8 +41,8 @@ class EncoderNetwork(PromptNetwork):
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
-        action_space: for `head="score"` its `texts` name the actions, unless the prompts themselves do.
-        head: `score` or `linear`; with `linear` there are no scores, only features.
+        action_space: for a head that reads texts its `texts` name the actions, unless the prompts themselves do.
+        head: the name of a head; scores are computed for one that reads texts, else only features.
         normalization: must be `mean`, the default: there is nothing to normalise.
         encoder: makes the prompts.
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
@@ -59,7 +60,7 @@ class EncoderNetwork(PromptNetwork):
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: Head,
+        head: str,
         normalization: Normalization,
         *,
         encoder: PromptEncoder,
@@ -69,7 +70,8 @@ class EncoderNetwork(PromptNetwork):
         activation_checkpointing: bool = False,
     ):
         super().__init__()
-        if head == "score" and normalization != "mean":
+        reads_texts = head_kind(head).reads_texts
+        if reads_texts and normalization != "mean":
             raise ValueError(
                 f"{language_model.name} is an encoder: it reads each action whole and has no likelihoods of tokens to "
                 f"normalise. Leave normalization={normalization!r} out."
@@ -85,21 +87,21 @@ class EncoderNetwork(PromptNetwork):
         self.tokens_read = 0
         self.n_scores = self.layout.choices
         self.score: nn.Linear | None = None
-        self._endings = PairEndings(language_model.tokenizer) if head == "score" else None
+        self._endings = PairEndings(language_model.tokenizer) if reads_texts else None
         self._most = most_tokens(self.model)
         self._action_texts = encoder.action_texts
         trie = ActionTrie.build([[0]])
         if self.layout.choosing is not None:
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
-        elif head == "score":
+        elif reads_texts:
             self._action_texts = ActionTexts(texts_of(action_space))
             self.n_scores = len(self._action_texts.texts)
             trie = language_model.action_trie(texts_of(action_space), normalization, distinct=False)
             for text in self._action_texts.texts:
                 self._ending_of(text, encoder.max_tokens)
         self.tries = Tries([trie]).to(self.model.device)
-        if head == "score":
+        if reads_texts:
             # One number more for all actions changes nothing.
             self.score = nn.Linear(self.features_dim, 1, bias=False)
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy

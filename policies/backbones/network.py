@@ -22,12 +22,13 @@ from heed.policies.backbones.hidden_states import (
     read_hidden_states,
 )
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork, texts_of
+from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.backbones.soft_tokens import reader_behind, require_room_before
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
 from heed.policies.caches.memory import RowMemory
 from heed.policies.caches.prefixes import PrefixMemory, keeps_exactly
+from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.action_sets import ActionSets, trial_trie
 from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
 from heed.policies.heads.trie import ActionTrie, Tries
@@ -48,8 +49,8 @@ class LanguageNetwork(PromptNetwork):
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
-        action_space: for `head="score"` its `texts` name the actions, unless the prompts themselves do.
-        head: `score` or `linear`; with `linear` there are no scores, only features.
+        action_space: for a head that reads texts its `texts` name the actions, unless the prompts themselves do.
+        head: the name of a head; scores are computed for one that reads texts, else only features.
         normalization: of the scores, over an action's tokens.
         encoder: makes the prompts; None where they hold words alone.
         train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
@@ -59,15 +60,15 @@ class LanguageNetwork(PromptNetwork):
 
     Raises:
         LanguageModelError: if the model has no positions for the longest action behind the longest prompts.
-        ValueError: if `head="score"` and the actions have no texts, another head is to choose among actions that change
-            from prompt to prompt, or `train_layers` or `activation_checkpointing` cannot be.
+        ValueError: if the head reads texts and the actions have none, or `train_layers` or `activation_checkpointing`
+            cannot be.
     """
 
     def __init__(
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: Head,
+        head: str,
         normalization: Normalization,
         *,
         encoder: PromptEncoder | None = None,
@@ -77,6 +78,7 @@ class LanguageNetwork(PromptNetwork):
         activation_checkpointing: bool = False,
     ):
         super().__init__()
+        reads_texts = head_kind(head).reads_texts
         self.model = language_model.model
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
@@ -95,7 +97,7 @@ class LanguageNetwork(PromptNetwork):
         if encoder is not None and self.layout.choosing is not None:
             self.action_sets = ActionSets(language_model, normalization, encoder.action_texts, encoder.template)
             trie = trial_trie(language_model.vocabulary)
-        elif head == "score":
+        elif reads_texts:
             texts = texts_of(action_space)
             template = None if encoder is None else encoder.template
             trie = language_model.action_trie(texts, normalization, template=template)
@@ -106,7 +108,7 @@ class LanguageNetwork(PromptNetwork):
         if encoder is not None:
             before = self.layout.soft_tokens
             _require_places(language_model, longest, 0 if self.action_sets else self.tries.depth, before)
-        if head == "score":
+        if reads_texts:
             with _telling(language_model):
                 self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
         self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)

@@ -10,8 +10,9 @@ from heed.policies.backbones.activation_checkpointing import require_gradient
 from heed.policies.backbones.encoder_network import EncoderNetwork
 from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.backbones.precision import Precision
-from heed.policies.backbones.prompt_network import Head, PromptNetwork
+from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.backbones.segment_network import SegmentNetwork
+from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.scoring import Normalization
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.prompt import PromptEncoder
@@ -21,7 +22,7 @@ from heed.policies.prompts.segments import SegmentEncoder
 def make_network(
     language_model: LanguageModel,
     action_space: spaces.Space[Any],
-    head: Head,
+    head: str,
     normalization: Normalization,
     *,
     encoder: PromptEncoder,
@@ -62,13 +63,13 @@ def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any],
         return segments
     return (
         language_model.pooling is not None
-        and policy_kwargs.get("head", "score") == "linear"
+        and not head_kind(policy_kwargs.get("head", "score")).reads_texts
         and policy_kwargs.get("train_layers") == 0
         and policy_kwargs.get("adapter") is None
     )
 
 
-def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder: PromptEncoder) -> None:
+def _require_listed_actions(action_space: spaces.Space[Any], head: str, encoder: PromptEncoder) -> None:
     """Refuse a head that cannot choose among changing actions, and prompts that do not list them.
 
     Raises:
@@ -77,7 +78,7 @@ def _require_listed_actions(action_space: spaces.Space[Any], head: Head, encoder
     changing = getattr(action_space, "listed_in_observations", False)
     if not changing and not encoder.layout.choices:
         return
-    if head != "score":
+    if not head_kind(head).reads_texts:
         raise ValueError(
             f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
             "change from state to state. Use head='score', which reads their texts."

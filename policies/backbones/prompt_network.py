@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -32,9 +32,6 @@ from heed.policies.heads.trie import Tries
 from heed.policies.modalities.fusion import Embedders, action_bias, text_vectors
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.layout import PromptLayout
-
-Head = Literal["score", "linear"]
-"""How actions come out of a language model: by their texts, or by a linear layer."""
 
 READINGS_BYTES = 64 * 2**20
 """What a network may keep of what it read."""
@@ -60,7 +57,7 @@ class PromptNetwork(nn.Module):
     """Where actions change from prompt to prompt: their tries."""
     tries: Tries
     """Of the actions; where they change from prompt to prompt, of none that there are."""
-    auxiliary: Embedders | None = None
+    auxiliary: Embedders | None
     """Of modalities that enter beside the words."""
     is_frozen: bool
     """Whether nothing of the language model trains."""

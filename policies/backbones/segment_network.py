@@ -12,11 +12,12 @@ from torch import Tensor
 
 from heed.policies.backbones.hidden_states import output_width
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, Head, PromptNetwork
+from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork
 from heed.policies.backbones.segment_reader import SegmentReader
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import freeze
 from heed.policies.caches.memory import RowMemory
+from heed.policies.heads.action_head import head_kind
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import read_texts, special_tokens
 from heed.policies.models.language_model import LanguageModel
@@ -32,7 +33,7 @@ class SegmentNetwork(PromptNetwork):
     Args:
         language_model: an encoder; it is used as it is, not copied, and frozen.
         action_space: any.
-        head: must be `linear`.
+        head: the name of one that reads no texts.
         encoder: makes the prompts.
         train_layers: must be 0.
         precision: of the encoder's arithmetic.
@@ -45,14 +46,14 @@ class SegmentNetwork(PromptNetwork):
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: Head,
+        head: str,
         *,
         encoder: SegmentEncoder,
         train_layers: int | None,
         precision: Precision = "auto",
     ):
         super().__init__()
-        if head != "linear":
+        if head_kind(head).reads_texts:
             raise ValueError(
                 f"An encoder that reads segments has features and no action texts: use head='linear', not {head!r}."
             )

@@ -23,6 +23,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.finite import REWARD_REMEDY, require_finite_array
+from heed.policies.heads.action_head import environment_action
 from heed.policies.modalities.modality import WORDS, Modality
 from heed.policies.models.positions import ActionRoom
 from heed.policies.prompts.action_texts import ActionTexts
@@ -385,7 +386,7 @@ class PromptVecEnv(VecEnvWrapper):
         """Take the actions for the next `step_wait`."""
         self._have_refused()
         self.is_stepping = True
-        self.venv.step_async(actions)
+        self.venv.step_async(environment_action(actions, self.action_space))
 
     def _have_refused(self) -> None:
         """Have the environments lose the episodes whose words no prompt can be made of."""

@@ -67,7 +67,8 @@ def test_loss_and_gradient_are_worked_out_by_hand() -> None:
     # d log pi(a) / d logits is onehot(a) - pi, and what was clipped has no gradient.
     slopes = torch.tensor([0.0, -2.0 * 1.5, 0.5 * 0.9])[:, None]
     by_hand = -(slopes * (torch.eye(3) - probabilities)).sum(dim=0) / 3
-    torch.testing.assert_close(agent.policy.action_net.bias.grad, by_hand, atol=1e-5, rtol=1e-4)
+    head: Any = agent.policy.action_head
+    torch.testing.assert_close(head.net.bias.grad, by_hand, atol=1e-5, rtol=1e-4)
     value_net: Any = agent.policy.value_net
     assert all(parameter.grad is None for parameter in value_net.parameters())
 

@@ -111,7 +111,7 @@ def test_the_gradient_is_that_worked_out_by_hand_with_weights_for_the_steps() ->
     chance = probabilities(agent, examples.prompts)
     # Of a softmax: the probabilities less what was done, here a quarter of the first step and three of the second.
     expected = 0.25 * (chance[0] - torch.tensor([1.0, 0, 0])) + 0.75 * (chance[1] - torch.tensor([0, 0, 1.0]))
-    torch.testing.assert_close(agent.policy.action_net.bias.grad, expected, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(agent.policy.action_head.net.bias.grad, expected, atol=1e-6, rtol=1e-5)
 
     whole = [parameter.grad.clone() for parameter in agent.policy.parameters() if parameter.grad is not None]
     agent.policy.zero_grad()

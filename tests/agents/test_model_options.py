@@ -151,7 +151,7 @@ def test_a_template_comes_back_from_a_checkpoint_and_goes_with_a_shared_model(tm
     loaded = load(tmp_path / "agent", device="cpu")
     assert loaded.language_policy.encoder.template == template
     assert np.array_equal(loaded.action_probabilities(WORDS), agent.action_probabilities(WORDS))
-    network: Any = loaded.language_policy.network
+    network: Any = loaded.language_policy.reader
     texts: Any = agent.action_space.texts  # type: ignore[attr-defined]
     tokens = load_language_model().action_tokens(texts, template)
     assert network.tries.tokens[0, 0, : len(tokens[0])].tolist() == tokens[0]

@@ -238,8 +238,8 @@ def test_continuous_actions_are_not_drawn_around_nan() -> None:
     with pytest.raises(NonFiniteError, match=f"^The standard deviation of an action is NaN, since the weight {name}"):
         agent.learn(16)
     with torch.no_grad():
-        agent.policy.log_std.zero_()
-    name = poison(agent, "action_net")
+        agent.policy.action_head.log_std.zero_()
+    name = poison(agent, "action_head.net")
     with pytest.raises(NonFiniteError, match=f"since the weight {name} is NaN"):
         agent.predict(WORDS)
 

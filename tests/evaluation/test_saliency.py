@@ -14,7 +14,7 @@ from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.modeling_outputs import BaseModelOutput
 
 from heed.envs.contract import TextActions
-from heed.evaluation.explanation.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
+from heed.evaluation.explanation.saliency import embedding_gradient, explain, shifted_embeddings
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.heads.scoring import naive_scores
@@ -38,9 +38,9 @@ def make_policy(kind: type[Any], language_model: LanguageModel, **arguments: Any
     encoder = language_model.encoder(max_tokens=arguments.pop("max_tokens", 64))
     actions = arguments.pop("actions", TextActions(TEXTS))
     policy = kind(encoder.space, actions, lambda _: 1e-3, model=language_model, **arguments).double()
-    if kind is LanguageActorCriticPolicy and hasattr(policy, "action_net"):
+    if kind is LanguageActorCriticPolicy and policy.head == "linear":
         with torch.no_grad():
-            policy.action_net.weight.mul_(100)  # a first policy is almost uniform, whatever it reads
+            policy.action_head.net.weight.mul_(100)  # a first policy is almost uniform, whatever it reads
     return policy
 
 
@@ -122,7 +122,7 @@ def test_the_gradient_is_that_of_making_a_words_embedding_smaller(
     def number() -> float:
         network_of(policy).forget()
         with torch.no_grad():
-            return float(explained_number(policy, prompts, action))
+            return float(policy.explained(prompts, action))
 
     checked = 0
     for word, gradient_x_input in zip(saliency.words, saliency.gradient_x_input, strict=True):
@@ -169,7 +169,7 @@ def fading(policy: Any, words: dict[str, str], tokens: tuple[int, ...], step: fl
         numbers = []
         for sign in (1, -1):
             with network.reading_anew(), shifted_embeddings(network.model, [(prompt, 0, 0)], sign * step * faded):
-                numbers.append(float(explained_number(policy, prompts, action)))
+                numbers.append(float(policy.explained(prompts, action)))
     return (numbers[0] - numbers[1]) / (2 * step)
 
 
@@ -231,7 +231,7 @@ def test_where_embeddings_just_add_up_both_are_equal() -> None:
     # Both count the same, so all words together, with the template's, are what is explained.
     prompts = prompts_of(policy, WORDS)
     gradient, embeddings = embedding_gradient(policy, prompts, torch.tensor([2]))
-    bias = policy.q_net.action_values.bias
+    bias = policy.q_net.advantages.net.bias
     total = float((gradient * embeddings).sum() + (bias[2] - bias.mean()).detach())
     assert total == pytest.approx(saliency.explained)
 

@@ -9,7 +9,6 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.prompt_network import Head
 from heed.policies.heads.action_sets import ActionSets
 from heed.policies.heads.scoring import ActionScorer, naive_scores
 from heed.policies.heads.trie import ActionTrie, Tries
@@ -150,7 +149,7 @@ def test_a_linear_head_has_no_place_for_them(tiny: LanguageModel) -> None:
 
 
 @pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for no actions")])
-def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: Head, says: str) -> None:
+def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: str, says: str) -> None:
     encoder = tiny.encoder(max_tokens=32)
     with pytest.raises(ValueError, match=says):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head=head)

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from heed.envs.contract import TextActions
-from heed.evaluation.explanation.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
+from heed.evaluation.explanation.saliency import embedding_gradient, explain, shifted_embeddings
 from heed.policies import (
     LanguageActorCriticPolicy,
     LanguageModel,
@@ -232,7 +232,7 @@ def test_what_words_did_is_explained(head: str, folder: Path) -> None:
     policy = LanguageActorCriticPolicy(encoder.space, TextActions(ACTIONS), lambda _: 1e-3, **options).double()
     network = policy.network
     assert isinstance(network, EncoderNetwork)
-    head_layer: Any = policy.action_net if network.score is None else network.score
+    head_layer: Any = policy.action_head.net if network.score is None else network.score
     torch.nn.init.normal_(head_layer.weight)
     words = {key: texts[0] for key, texts in WORDS.items()}
     explained = explain(policy, words, action=1)
@@ -250,7 +250,7 @@ def test_what_words_did_is_explained(head: str, folder: Path) -> None:
             network.reading_anew(),
             shifted_embeddings(network.model, pieces, step * direction[real]),
         ):
-            numbers.append(float(explained_number(policy, prompt, torch.tensor([1]))))
+            numbers.append(float(policy.explained(prompt, torch.tensor([1]))))
     # ModernBERT turns its keys and queries in float32, whatever its weights are.
     near = 5e-3 if folder.name == "modernbert" else 1e-4
     assert (numbers[0] - numbers[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=near)

@@ -112,7 +112,7 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
 
 def test_a_window_that_no_configuration_names_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made("gpt-neo")
-    for module in ("scoring", "network"):
+    for module in ("heads.scoring", "backbones.network"):
         monkeypatch.setattr(f"heed.policies.{module}.attention_window", lambda _: None)
     assert exact_ways(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
     assert exact_ways(model, ("packed", "cached"), longest=80) == []

@@ -91,7 +91,7 @@ def test_q_values_are_a_dueling_of_value_and_scores(tiny: LanguageModel) -> None
     policy = make_policy(LanguageQPolicy, tiny)
     prompts, _ = policy.obs_to_tensor(WORDS)
     with torch.no_grad():
-        policy.q_net.scale.fill_(3.0)
+        policy.q_net.advantages.scale.fill_(3.0)
         features, scores = policy.q_net.network(prompts)
         expected = policy.q_net.state_value(features) + 3.0 * (scores - scores.mean())
         torch.testing.assert_close(policy.q_net(prompts), expected)

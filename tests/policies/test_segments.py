@@ -172,7 +172,7 @@ def test_what_words_did_is_explained(kind: type[Any], language_model: LanguageMo
     actions = TextActions(("go left", "go right"))
     options = {"head": "linear", "train_layers": 0, "precision": "float32"}
     policy = kind(encoder.space, actions, lambda _: 1e-3, model=language_model, **options).double()
-    head = policy.action_net if kind is LanguageActorCriticPolicy else policy.q_net.action_values
+    head = policy.action_head.net if kind is LanguageActorCriticPolicy else policy.q_net.advantages.net
     nn.init.normal_(head.weight)
     words = {"instruction": "go to the red ball", "observation": "wall 4 ahead; red ball 2 ahead"}
     explained = explain(policy, words, action=1)

@@ -163,5 +163,5 @@ def test_continuous_actions_hear_of_numbers_too(tiny: LanguageModel) -> None:
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (84, 84), (60, 80), (36, 36)])
 def test_pictures_of_many_sizes(height: int, width: int) -> None:
     image = Image(height, width, 3)
-    packed = torch.from_numpy(image.pack(np.zeros((2, height, width, 3), dtype=np.uint8)))
+    packed = torch.from_numpy(image.pack(list(np.zeros((2, height, width, 3), dtype=np.uint8))))
     assert Embedders([image], 16)({"image": packed}).shape == (2, 1, 16)

@@ -116,7 +116,7 @@ def measure(name: str, options: Options) -> dict[str, Any]:
     per_forward = 2 * layer_weights(model, adapted=name != TINY)
     steps = options.n_envs * options.rollout_steps
     agent.learn(steps)
-    networks: list[Any] = [agent.language_policy.network]
+    networks: list[Any] = [agent.language_policy.reader]
     networks += [agent.reference.network] if agent.reference is not None else []
     before = sum(network.tokens_read for network in networks)
     learned = _Learned(agent)
@@ -188,7 +188,7 @@ class _Learned:
 
     def __init__(self, agent: PPO):
         self.tokens = 0
-        network: Any = agent.language_policy.network
+        network: Any = agent.language_policy.reader
         read = network._read
 
         def counting(batch: Any) -> Any:
