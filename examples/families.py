@@ -34,7 +34,8 @@ from heed.agents import DQN, PPO, load
 from heed.agents.agent import LanguageAgent
 from heed.envs import make
 from heed.policies import Adapter
-from heed.policies.models.encoders import Pooling, is_encoder, write_pooling
+from heed.policies.backbones.encoder import is_encoder
+from heed.policies.models.encoders import Pooling, write_pooling
 
 ENVIRONMENT = "BabyAI-GoToRedBallNoDists-v0"
 WORDS = {

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.words import PARTS, Part, Word, without, words_of
@@ -189,10 +190,7 @@ def shifted_embeddings(
 
 def _input_embedding(model: PreTrainedModel) -> nn.Embedding:
     """Return the module that turns a prompt's tokens into vectors."""
-    # T5's own is only where the encoder's and the decoder's get their weight from.
-    whole: Any = model
-    reader = whole.get_encoder() if model.config.is_encoder_decoder else whole
-    embedding = reader.get_input_embeddings()
+    embedding = backbone_of(model).token_embedding
     assert isinstance(embedding, nn.Embedding)
     return embedding
 

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 
 from heed.policies.adapters.rank_budget import FINAL, RISE, TICKS, RankBudget
 from heed.policies.adapters.virtual_tokens import MODULE, VirtualTokens
-from heed.policies.models.encoders import is_encoder
+from heed.policies.backbones.backbone import backbone_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -157,8 +157,7 @@ def save_adapter(
             if is_of_adapter(name)
         }
     config.base_model_name_or_path, config.revision = base, revision
-    encoder = "FEATURE_EXTRACTION" if is_encoder(model.config) else "CAUSAL_LM"
-    config.task_type = "SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else encoder
+    config.task_type = backbone_of(model).adapter_task
     config.inference_mode = True
     config.save_pretrained(str(folder))
     save_file(

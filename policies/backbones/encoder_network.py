@@ -18,7 +18,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from heed.policies.backbones.hidden_states import output_width
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.caches.batching import Inputs
@@ -30,7 +30,6 @@ from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import PairEndings, read_texts
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
-from heed.policies.models.positions import most_tokens
 from heed.policies.prompts.action_texts import ActionTexts
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder
@@ -76,19 +75,18 @@ class EncoderNetwork(PromptNetwork):
                 f"{language_model.name} is an encoder: it reads each action whole and has no likelihoods of tokens to "
                 f"normalise. Leave normalization={normalization!r} out."
             )
-        assert language_model.pooling is not None
         self.model = language_model.model
         self.pooling = language_model.pooling
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
-        self.features_dim = output_width(self.model)
+        self.features_dim = backbone_of(self.model).width
         self.layout = encoder.layout
         self.refuse_sequence()
         self.tokens_read = 0
         self.n_scores = self.layout.choices
         self.score: nn.Linear | None = None
         self._endings = PairEndings(language_model.tokenizer) if reads_texts else None
-        self._most = most_tokens(self.model)
+        self._most = backbone_of(self.model).most_tokens
         self._action_texts = encoder.action_texts
         trie = ActionTrie.build([[0]])
         if self.layout.choosing is not None:

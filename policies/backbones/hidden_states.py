@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.llama import COMPILED, FAMILY, pick, read_llama
 
 
@@ -105,13 +106,7 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ValueError: if the model is no single stack of layers.
     """
-    count = model.config.get_text_config().num_hidden_layers
-    # The layers of encoder and decoder are two stacks.
-    parts = [] if model.config.is_encoder_decoder else list(model.base_model.children())
-    for module in [*parts, *(inner for part in parts for inner in part.children())]:  # BERT's are in a part of its own
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ValueError(f"{type(model).__name__} is not one stack of layers, so it cannot be frozen in part.")
+    return backbone_of(model).layers
 
 
 @contextlib.contextmanager
@@ -154,57 +149,11 @@ def as_attention_takes_it(model: PreTrainedModel, mask: Tensor) -> Tensor:
     return torch.zeros_like(mask, dtype=model.dtype).masked_fill(~mask, lowest)
 
 
-_WINDOWS = (
-    "sliding_window",
-    "sliding_window_size",
-    "attention_chunk_size",
-    "attention_window_size",
-    "keep_window_size",
-    "window_size",
-)
-"""What configurations call how far back a layer sees, or how long the chunks are within which it does."""
-
-_KINDS_WITH_WINDOWS = ("sliding", "chunk", "local")
-"""Words in the names of the kinds of layers that see only so far."""
-
-
-def attention_window(model: PreTrainedModel) -> int | None:
-    """Return how many tokens back a layer of the model sees at the least, or None where all see everything."""
-    config = model.config.get_text_config()
-    kinds = getattr(config, "layer_types", None) or getattr(config, "attention_layers", None)
-    if kinds is not None and not any(word in str(kind) for kind in kinds for word in _KINDS_WITH_WINDOWS):
-        return None
-    found = (getattr(config, name, None) for name in _WINDOWS)
-    return min((window for window in found if isinstance(window, int) and window > 0), default=None)
-
-
-def output_width(model: PreTrainedModel) -> int:
-    """Return how many numbers a hidden state has that the model gives.
-
-    A few project it behind the last layer, as OPT-350m does to the width of its embeddings.
-    """
-    width = int(model.config.get_text_config().hidden_size)
-    head = model.get_output_embeddings()
-    if isinstance(head, nn.Linear) and head.in_features == width:
-        return width
-    start = torch.zeros(1, 1, dtype=torch.long, device=model.device)
-    reader: Any = model.get_decoder() if model.config.is_encoder_decoder else model.base_model
-    with torch.no_grad():
-        states: Tensor = reader(input_ids=start, use_cache=False).last_hidden_state
-    return int(states.shape[-1])
-
-
-def embedding_width(model: PreTrainedModel) -> int:
-    """Return how many numbers stand for a token where the model begins to read."""
-    embedding: Any = model.get_input_embeddings()
-    return int(embedding.weight.shape[1])
-
-
 def computes_last_layer_in_part(model: PreTrainedModel) -> bool:
     """Say whether the last layer of `model` is computed only where it is read."""
     return (
         type(model.base_model).__name__ in FAMILY
         and getattr(model.config, "_attn_implementation", None) == "sdpa"
-        and attention_window(model) is None
+        and backbone_of(model).window is None
         and not getattr(model.base_model, "gradient_checkpointing", False)
     )

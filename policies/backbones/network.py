@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 from heed.policies.adapters.virtual_tokens import MODULE as VIRTUAL_TOKENS
 from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.exactness import TrialError
 from heed.policies.backbones.hidden_states import (
-    attention_window,
-    embedding_width,
     layers_of,
-    output_width,
     read_hidden_states,
 )
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
@@ -34,7 +32,6 @@ from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_s
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
-from heed.policies.models.positions import most_tokens, most_written
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
 from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptEncoder
@@ -82,7 +79,8 @@ class LanguageNetwork(PromptNetwork):
         self.model = language_model.model
         self.precision = as_stored(self.model, precision)
         self._is_wide = is_wide(self.model)
-        self.features_dim = output_width(self.model)
+        backbone = backbone_of(self.model)
+        self.features_dim = backbone.width
         self.normalization: Normalization = normalization
         self.layout = PromptLayout(0) if encoder is None else encoder.layout
         self.tokens_read = 0
@@ -112,7 +110,7 @@ class LanguageNetwork(PromptNetwork):
             with _telling(language_model):
                 self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
         self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
-        self.in_sequence = Embedders.of(self.layout.modalities, "sequence", embedding_width(self.model))
+        self.in_sequence = Embedders.of(self.layout.modalities, "sequence", backbone.embedding_width)
         """Of modalities that are soft tokens before the prompt."""
 
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
@@ -159,8 +157,8 @@ class LanguageNetwork(PromptNetwork):
 
     def _knows_prefixes(self) -> bool:
         return (
-            not self.model.config.is_encoder_decoder
-            and attention_window(self.model) is None
+            backbone_of(self.model).keeps_prefixes
+            and backbone_of(self.model).window is None
             and self.frozen is None
             and self._reader is None
             and self.in_sequence is None
@@ -278,21 +276,10 @@ def _telling(language_model: LanguageModel) -> Iterator[None]:
 def _require_places(language_model: LanguageModel, max_tokens: int, depth: int, before: int) -> None:
     """Refuse prompts, behind soft tokens, that leave no position for actions of `depth` tokens less one."""
     model = language_model.model
-    virtual = before + getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
-    limit, written = most_tokens(model), most_written(model)
-    name = language_model.name
-    if model.config.is_encoder_decoder:
-        if written is not None and 1 + depth > written:
-            raise LanguageModelError(
-                f"{name} writes at most {written} tokens, fewer than the longest action has: shorten the action texts."
-            )
-        return
-    if limit is not None and virtual + max_tokens + depth > limit:
-        more = f", {virtual} virtual tokens stand before them," if virtual else ""
-        raise LanguageModelError(
-            f"{name} takes at most {limit} tokens, but prompts may have {max_tokens}{more} and actions stand behind "
-            f"them: lower max_prompt_tokens to {limit - virtual - depth}."
-        )
+    before += getattr(getattr(model, VIRTUAL_TOKENS, None), "count", 0)
+    why = backbone_of(model).refused_prompts(max_tokens, depth, before)
+    if why is not None:
+        raise LanguageModelError(f"{language_model.name} {why}")
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:

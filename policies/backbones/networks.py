@@ -7,6 +7,7 @@ from typing import Any
 from gymnasium import spaces
 
 from heed.policies.backbones.activation_checkpointing import require_gradient
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.encoder_network import EncoderNetwork
 from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.backbones.precision import Precision
@@ -43,7 +44,7 @@ def make_network(
         return SegmentNetwork(
             language_model, action_space, head, encoder=encoder, train_layers=train_layers, precision=precision
         )
-    kind = LanguageNetwork if language_model.pooling is None else EncoderNetwork
+    kind = LanguageNetwork if backbone_of(language_model.model).gives_likelihoods else EncoderNetwork
     return kind(
         language_model,
         action_space,
@@ -62,7 +63,7 @@ def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any],
     if segments is not None:
         return segments
     return (
-        language_model.pooling is not None
+        not backbone_of(language_model.model).gives_likelihoods
         and not head_kind(policy_kwargs.get("head", "score")).reads_texts
         and policy_kwargs.get("train_layers") == 0
         and policy_kwargs.get("adapter") is None

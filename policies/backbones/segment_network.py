@@ -10,7 +10,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.policies.backbones.hidden_states import output_width
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
 from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork
 from heed.policies.backbones.segment_reader import SegmentReader
@@ -62,7 +62,6 @@ class SegmentNetwork(PromptNetwork):
                 "Segments are read once and for all, so the encoder cannot train: give train_layers=0 and no adapter, "
                 "or let it read whole prompts (segments=False)."
             )
-        assert language_model.pooling is not None
         self.model = language_model.model
         self.pooling = language_model.pooling
         self.precision = as_stored(self.model, precision)
@@ -73,7 +72,7 @@ class SegmentNetwork(PromptNetwork):
         self.n_scores = 0
         freeze(self.model, 0)
         self.is_frozen = True
-        width = output_width(self.model)
+        width = backbone_of(self.model).width
         self.reader = SegmentReader(width)
         self.features_dim = self.reader.width
         self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)

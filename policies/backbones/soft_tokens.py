@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from heed.policies.backbones.hidden_states import attention_window, read_hidden_states
-from heed.policies.models.encoders import is_encoder
+from heed.policies.backbones.backbone import backbone_of
+from heed.policies.backbones.hidden_states import read_hidden_states
 
 
 def require_room_before(model: PreTrainedModel, what: str) -> None:
@@ -28,11 +28,10 @@ def require_room_before(model: PreTrainedModel, what: str) -> None:
     Raises:
         ValueError: if the model has an encoder or is one, or does not see all that stands before.
     """
-    if model.config.is_encoder_decoder:
-        raise ValueError(f"{what} stand before what a causal model reads, and this one has an encoder")
-    if is_encoder(model.config):
-        raise ValueError(f"{what} stand before what a causal model reads, and this one is an encoder")
-    if attention_window(model) is not None:
+    backbone = backbone_of(model)
+    if not backbone.has_room_before:
+        raise ValueError(f"{what} stand before what a causal model reads, and this one {backbone.description}")
+    if backbone.window is not None:
         raise ValueError(f"its sliding window would leave {what} behind")
 
 

@@ -21,19 +21,20 @@ from __future__ import annotations
 
 import functools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from heed.policies.backbones.activation_checkpointing import checkpointed, is_checkpointed
+from heed.policies.backbones.backbone import Read, backbone_of
+from heed.policies.backbones.encoder_decoder import read_branches
 from heed.policies.backbones.exactness import ACTIONS, Scores, trials_of
-from heed.policies.backbones.hidden_states import attention_window, read_hidden_states
-from heed.policies.heads.trie import ActionTrie, Tries
-from heed.policies.models.positions import most_tokens
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.heads.trie import Tries
 from heed.policies.prompts.layout import PADDING
 
 Normalization = Literal["mean", "sum", "siblings"]
@@ -48,9 +49,6 @@ CACHED_FROM = 400
 
 LOGITS_AT_ONCE = 2**22
 """Logits that are computed at a time, to bound memory."""
-
-Read = Callable[..., Tensor]
-"""Reads hidden states: `read_hidden_states`, or something that knows part of them already."""
 
 
 class ActionScorer:
@@ -94,7 +92,7 @@ class ActionScorer:
     def way_for(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Way:
         """Return the way in which such prompts are scored."""
         length = prompts.shape[1]
-        window = attention_window(model)
+        window = backbone_of(model).window
         if window is not None and length + tries.n_nodes > window:
             return "naive"  # a mask of ours would not know the window, and where nodes stand may count for it
         if self.ways == ("packed", "cached"):
@@ -192,60 +190,6 @@ def read_cached(model: PreTrainedModel, prompts: Tensor, tries: Tries, *, read: 
     return torch.cat([last, nodes], dim=1)
 
 
-def read_branches(model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Tensor:
-    """Return an encoder-decoder's hidden states at all contexts, (B, 1 + K, D).
-
-    A mask over the trie would be wrong: T5's decoder takes the distance between tokens from where they stand in the
-    row, not from position ids. So each branch of the trie is a row. Their common beginning, the decoder's first
-    token, is computed once, and so are the keys and values of the encoder's states.
-    """
-    batch = len(prompts)
-    real = prompts != PADDING
-    whole: Any = model
-    encoded = whole.get_encoder()(input_ids=prompts.clamp(min=0), attention_mask=real.long()).last_hidden_state
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    decoder = whole.get_decoder()
-
-    def decode(tokens: Tensor, states: Tensor, seen: Tensor) -> Tensor:
-        output = decoder(
-            input_ids=tokens,
-            encoder_hidden_states=states,
-            encoder_attention_mask=seen.long(),
-            past_key_values=cache,
-            use_cache=True,
-        )
-        hidden: Tensor = output.last_hidden_state
-        return hidden
-
-    start = torch.full((batch, 1), decoder_start(model), device=prompts.device)
-    first = decode(start, encoded, real)
-    if tries.n_nodes == 0:
-        return first
-    branches = tries.branches.expand(batch, -1, -1)  # (B, R, U)
-    rows = branches.shape[1]
-    cache.batch_repeat_interleave(rows)
-    behind = decode(
-        branches.flatten(0, 1), encoded.repeat_interleave(rows, dim=0), real.repeat_interleave(rows, dim=0)
-    )  # (B * R, U, D)
-    places = tries.node_places.expand(batch, -1)
-    by_prompt = behind.reshape(batch, -1, behind.shape[-1])  # (B, R * U, D)
-    return torch.cat([first, by_prompt.gather(1, places[:, :, None].expand(-1, -1, behind.shape[-1]))], dim=1)
-
-
-def decoder_start(model: PreTrainedModel) -> int:
-    """Return the token with which the decoder of an encoder-decoder begins.
-
-    Raises:
-        ValueError: if the model does not say.
-    """
-    # Where a model keeps it has moved from one configuration to the other between versions of transformers.
-    for config in (model.config, model.generation_config):
-        start = getattr(config, "decoder_start_token_id", None)
-        if start is not None:
-            return int(start)
-    raise ValueError("it does not say with which token its decoder begins: set decoder_start_token_id in config.json")
-
-
 def score_contexts(model: PreTrainedModel, hidden: Tensor, tries: Tries, normalization: Normalization) -> Tensor:
     """Return the scores, (B, A), given the hidden states at all contexts, (B, 1 + K, D)."""
     batch, contexts = hidden.shape[:2]
@@ -306,7 +250,9 @@ def naive_scores(
         prompt = prompt[prompt != PADDING]
         row = []
         for action in actions:
-            logits = _logits_of(model, prompt, torch.tensor(action, dtype=prompt.dtype, device=prompt.device))  # (T, V)
+            logits = backbone_of(model).logits(
+                prompt, torch.tensor(action, dtype=prompt.dtype, device=prompt.device)
+            )  # (T, V)
             logits = logits.to(_at_least_float32(logits))
             if normalization == "siblings":
                 for t, line in enumerate(logits):
@@ -319,19 +265,6 @@ def naive_scores(
             row.append(picked.mean() if normalization == "mean" else picked.sum())
         rows.append(torch.stack(row))
     return torch.stack(rows)
-
-
-def _logits_of(model: PreTrainedModel, prompt: Tensor, action: Tensor) -> Tensor:
-    """Return the logits, (T, V), from which the tokens of `action` are drawn after `prompt`."""
-    logits: Tensor
-    if model.config.is_encoder_decoder:
-        start = torch.full((1,), decoder_start(model), device=prompt.device)
-        given = torch.cat([start, action[:-1]])
-        logits = model(input_ids=prompt[None], decoder_input_ids=given[None], use_cache=False).logits[0]
-        return logits
-    tokens = torch.cat([prompt, action[:-1]])  # the last token is read, and nothing behind it
-    logits = model(input_ids=tokens[None], use_cache=False).logits[0]
-    return logits[len(prompt) - 1 :]
 
 
 def make_scorer(
@@ -349,7 +282,7 @@ def make_scorer(
         normalization: of the scores.
         longest: how many tokens the prompts have at the most.
     """
-    candidates: tuple[Way, ...] = ("encoder-decoder",) if model.config.is_encoder_decoder else ("packed", "cached")
+    candidates: Any = backbone_of(model).scoring_methods
     exact = exact_ways(model, candidates, normalization, longest=longest, n_nodes=tries.n_nodes)
     if not exact:
         warnings.warn(
@@ -369,7 +302,7 @@ def exact_ways(
     n_nodes: int = 0,
 ) -> list[Way]:
     """Return those of `candidates` that give what the definition gives; the other arguments are `make_scorer`'s."""
-    positions = most_tokens(model)
+    positions = backbone_of(model).most_tokens
     longest += n_nodes  # they stand behind the prompt
     if positions is not None:
         longest = max(1, min(longest, positions - max(map(len, ACTIONS))))
@@ -377,21 +310,13 @@ def exact_ways(
     def scores_by(way: Way) -> Scores:
         return lambda model, prompts, tries: ActionScorer((way,), normalization)(model, prompts, tries)[1]
 
-    with trials_of(model, scores_by("naive"), longest, attention_window(model)) as trials:
+    with trials_of(model, scores_by("naive"), longest, backbone_of(model).window) as trials:
         return [way for way in candidates if all(trial.accepts(scores_by(way)) for trial in trials)]
 
 
 def last_hidden_state(model: PreTrainedModel, prompts: Tensor, *, read: Read = read_hidden_states) -> Tensor:
-    """Return the hidden state that follows each prompt, (B, D), for `prompts` (B, L) padded with -1.
-
-    It is that of the prompt's last token, or with an encoder-decoder that of the decoder's first.
-    """
-    if model.config.is_encoder_decoder:
-        return read_branches(model, prompts, _NO_NODES)[:, 0]
-    return read(model, **vars(pack(prompts, _NO_NODES)))[:, 0]
-
-
-_NO_NODES = Tries([ActionTrie.build([[0]])])
+    """Return the hidden state that follows each prompt, (B, D), for `prompts` (B, L) padded with -1."""
+    return backbone_of(model).last_hidden_state(prompts, read)
 
 
 def token_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from heed.policies.backbones.backbone import backbone_of
 from heed.policies.caches.batching import chunks_of_like_length
 from heed.policies.finite import require_finite_scores
 from heed.policies.heads.scoring import Normalization, make_scorer
@@ -42,9 +43,11 @@ def score_action_texts(
             the same tokens, or the model is an encoder.
         NonFiniteError: if a score is NaN or infinite.
     """
-    if language_model.pooling is not None:
+    backbone = backbone_of(language_model.model)
+    if not backbone.gives_likelihoods:
         raise ValueError(
-            f"{language_model.name} is an encoder: it gives texts no likelihood, so it has no opinion untrained."
+            f"{language_model.name} {backbone.description}: it gives texts no likelihood, so it has no opinion "
+            "untrained."
         )
     room = language_model.action_room()
     rooms = None if room is None else [room.of(texts) for texts in action_texts]

@@ -20,7 +20,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from transformers import (
-    MODEL_FOR_MASKED_LM_MAPPING,
     MODEL_MAPPING,
     AutoModel,
     PretrainedConfig,
@@ -47,15 +46,6 @@ _MODES: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_
 
 class EncoderError(ValueError):
     """An encoder cannot be used. The message says why."""
-
-
-def is_encoder(config: PretrainedConfig) -> bool:
-    """Say whether a model reads its text in both directions, by its kind."""
-    return (
-        type(config) in MODEL_FOR_MASKED_LM_MAPPING
-        and not config.is_encoder_decoder
-        and not getattr(config, "is_decoder", False)
-    )
 
 
 def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -> PreTrainedModel:

@@ -19,6 +19,7 @@ from transformers import (
 )
 
 from heed.policies.adapters.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
+from heed.policies.backbones.backbone import Backbone, backbone_of
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import Normalization
@@ -33,7 +34,7 @@ from heed.policies.models.encoders import (
 )
 from heed.policies.models.foreign_code import remove_named_code
 from heed.policies.models.minilm import HUB_ID, MINILM
-from heed.policies.models.positions import ActionRoom, most_tokens
+from heed.policies.models.positions import ActionRoom
 from heed.policies.models.quantization import Quantization
 from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
 from heed.policies.prompts.segments import SEGMENTS, SegmentEncoder
@@ -79,14 +80,19 @@ class LanguageModel:
     """Of a hub model."""
     quantized: Quantization | None = None
     """How many bits its own weights are rounded to, where they are."""
-    pooling: Pooling | None = None
-    """Of an encoder; other models have none."""
+    pooling: Pooling = "mean"
+    """How an encoder's vector comes of its tokens' states; of no meaning to other models."""
     _hashed: tuple[WeightsWatch, str] | None = dataclasses.field(default=None, init=False, repr=False)
     """The fingerprint, and what tells whether it still holds."""
     _given_away: bool = dataclasses.field(default=False, init=False, repr=False)
     """Whether a policy may train it as it is."""
     _text_tokens: dict[PromptTemplate, TextTokens] = dataclasses.field(default_factory=dict, init=False, repr=False)
     """What turns the texts of actions into tokens, behind prompts of a template."""
+
+    @property
+    def backbone(self) -> Backbone:
+        """The facts about the model's architecture."""
+        return backbone_of(self.model)
 
     @property
     def vocabulary(self) -> int:
@@ -132,14 +138,14 @@ class LanguageModel:
         self, template: Template | None, max_tokens: int, modalities: tuple[Modality, ...], segments: bool
     ) -> PromptEncoder:
         if segments:
-            if self.pooling is None:
+            if self.backbone.gives_likelihoods:
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
             around = sum(map(len, special_tokens(self.tokenizer)))
-            most = (most_tokens(self.model) or max_tokens + around) - around
+            most = (self.backbone.most_tokens or max_tokens + around) - around
             return SegmentEncoder(
                 self.tokenizer, template=template or SEGMENTS, max_tokens=max_tokens, most=most, modalities=modalities
             )
-        limit = most_tokens(self.model)
+        limit = self.backbone.most_tokens
         if limit is not None and max_tokens > limit:
             raise LanguageModelError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
@@ -148,8 +154,7 @@ class LanguageModel:
             self.tokenizer,
             template=template or self.template,
             max_tokens=max_tokens,
-            # An encoder was trained on closed texts; behind an end token no causal model expects an action.
-            closed=bool(self.model.config.is_encoder_decoder) or self.pooling is not None,
+            closed=self.backbone.closes_prompts,
             modalities=modalities,
             action_room=self.action_room(template) if any(one.choices for one in modalities) else None,
         )
@@ -160,10 +165,10 @@ class LanguageModel:
         Args:
             template: of the prompts; the model's own unless given.
         """
-        positions = most_tokens(self.model)
-        if positions is None or self.model.config.is_encoder_decoder:  # whose actions stand in the decoder
+        positions = self.backbone.most_tokens
+        if positions is None or not self.backbone.actions_stand_behind:
             return None
-        if self.pooling is not None:
+        if not self.backbone.gives_likelihoods:
             endings = PairEndings(self.tokenizer)
             return ActionRoom(positions, lambda text: len(endings.of(text)))
         of_tokenizer = template.template(self.tokenizer) if isinstance(template, Chat) else template
@@ -186,7 +191,7 @@ class LanguageModel:
         known = self._text_tokens.get(template)
         if known is None:
             known = self._text_tokens[template] = TextTokens(self.tokenizer, template)
-        if self.model.config.is_encoder_decoder:
+        if not self.backbone.actions_stand_behind:
             return [known.of(text) for text in texts]
         end = template.format(instruction="a", observation="a")
         others = [FilledTemplate(other) for other in _OTHER_ENDS]
@@ -359,7 +364,7 @@ class LanguageModel:
         if getattr(self.model, "generation_config", None) is not None:  # an encoder has none
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.pooling is not None:
+        if not self.backbone.gives_likelihoods:
             write_pooling(folder, self.pooling, self.model.config.hidden_size)
         # A hub model that transformers knows by now may still name the code that it once came with.
         remove_named_code(folder)
@@ -377,7 +382,7 @@ class LanguageModel:
             return
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if self.pooling is not None:
+        if not self.backbone.gives_likelihoods:
             write_pooling(folder, self.pooling, self.model.config.hidden_size)
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))

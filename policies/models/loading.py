@@ -15,19 +15,17 @@ from transformers import (
     AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
-    PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 
 from heed.policies.adapters.adapters import Adapter
+from heed.policies.backbones.encoder import is_encoder
 from heed.policies.backbones.precision import Weights, weights_dtype
-from heed.policies.heads.scoring import decoder_start
 from heed.policies.models import quantization, tiny
 from heed.policies.models.encoders import (
     POOLING_FILE,
     EncoderError,
     find_pooling,
-    is_encoder,
     load_encoder,
     new_encoder,
     read_pooling,
@@ -43,7 +41,7 @@ from heed.policies.models.language_model import (
 )
 from heed.policies.models.minilm import MINILM, minilm_folder
 from heed.policies.models.model_folder import ModelFilesError, damage, first_line
-from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_causal
+from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
@@ -97,18 +95,8 @@ def load_language_model(
         model = read_model(config, source, **{"dtype": dtype, **quantization.loading(quantize)})
         if quantize is not None:
             model.requires_grad_(False)
-        if config.is_encoder_decoder:
-            _require_decoder_start(model)
-        else:
-            require_causal(model)
+        require_usable(model)
     return LanguageModel(model, tokenizer, name, template, revision=revision, quantized=quantize)
-
-
-def _require_decoder_start(model: PreTrainedModel) -> None:
-    try:
-        decoder_start(model)
-    except ValueError as error:
-        raise ModelFilesError(str(error)) from None
 
 
 def language_model_without_weights(

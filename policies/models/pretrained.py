@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoConfig,
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
     AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
@@ -19,6 +18,7 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from heed.policies.backbones.backbone import backbone_kind, backbone_of
 from heed.policies.models.adapter_beside import UNMERGED, merge_adapter_beside
 from heed.policies.models.model_folder import (
     ModelFilesError,
@@ -81,7 +81,7 @@ def read_model(config: PretrainedConfig, source: dict[str, Any], **options: Any)
 
 def auto_class(config: PretrainedConfig) -> Any:
     """Return the class of transformers that makes such a model."""
-    return AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return getattr(transformers, backbone_kind(config).auto_class)
 
 
 def attention_of(config: PretrainedConfig) -> str:
@@ -109,26 +109,16 @@ def require_finite(model: PreTrainedModel) -> None:
             )
 
 
-def require_causal(model: PreTrainedModel) -> None:
-    """Refuse a model of which what comes later in a text changes the output before it.
+def require_usable(model: PreTrainedModel) -> None:
+    """Refuse a model that is not what its backbone takes it for.
 
     Raises:
-        ModelFilesError: if it does, or the outputs are no numbers.
+        ModelFilesError: saying why.
     """
-    embedding = model.get_input_embeddings()
-    vocabulary = embedding.num_embeddings if isinstance(embedding, torch.nn.Embedding) else 6
-    with torch.no_grad():
-        first, second = (
-            model(torch.tensor([tokens], device=model.device) % vocabulary).logits[0, :3]
-            for tokens in ([1, 2, 3, 4], [1, 2, 3, 5])
-        )
-    if not bool(torch.isfinite(first).all()):
-        raise ModelFilesError("its outputs for a text of four tokens are NaN or infinite, though its weights are not")
-    if not torch.allclose(first, second, atol=1e-3, rtol=1e-3):
-        raise ModelFilesError(
-            "it reads its text in both directions, so it gives words no likelihood, and it is no encoder that fills "
-            "gaps: give a causal, an encoder-decoder or such an encoder language model"
-        )
+    try:
+        backbone_of(model).require_usable()
+    except ValueError as error:
+        raise ModelFilesError(str(error)) from None
 
 
 @contextlib.contextmanager

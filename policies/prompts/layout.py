@@ -21,11 +21,9 @@ from heed.policies.modalities.image import Image
 from heed.policies.modalities.modality import Modality, modality_from_json
 from heed.policies.modalities.numbers import Numbers
 from heed.policies.prompts.action_texts import ActionTexts
+from heed.policies.prompts.padding import PADDING
 
 __all__ = ["PADDING", "Actions", "Image", "Numbers", "Parts", "PromptLayout"]
-
-PADDING = -1
-"""Stands behind the last token of a prompt: no tokenizer gives this id to a token."""
 
 
 class Parts(NamedTuple):

@@ -30,7 +30,6 @@ from heed.policies.caches.frozen import freeze
 from heed.policies.models.encoders import read_texts
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.models.minilm import PACKAGE
-from heed.policies.models.positions import most_tokens
 from heed.policies.prompts.layout import Actions
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
@@ -213,7 +212,7 @@ def test_a_saved_description_rebuilds_the_architecture(folder: Path, tmp_path: P
 
 def test_positions_are_counted_as_each_family_does(folder: Path) -> None:
     language_model = load_language_model(str(folder))
-    assert most_tokens(language_model.model) == POSITIONS
+    assert language_model.backbone.most_tokens == POSITIONS
     ids = language_model.tokenizer.encode("red " * (POSITIONS - 10))[: POSITIONS - 1]
     language_model.model(torch.tensor([[*ids, language_model.tokenizer.sep_token_id]]))  # so many it does read
     with pytest.raises(ValueError, match=f"takes at most {POSITIONS} tokens"):

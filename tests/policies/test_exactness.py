@@ -27,7 +27,7 @@ from transformers import (
 
 from heed.envs.contract import TextActions
 from heed.policies.backbones import exactness
-from heed.policies.backbones.hidden_states import attention_window, output_width
+from heed.policies.backbones.backbone import Backbone, backbone_of
 from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.backbones.probe_model import probe_of
 from heed.policies.caches.frozen import goes_on_exactly
@@ -100,7 +100,7 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
     for weight in model.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.3)
-    assert attention_window(model) == 32
+    assert backbone_of(model).window == 32
     scorer, tries = ActionScorer(), tries_of(ACTIONS)
     with torch.no_grad():
         for length in (20, 27, 28, 32, 60):
@@ -112,8 +112,7 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
 
 def test_a_window_that_no_configuration_names_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made("gpt-neo")
-    for module in ("heads.scoring", "backbones.network"):
-        monkeypatch.setattr(f"heed.policies.{module}.attention_window", lambda _: None)
+    monkeypatch.setattr(Backbone, "window", None)
     assert exact_ways(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
     assert exact_ways(model, ("packed", "cached"), longest=80) == []
 
@@ -162,7 +161,7 @@ def as_language_model(model: PreTrainedModel) -> LanguageModel:
 @pytest.mark.parametrize("head", ["score", "linear"])
 def test_hidden_states_may_be_narrower_than_the_layers(head: Any) -> None:
     language_model = as_language_model(made("opt"))
-    assert output_width(language_model.model) == 16
+    assert language_model.backbone.width == 16
     encoder = language_model.encoder(max_tokens=60)
     network = LanguageNetwork(language_model, TextActions(("turn left", "go")), head, "mean", encoder=encoder)
     features, _ = network(torch.as_tensor(encoder({"instruction": ["go"], "observation": ["red ball"]})))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from heed.policies.heads.scoring import decoder_start
+from heed.policies.backbones.encoder_decoder import decoder_start
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import load_language_model, rebuild_language_model
 from heed.policies.prompts.prompt import TEMPLATE

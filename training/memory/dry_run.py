@@ -18,9 +18,10 @@ from transformers import PreTrainedModel
 
 from heed.policies.adapters.virtual_tokens import reader_of
 from heed.policies.backbones.activation_checkpointing import checkpoint_layers
+from heed.policies.backbones.backbone import Read
 from heed.policies.backbones.hidden_states import LowerStates, layers_of, read_hidden_states
 from heed.policies.backbones.precision import autocast
-from heed.policies.heads.scoring import ActionScorer, Normalization, Read, Way, last_hidden_state
+from heed.policies.heads.scoring import ActionScorer, Normalization, Way, last_hidden_state
 from heed.policies.heads.trie import Tries
 from heed.policies.models.encoders import Pooling, pool
 from heed.policies.models.language_model import LanguageModel
@@ -93,7 +94,7 @@ class DryRun:
 
     def _read_chunk(self, count: int, length: int, *, whole: bool) -> Tensor:
         model = self.language_model.model
-        if self.language_model.pooling is not None:
+        if not self.language_model.backbone.gives_likelihoods:
             return self._read_texts(self.language_model.pooling, count, length)
         prompts = torch.zeros(count, length, dtype=torch.long)
         read = self._reader(whole=whole)
@@ -113,10 +114,9 @@ class DryRun:
         return pool(states, real, pooling)
 
     def _ways(self) -> tuple[Way, ...]:
-        model = self.language_model.model
-        if model.config.is_encoder_decoder:
-            return ("encoder-decoder",)
-        return ("packed",) if reader_of(model) is not None or self.frozen_layers else ("packed", "cached")
+        methods: Any = self.language_model.backbone.scoring_methods
+        stands_before = reader_of(self.language_model.model) is not None
+        return ("packed",) if stands_before or self.frozen_layers else methods
 
     @property
     def frozen_layers(self) -> int:

@@ -415,7 +415,7 @@ class _Reckoning:
             copies = 2 if self.config.agent == "dqn" else 1
             note = "of all prompts, up to 1 GiB for a network"
             parts.append(Part(name="states of frozen layers", size=copies * states, place="device", note=note))
-        if self.config.history and not self.trained.model.config.is_encoder_decoder:
+        if self.config.history and self.trained.backbone.keeps_prefixes:
             assert self.config.n_envs is not None
             heads = getattr(text_config, "num_key_value_heads", None) or text_config.num_attention_heads
             head = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads

@@ -14,7 +14,7 @@ from heed.agents.agent import LanguageAgent
 from heed.evaluation.command_line import told_command
 from heed.evaluation.report.data import TRUE, EnvironmentData, EvaluationData, cell_of, main_player, players_of
 from heed.evaluation.report.sentences import does_it_listen, how_well
-from heed.policies.models.language_model import TINY, TINY_RANDOM, LanguageModel
+from heed.policies.models.language_model import TINY, TINY_RANDOM
 from heed.policies.models.minilm import HUB_ID, MINILM
 from heed.training.comparison.options import command_of
 
@@ -54,7 +54,7 @@ def card_of(
             config=config,
             steps=agent.num_timesteps,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
-            auto_class=_auto_class(language_model),
+            auto_class=language_model.backbone.auto_class,
             base=HUB_ID if config["model"] == MINILM else config["model"],
             adapter=None if language_model.adapter is None else language_model.adapter.method,
             shipped=config["model"] in (TINY, TINY_RANDOM),
@@ -74,13 +74,6 @@ def card_of(
         )
     )
     return ModelCard(f"---\n{_data(config, environments, name).to_yaml()}\n---\n\n{body}")
-
-
-def _auto_class(language_model: LanguageModel) -> str:
-    """Return which class of transformers loads the model."""
-    if language_model.pooling is not None:
-        return "AutoModel"
-    return "AutoModelForSeq2SeqLM" if language_model.model.config.is_encoder_decoder else "AutoModelForCausalLM"
 
 
 def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name: str) -> ModelCardData:
