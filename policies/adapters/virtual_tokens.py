@@ -92,6 +92,12 @@ class VirtualTokens(nn.Module):
         }
 
 
+def looked_up_before(model: PreTrainedModel) -> int:
+    """Return how many tokens are looked up before a prompt, to have virtual ones' embeddings in their place."""
+    virtual = getattr(model, MODULE, None)
+    return virtual.count if isinstance(virtual, VirtualTokens) and virtual.embeddings is not None else 0
+
+
 def reader_of(model: PreTrainedModel) -> Callable[..., Tensor] | None:
     """Return what reads hidden states of `model` behind its virtual tokens, or None if it has none."""
     virtual = getattr(model, MODULE, None)

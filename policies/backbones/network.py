@@ -12,7 +12,7 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.adapters.virtual_tokens import MODULE as VIRTUAL_TOKENS
-from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.adapters.virtual_tokens import looked_up_before, reader_of
 from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.exactness import TrialError
 from heed.policies.backbones.hidden_states import (
@@ -165,6 +165,11 @@ class LanguageNetwork(PromptNetwork):
             and self.action_sets is None
             and (self.scorer is None or "packed" in self.scorer.ways)
         )
+
+    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
+        """Return the prompt's tokens, (L,), as they are looked up: behind places for what stands before them."""
+        before = self.layout.soft_tokens + looked_up_before(self.model)
+        return [(torch.cat([prompt.new_zeros(before), prompt]), 0, before)]
 
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""

@@ -10,6 +10,7 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.agents import PPO, load
 from heed.envs.contract import TextActions
+from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
 from heed.policies.caches.batching import Inputs
 from tests.dial import Dial, Dials, make_dials
@@ -110,3 +111,13 @@ def test_encoders_and_encoder_decoders_have_no_place_for_it(tmp_path: Path) -> N
     model = load_language_model(str(save_encoder("bert", tmp_path / "bert")))
     with pytest.raises(ValueError, match=r"dial enter the sequence of a causal model"):
         policy_for(model)
+
+
+def test_its_words_are_explained() -> None:
+    policy = policy_for(load_language_model("heed-tiny"))
+    one = {key: texts[0] for key, texts in WORDS.items()}
+    explained = explain(policy, {**one, "dial": NEEDLES[0]})
+    assert [word.text for word in explained.words][:3] == ["press", "where", "the"]
+    assert np.abs(explained.gradient_x_input).sum() > 0
+    other = explain(policy, {**one, "dial": NEEDLES[1]})
+    assert not np.allclose(explained.leave_one_out, other.leave_one_out, atol=1e-7), "the needle is there meanwhile"
