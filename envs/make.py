@@ -85,7 +85,7 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
     if render_mode is not None:
         kwargs["render_mode"] = render_mode  # an environment that draws nothing need not take the argument
     try:
-        _import_world(env_id)
+        import_world(env_id)
         which = spec_from_file(env_id) if names_file(env_id) else env_id
         return gymnasium.make(which, disable_env_checker=True, **kwargs)
     except EnvironmentFileError as error:
@@ -346,7 +346,7 @@ def _world_of(env_id: str) -> str | None:
     return next((module for beginning, module in WORLDS.items() if env_id.startswith(beginning)), None)
 
 
-def _import_world(env_id: str) -> None:
+def import_world(env_id: str) -> None:
     """Import what registers an id: the module of an optional world, or what a package names in its entry points."""
     module = _world_of(env_id)
     if module is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -51,14 +52,17 @@ def ablate(config: AblateConfig) -> Path:
     """
     from rich.console import Console
 
+    from heed.envs.arguments import require_arguments
     from heed.envs.make import make_env
     from heed.training.ablation.plan import Plan
     from heed.training.ablation.running import run_all, state_of
 
     console = Console(highlight=False)
     plan = Plan.read(config.plan, out=config.out, episodes=config.episodes)
-    for env_id in dict.fromkeys(training.config.env for training in plan.trainings):
-        make_env(env_id).close()  # told before hours of training
+    configs = {(training.config.env, training.config.env_kwargs): training.config for training in plan.trainings}
+    for one in configs.values():  # told before hours of training
+        require_arguments(one.env, one.env_arguments)
+        make_env(one.env, **one.env_arguments).close()
     states = {training.folder: state_of(training) for training in plan.trainings}
     to_do = [training for training in plan.trainings if states[training.folder] != "done"]
     done = len(plan.trainings) - len(to_do)
@@ -99,7 +103,7 @@ def _compare(config: AblateConfig, plan: Plan, failed: list[Failed], console: Co
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed ablate` with the command line's arguments."""
     with as_sentence():
-        ablate(tyro.cli(AblateConfig, args=arguments, prog="heed ablate"))
+        ablate(parse(AblateConfig, arguments, command="heed ablate"))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
-from heed.training.option_groups import LANGUAGE_AGENTS, RunOptions, TrackingOptions, WrapperOptions
+from heed.training.option_groups import LANGUAGE_AGENTS, EnvironmentOptions, RunOptions, TrackingOptions
 from heed.training.options import TrainConfig
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from heed.agents.probing import Result
     from heed.agents.probing.check import MakeAgent
 
-_TAKEN = {"agent", "steps", "n_envs", "seed", "gamma", "learning_rate", "learning_rate_schedule", "device"}
+_TAKEN = {"agent", "steps", "n_envs", "seed", "gamma", "learning_rate", "learning_rate_schedule", "set", "device"}
 """The options of every training that this command takes; the others are about its environment and its folder."""
 
 
@@ -39,7 +40,7 @@ class CheckAgentConfig(TrainConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option here."""
         super().__post_init__()
-        for group in (RunOptions, WrapperOptions, TrackingOptions):
+        for group in (RunOptions, EnvironmentOptions, TrackingOptions):
             for field in dataclasses.fields(group):
                 if field.name not in _TAKEN and getattr(self, field.name) != field.default:
                     raise ConfigurationError(
@@ -163,7 +164,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: those of the command line; None takes the program's own.
     """
     with as_sentence():
-        config = tyro.cli(CheckAgentConfig, prog="heed check-agent", args=arguments)
+        config = parse(CheckAgentConfig, arguments, command="heed check-agent")
         if any(result.outcome == "failed" for result in run(config)):
             raise SystemExit(1)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.training.command_line.named_values import environment_arguments
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ class CheckEnvConfig:
     env: tyro.conf.Positional[str]
     """The environment's id, package.module:Id-v0 or ./file.py:Id-v0 to import what registers it, or a mixture:
     LEVEL+LEVEL."""
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environment's constructor, such as room_size=6; as often as you like."""
     episodes: int = 5
     """How many episodes to play with random actions, at least 2."""
     seed: int = 0
@@ -62,18 +66,22 @@ def run(config: CheckEnvConfig) -> bool:
         Whether the environment passed all checks.
 
     Raises:
-        UnknownEnvironmentError: if no environment has this id.
+        UnknownEnvironmentError, EnvironmentArgumentError: if no environment has this id, or it does not take the
+            arguments.
         LanguageModelError: if there is no such language model.
         RunFolderError, CheckpointError: if the policy is a run without a usable checkpoint.
         OtherActionsError: if it acts otherwise.
     """
     from rich.console import Console
 
-    from heed.envs.checks import check_env  # here, so that `--help` need not wait for it
+    from heed.envs.arguments import require_arguments  # here, so that `--help` need not wait for it
+    from heed.envs.checks import check_env
 
-    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config.env, config.seed)
+    arguments = environment_arguments(config.env_kwargs)
+    require_arguments(config.env, arguments)
+    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config)
     checks = check_env(
-        _with_history(config.env, history),
+        _made(config.env, arguments, history),
         episodes=config.episodes,
         seed=config.seed,
         reward_episodes=config.reward_episodes,
@@ -106,11 +114,13 @@ def _table(env_id: str, checks: Sequence[Check]) -> Table:
     return table
 
 
-def _with_history(env_id: str, history: int) -> Any:
-    """Return the id, or what makes its environments with the history that an agent was trained with."""
+def _made(env_id: str, arguments: dict[str, Any], history: int) -> Any:
+    """Return the id, or what makes its environments with arguments, and the history that an agent was trained with."""
     from heed.envs.make import make_env
 
-    return functools.partial(make_env, env_id, history=history) if history else env_id
+    if not arguments and not history:
+        return env_id
+    return functools.partial(make_env, env_id, history=history, **arguments)
 
 
 def reader_of(model: str, max_prompt_tokens: int) -> Reader:
@@ -146,7 +156,7 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
     )
 
 
-def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
+def _trained(folder: Path, config: CheckEnvConfig) -> tuple[Choose, int]:
     """Return the agent of a run as a policy, with the length of its history."""
     from heed.agents import load
     from heed.envs.demonstrations.demonstrate import action_generator
@@ -157,11 +167,11 @@ def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
     run_folder = RunFolder(folder)
     history: int = run_folder.read_config().get("history", 0)
     agent = load(run_folder.told_checkpoint())
-    env = make_env(env_id)
+    env = make_env(config.env, **environment_arguments(config.env_kwargs))
     require_same_actions(agent, env)
     env.close()
     choices = sampled(agent)
-    generator = action_generator(seed)
+    generator = action_generator(config.seed)
 
     def choose(observation: Mapping[str, Any]) -> Any:
         words = {key: [value] for key, value in observation.items()}
@@ -178,7 +188,7 @@ def _sample(config: CheckEnvConfig) -> Table:
     from heed.envs.contract import action_texts_of
     from heed.envs.make import make_env
 
-    env = make_env(config.env)
+    env = make_env(config.env, **environment_arguments(config.env_kwargs))
     observation, _ = env.reset(seed=config.seed)
     texts = observation.get("actions") or action_texts_of(env)
     env.close()
@@ -196,7 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: those of the command line; None takes the program's own.
     """
     with as_sentence():
-        config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
+        config = parse(CheckEnvConfig, arguments, command="heed check-env")
         config.require_sensible()
         if not run(config):
             raise SystemExit(1)

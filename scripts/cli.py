@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import select
+import signal
 import sys
+from typing import TextIO
 
 from heed.training.threads import wait_asleep
 
@@ -24,7 +27,32 @@ COMMANDS = {
 
 
 def main() -> None:
-    """Run the command that the first argument names."""
+    """Run the command that the first argument names; end quietly where nobody reads on, as behind `| head`.
+
+    Raises:
+        SystemExit: with the status of a program that a closed pipe ended, if it was standard output that was closed.
+    """
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        if not _is_closed(sys.stdout):
+            raise  # a worker's pipe: that is an error
+        # What Python flushes at its end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+
+
+def _is_closed(stream: TextIO) -> bool:
+    """Say whether nobody reads what is written to a stream."""
+    poll = select.poll()
+    poll.register(stream, 0)  # errors are told in any case
+    return bool(poll.poll(0))
+
+
+def _run() -> None:
     arguments = sys.argv[1:]
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())

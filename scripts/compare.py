@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _own_command(config: CompareConfig, episodes: int) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed compare` with the command line's arguments."""
     with as_sentence():
-        compare(tyro.cli(CompareConfig, args=arguments, prog="heed compare"))
+        compare(parse(CompareConfig, arguments, command="heed compare"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from heed.training.command_line.named_values import environment_arguments
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 from heed.training.threads import set_threads
 
@@ -28,6 +30,8 @@ class DemosConfig:
 
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, package.module:Id-v0, or ./file.py:Id-v0."""
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environment's constructor, such as room_size=6; as often as you like."""
     expert: str = BOT
     """Who plays: bot (the environment's own expert, which BabyAI's levels have), person (you, at the keyboard), or the
     run folder of a trained agent."""
@@ -82,6 +86,7 @@ def record(config: DemosConfig) -> Path:
     """
     from rich.console import Console
 
+    from heed.envs.arguments import require_arguments
     from heed.envs.contract import action_texts_of
     from heed.envs.demonstrations.demonstrations import Demonstrations, write_demonstrations
     from heed.envs.make import make_env
@@ -89,7 +94,9 @@ def record(config: DemosConfig) -> Path:
     if config.out.exists():
         raise ConfigurationError(f"--out {config.out} exists already: give another name, or remove it.")
     console = Console(highlight=False)
-    env = make_env(config.env)
+    arguments = environment_arguments(config.env_kwargs)
+    require_arguments(config.env, arguments)
+    env = make_env(config.env, **arguments)
     texts = action_texts_of(env) or ()
     env.close()
     played = _play(config, texts, console)
@@ -140,7 +147,8 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     from heed.envs.demonstrations.demonstrations import demonstration_seeds
     from heed.envs.make import make_env
 
-    factory = functools.partial(make_env, config.env, hold_out=config.hold_out)
+    arguments = environment_arguments(config.env_kwargs)
+    factory = functools.partial(make_env, config.env, hold_out=config.hold_out, **arguments)
     seeds = demonstration_seeds(config.seed, config.episodes)
     limit = config.max_episode_steps
     if config.expert == PERSON:
@@ -267,7 +275,7 @@ class Person:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed demos` with the command line's arguments."""
     with as_sentence():
-        record(tyro.cli(DemosConfig, args=arguments, prog="heed demos"))
+        record(parse(DemosConfig, arguments, command="heed demos"))
 
 
 if __name__ == "__main__":

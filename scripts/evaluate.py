@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from heed.evaluation.command_line import env_for_any_folder, option_words
+from heed.training.command_line.named_values import environment_arguments
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
 from heed.training.threads import set_threads
 
@@ -45,6 +47,9 @@ class EvaluateConfig:
     the instruction true, blank and swapped)."""
     env: str | None = None
     """Environment in place of the suite's or of the training's; it must have the same actions."""
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environments' constructors, in place of the training's; as often as you
+    like."""
     episodes: int | None = None
     """Held-out episodes for each figure (default: the suite's; without a suite 500)."""
     seed: int | None = None
@@ -111,6 +116,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     if out.exists() and not out.is_dir():  # told before minutes of playing
         raise ConfigurationError(f"--out {out} is a file, but must be a folder: give another.")
     suite = suite_of(config, trained)
+    arguments = arguments_of(config, trained, suite)
     agent = load(run.told_checkpoint(config.checkpoint))
     set_threads(config.threads, agent)
     history = trained.get("history", 0)  # a run of an earlier version has none
@@ -124,6 +130,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             references=config.references,
             history=history,
             max_steps=max_steps,
+            arguments=arguments,
             max_episode_steps=limit,
             timeout=_timeout(trained),
             n_envs=config.n_envs,
@@ -137,6 +144,8 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     numbers = numbers_of(evaluation, command=command_of(config), trained_steps=agent.num_timesteps)
     if agent.num_timesteps and agent.ep_info_buffer is not None and not agent.ep_info_buffer:
         numbers["no_episode_ended"] = True
+    if config.env_kwargs:
+        numbers["env_kwargs"] = list(config.env_kwargs)
     recordings: list[Any] = []
     traces: list[Any] = []
     try:
@@ -148,6 +157,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
                 traces,
                 history=history,
                 max_steps=max_steps,
+                arguments=arguments,
                 max_episode_steps=limit,
                 viewed=config.viewed,
             )
@@ -214,6 +224,24 @@ def suite_of(config: EvaluateConfig, trained: dict[str, Any]) -> Suite:
     return dataclasses.replace(suite, **{name: value for name, value in changes.items() if value is not None})
 
 
+def arguments_of(config: EvaluateConfig, trained: dict[str, Any], suite: Suite) -> dict[str, dict[str, Any]]:
+    """Return the arguments with which each environment is made: where it is the training's, the training's too.
+
+    Raises:
+        EnvironmentArgumentError: if one that the command names is none of the environment's.
+    """
+    from heed.envs.arguments import require_arguments
+
+    given = environment_arguments(config.env_kwargs)
+    found = {}
+    for env_id in suite.environments:
+        own = environment_arguments(trained.get("env_kwargs", ())) if env_id == trained["env"] else {}
+        found[env_id] = {**own, **given}
+        if given:
+            require_arguments(env_id, found[env_id])
+    return found
+
+
 def _baselines(config: EvaluateConfig) -> dict[str, Any]:
     """Return who else plays, by name.
 
@@ -258,6 +286,7 @@ def _record(
     *,
     history: int,
     max_steps: int | None,
+    arguments: dict[str, dict[str, Any]],
     max_episode_steps: int | None,
     viewed: int,
 ) -> None:
@@ -275,7 +304,7 @@ def _record(
     if not sampled:
         return
     first = [one for one in sampled if one.env == sampled[0].env]
-    make = functools.partial(make_env, max_steps=max_steps)
+    make = functools.partial(make_env, max_steps=max_steps, **arguments[first[0].env])
     env = make_recordable_env(first[0].env, history=history, make=make)
 
     def shown(one: Episode) -> dict[str, Any]:
@@ -336,7 +365,7 @@ class _EpisodeBar:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed evaluate` with the command line's arguments."""
     with as_sentence():
-        evaluate_run(tyro.cli(EvaluateConfig, args=arguments, prog="heed evaluate"))
+        evaluate_run(parse(EvaluateConfig, arguments, command="heed evaluate"))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 from heed.evaluation.command_line import tell, told_command
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def _evaluation_of(run: RunFolder, steps: int) -> EvaluationData | None:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed export` with the command line's arguments."""
     with as_sentence():
-        export_run(tyro.cli(ExportConfig, args=arguments, prog="heed export"))
+        export_run(parse(ExportConfig, arguments, command="heed export"))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import tyro
-
+from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
 from heed.training.options import TrainConfig
 
@@ -118,7 +117,7 @@ def _options(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, Me
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed memory` with the command line's arguments."""
     with as_sentence():
-        memory(tyro.cli(MemoryConfig, args=arguments, prog="heed memory"))
+        memory(parse(MemoryConfig, arguments, command="heed memory"))
 
 
 if __name__ == "__main__":

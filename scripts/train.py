@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import tyro
-
 from heed.evaluation.command_line import tell
+from heed.training.command_line.parsing import parse
 from heed.training.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
 from heed.training.options import CHANGES_ON_RESUME, TrainConfig
 from heed.training.threads import set_threads, told_threads
@@ -41,6 +40,7 @@ def train(config: TrainConfig) -> None:
     Raises:
         ConfigurationError: if an option cannot be.
         DeviceError: if there is no such device.
+        EnvironmentArgumentError: if the environment does not take its arguments.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
         HoldOutError: if a phrase cannot be held out of it.
         DemonstrationError: if the demonstrations cannot be used.
@@ -62,6 +62,10 @@ def train(config: TrainConfig) -> None:
 
     config = config.resolved()
     _require_device(config.device)
+    if config.env_kwargs:
+        from heed.envs.arguments import require_arguments
+
+        require_arguments(config.env, config.env_arguments)
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
     with join(config.device) as learners, _telling_once(learners, run):
@@ -267,6 +271,7 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
         hold_out=config.hold_out,
         history=config.history,
         **wrapping(config),
+        **config.env_arguments,
     )
     if config.scale_rewards:
         from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
@@ -375,7 +380,7 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     Raises:
         ConfigurationError: if `--resume` comes with an option that would make it another training.
     """
-    config = tyro.cli(TrainConfig, args=arguments, prog="heed train")
+    config = parse(TrainConfig, arguments, command="heed train")
     if not config.resume:
         return config
     from heed.training.run_folder import RunFolder
@@ -383,7 +388,7 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     folder = config.resolved().run_dir
     assert folder is not None
     saved = dataclasses.replace(TrainConfig.from_json(RunFolder(folder).read_config()), run_dir=folder)
-    config = tyro.cli(TrainConfig, args=arguments, prog="heed train", default=saved)
+    config = parse(TrainConfig, arguments, command="heed train", saved=saved)
     for field in dataclasses.fields(TrainConfig):
         ours, theirs = getattr(config, field.name), getattr(saved, field.name)
         if ours != theirs and field.name not in CHANGES_ON_RESUME:

@@ -18,6 +18,7 @@ from heed.policies.prompts.template import CHAT, Chat, PromptTemplate
 from heed.training.errors import ConfigurationError
 from heed.training.option_groups import LANGUAGE_AGENTS, MINIBATCH_LEARNERS, POLICY_GRADIENTS, VALUE_LEARNERS
 from heed.training.options import TrainConfig
+from heed.training.settings import settings_of
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
@@ -57,9 +58,10 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         arguments["batch_size"] = _batch_size(rollout, config.batch_size or _default(config, "batch_size"))
     if config.agent == "dqn":
         arguments |= {name: getattr(config, name) for name in ("priority_exponent", "margin_coef")}
-        arguments["hindsight"] = _default_hindsight(config.env) if config.hindsight is None else config.hindsight
+        arguments["hindsight"] = _default_hindsight(config) if config.hindsight is None else config.hindsight
+    set_of_agent, set_of_policy = settings_of(config)
     if config.agent in VALUE_LEARNERS:
-        arguments["exploration"] = _exploration(config)
+        arguments["exploration"] = _exploration(config, set_of_agent.get("exploration_fraction"))
     given = {name: value for name, value in arguments.items() if value is not None}
     if config.agent in LANGUAGE_AGENTS:
         given |= {} if config.micro_batch_tokens is None else {"micro_batch_tokens": config.micro_batch_tokens}
@@ -69,7 +71,8 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
             given["policy_kwargs"]["template"] = _template(config.template, config.system_prompt)
         if config.agent == "dqn":
             given["policy_kwargs"]["dueling"] = config.dueling
-    return given
+        given["policy_kwargs"] |= set_of_policy
+    return given | set_of_agent
 
 
 def discount(config: TrainConfig) -> float:
@@ -151,9 +154,9 @@ def _template(name: str, system: str | None) -> PromptTemplate | Chat:
     return Chat(system=system) if name == CHAT else PromptTemplate.from_file(Path(name).expanduser())
 
 
-def _default_hindsight(env_id: str) -> int:
+def _default_hindsight(config: TrainConfig) -> int:
     """Return how many instructions an episode is relabelled with: none where the environment does not tell."""
-    env = make_env(env_id)
+    env = make_env(config.env, **config.env_arguments)
     try:
         fulfilled_instructions_of(env)
     except ContractError:
@@ -163,14 +166,16 @@ def _default_hindsight(env_id: str) -> int:
     return DEFAULT_HINDSIGHT
 
 
-def _exploration(config: TrainConfig) -> Exploration:
-    """Return the strategy; its schedule's ends may be given, its shape stays unless an end is 0."""
+def _exploration(config: TrainConfig, fraction: float | None) -> Exploration:
+    """Return the strategy; its schedule's ends and fraction may be given, its shape stays unless an end is 0."""
     strategy = STRATEGIES[config.exploration]()
     given = {"start": config.exploration_start, "end": config.exploration_end}
     ends = {name: value for name, value in given.items() if value is not None}
     if ends:
         shape = "linear" if 0 in ends.values() else strategy.schedule.shape
         strategy = dataclasses.replace(strategy, schedule=dataclasses.replace(strategy.schedule, **ends, shape=shape))
+    if fraction is not None:
+        strategy = dataclasses.replace(strategy, schedule=dataclasses.replace(strategy.schedule, fraction=fraction))
     if config.exploration_temperature is not None and isinstance(strategy, EpsilonGreedy):
         strategy = dataclasses.replace(strategy, temperature=config.exploration_temperature)
     return strategy

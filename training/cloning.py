@@ -40,7 +40,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
 
     if config.demonstrations is None and not config.dagger_rounds:
         return ()
-    env = make_env(config.env)
+    env = make_env(config.env, **config.env_arguments)
     texts, expert = action_texts_of(env) or (), expert_of(env)
     assert isinstance(env.observation_space, spaces.Dict)  # a language environment's
     modalities = modalities_of(env.observation_space, env.action_space, words_only=config.words_only)
@@ -121,7 +121,13 @@ def clone_into(
 
             aggregated = dagger(
                 agent,
-                functools.partial(make_env, config.env, hold_out=config.hold_out, max_steps=config.max_steps),
+                functools.partial(
+                    make_env,
+                    config.env,
+                    hold_out=config.hold_out,
+                    max_steps=config.max_steps,
+                    **config.env_arguments,
+                ),
                 demonstrations,
                 settings,
                 rounds=config.dagger_rounds,

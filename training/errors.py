@@ -20,6 +20,7 @@ KNOWN_ERRORS = {
     "heed.agents.grpo": ("EndlessEpisodesError",),
     "heed.agents.distributed.ranks": ("LearnersError",),
     "heed.evaluation.axes.registry": ("AxisError", "AxisDoesNotApplyError"),
+    "heed.envs.arguments": ("EnvironmentArgumentError",),
     "heed.envs.contract": ("ContractError", "ExpertError", "UnknownEnvironmentError"),
     "heed.envs.demonstrations.demonstrations": ("DemonstrationError",),
     "heed.envs.faults": ("TooManyLostEpisodesError",),

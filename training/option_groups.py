@@ -23,51 +23,97 @@ ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
 class RunOptions:
     """What every training has."""
 
+    _title: ClassVar[str] = "Run"
     _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
     _least: ClassVar[dict[str, float]] = {
         "steps": 0,
         "n_envs": 1,
         "seed": 0,
         "gamma": 0,
-        "history": 0,
-        "intrinsic_coef": 0,
-        "processes": 1,
         "threads": 1,
-        "max_lost": 0,
         "save_every": 1,
         "keep_checkpoints": 1,
         "eval_episodes": 0,
         "max_episode_steps": 1,
     }
-    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success", "step_timeout", "reset_timeout")
+    _positive: ClassVar[tuple[str, ...]] = ("learning_rate", "stop_at_success")
 
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, or package.module:Id-v0, or ./file.py:Id-v0 (`heed check-env` says
     if it fits); or a mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
     agent: Literal["ppo", "a2c", "reinforce", "grpo", "dqn", "q-learning"] = "ppo"
-    """Algorithm; q-learning has a table instead of a language model, for environments of few states."""
+    """Algorithm; q-learning has a table instead of a language model, for environments of few states. With --help, the
+    options of this agent alone."""
     steps: int | None = None
-    """Environment steps to train for (default: 150000, 48000 for dqn, 100000 for q-learning); 0 only clones
-    --demonstrations."""
+    """Environment steps to train for; 0 only clones --demonstrations."""
     n_envs: int | None = None
-    """Environments side by side (default: 32, 1 for q-learning)."""
+    """Environments side by side."""
     seed: int = 0
     """Seed of everything random: the same seed gives the same run on the same machine."""
     run_dir: Path | None = None
-    """Folder for configuration, curves, checkpoints and report (default: runs/ENV-AGENT-seedS)."""
+    """Folder for configuration, curves, checkpoints and report."""
     resume: bool = False
     """Continue the run in --run-dir from its last checkpoint, with the options it began with. --steps may grow."""
     learning_rate: float | None = None
-    """Learning rate at the start (default: the agent's; a large pretrained model wants 1e-5 or so)."""
+    """Learning rate at the start; a large pretrained model wants 1e-5 or so."""
     learning_rate_schedule: Literal["constant", "linear", "cosine"] | None = None
     """How it goes on: it stays, or falls to a tenth (default: constant with --learning-rate, else the agent's own)."""
     gamma: float | None = None
-    """Discount (default: the agent's)."""
+    """Discount."""
+    set: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the agent's constructor, or of its policy's, that has no option here, such as
+    gae_lambda=0.9; as often as you like."""
+    device: str = "auto"
+    """Where the language model runs: cpu, cuda, or auto."""
+    threads: int | None = None
+    """Threads that the processor computes with (default: by the model's size, one for heed-tiny; with --resume as many
+    as before). Another number ends a little elsewhere, since it adds up in another order."""
+    stop_at_success: float | None = None
+    """Stop early when this share of the last 500 episodes succeeded; 1 is all of them."""
+    save_every: int = 10_000
+    """Steps between checkpoints."""
+    keep_checkpoints: int = 2
+    """How many of the newest checkpoints to keep."""
+    eval_episodes: int = 200
+    """Held-out episodes of the evaluation at the end; 0 leaves it out."""
+    max_episode_steps: int | None = None
+    """Give an episode of the evaluation, or of DAgger, up as unfinished after so many steps: some environments end none
+    (default: 5000, or the environment's own limit where that is more)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentOptions:
+    """Of the environments, and of what is put around them."""
+
+    _title: ClassVar[str] = "Environment"
+    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _least: ClassVar[dict[str, float]] = {
+        "history": 0,
+        "intrinsic_coef": 0,
+        "processes": 1,
+        "max_lost": 0,
+        "max_steps": 1,
+    }
+    _positive: ClassVar[tuple[str, ...]] = ("step_timeout", "reset_timeout", "sub_instruction_reward")
+
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environment's constructor, such as room_size=6; as often as you like. Its
+    evaluations have it too."""
     history: int = 0
     """Show the last observations and actions of the episode too: from this many observations to twice as many."""
     hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Give no instruction that names this phrase, such as "purple key", and no demonstration of one: what an evaluation
     asks for on its axis unseen-combinations."""
+    max_steps: int | None = None
+    """End episodes after so many steps, in the training, in DAgger and in its evaluations (default: the environment's
+    own)."""
+    curriculum: Literal["failures", "progress"] | None = None
+    """Draw the levels of a mixture, while training, by how often they failed of late, or by how fast they change."""
+    sub_instruction_reward: float | None = None
+    """Reward each part of an instruction when it is done, while training, but for the last (default: no reward)."""
+    instruction_changes: str | None = None
+    """Let another instruction stand first, while training, and the true one after some steps: "5-20" draws from 5 to
+    20 for each episode."""
     intrinsic: Literal["count", "rnd"] | None = None
     """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
     intrinsic_coef: float | None = None
@@ -82,48 +128,13 @@ class RunOptions:
     max_lost: int | None = None
     """Episodes that environments may lose in a row, to errors or time, before the training ends (default: 10 for each
     environment, and at least 100)."""
-    device: str = "auto"
-    """Where the language model runs: cpu, cuda, or auto."""
-    threads: int | None = None
-    """Threads that the processor computes with (default: by the model's size, one for heed-tiny; with --resume as many
-    as before). Another number ends a little elsewhere, since it adds up in another order."""
-    stop_at_success: float | None = None
-    """Stop early when this share of the last 500 episodes succeeded (default: 1, all of them; dqn goes to the end)."""
-    save_every: int = 10_000
-    """Steps between checkpoints."""
-    keep_checkpoints: int = 2
-    """How many of the newest checkpoints to keep."""
-    eval_episodes: int = 200
-    """Held-out episodes of the evaluation at the end; 0 leaves it out."""
-    max_episode_steps: int | None = None
-    """Give an episode of the evaluation, or of DAgger, up as unfinished after so many steps: some environments end none
-    (default: 5000, or the environment's own limit where that is more)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrapperOptions:
-    """Of what is put around the environments."""
-
-    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
-    _least: ClassVar[dict[str, float]] = {"max_steps": 1}
-    _positive: ClassVar[tuple[str, ...]] = ("sub_instruction_reward",)
-
-    max_steps: int | None = None
-    """End episodes after so many steps, in the training, in DAgger and in its evaluations (default: the environment's
-    own)."""
-    curriculum: Literal["failures", "progress"] | None = None
-    """Draw the levels of a mixture, while training, by how often they failed of late, or by how fast they change."""
-    sub_instruction_reward: float | None = None
-    """Reward each part of an instruction when it is done, while training, but for the last (default: no reward)."""
-    instruction_changes: str | None = None
-    """Let another instruction stand first, while training, and the true one after some steps: "5-20" draws from 5 to
-    20 for each episode."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingOptions:
     """Of where the curves go, beside TensorBoard; a training is the same with any of them."""
 
+    _title: ClassVar[str] = "Tracking"
     _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
     _least: ClassVar[dict[str, float]] = {"sample_every": 0}
     _positive: ClassVar[tuple[str, ...]] = ()
@@ -141,6 +152,7 @@ class TrackingOptions:
 class LanguageModelOptions:
     """Of agents that have a language model."""
 
+    _title: ClassVar[str] = "Language model"
     _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
     _least: ClassVar[dict[str, float]] = {
         "train_layers": 0,
@@ -195,8 +207,8 @@ class LanguageModelOptions:
     compiled: bool = False
     """Let torch.compile fuse the layers' operations: a minute or more at the start, less time in each update."""
     max_prompt_tokens: int | None = None
-    """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning (default:
-    256, and with a history 64 more for each of the past observations that it may hold, but at most 1024)."""
+    """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning.
+    With a history it is 64 more for each of the past observations that it may hold, but at most 1024."""
     words_only: bool = False
     """Leave out the numbers and the picture that some environments give beside the words."""
     demonstrations: Path | None = None
@@ -208,6 +220,7 @@ class LanguageModelOptions:
 class AdapterOptions:
     """Of a few new weights that train in the language model's stead."""
 
+    _title: ClassVar[str] = "Adapter"
     _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
     _least: ClassVar[dict[str, float]] = {"adapter_rank": 1, "virtual_tokens": 1}
     _positive: ClassVar[tuple[str, ...]] = ("adapter_alpha",)
@@ -230,19 +243,21 @@ class AdapterOptions:
 class MinibatchOptions:
     """Of agents that learn from parts of what they gathered; the others take a rollout as a whole."""
 
+    _title: ClassVar[str] = "Minibatch"
     _agents: ClassVar[tuple[str, ...]] = MINIBATCH_LEARNERS
     _least: ClassVar[dict[str, float]] = {"batch_size": 1}
     _positive: ClassVar[tuple[str, ...]] = ()
 
     batch_size: int | None = None
-    """Steps in a minibatch (default: about 512, 64 for dqn); where chance drowns what actions are worth, more of them
-    tell it better."""
+    """Steps in a minibatch, of ppo about so many; where chance drowns what actions are worth, more of them tell it
+    better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyGradientOptions:
     """Of policy gradients, with what they clone before they begin."""
 
+    _title: ClassVar[str] = "Policy gradient"
     _agents: ClassVar[tuple[str, ...]] = POLICY_GRADIENTS
     _least: ClassVar[dict[str, float]] = {
         "ent_coef": 0,
@@ -261,17 +276,16 @@ class PolicyGradientOptions:
     _positive: ClassVar[tuple[str, ...]] = ("target_kl", "clone_learning_rate")
 
     ent_coef: float | None = None
-    """Weight of the entropy bonus (default: 0.01; after cloning 0.003)."""
+    """Weight of the entropy bonus; after cloning it is 0.003."""
     ent_coef_end: float | None = None
     """Let it fall or rise linearly to this at the end (default: it stays)."""
     scale_rewards: bool = False
     """Divide rewards by the running standard deviation of the discounted return: for environments that pay in large
     units, such as 1 for each step (curves stay in the environment's own)."""
     rollout_steps: int | None = None
-    """Steps of each environment in a rollout (default: the agent's: 16 for a2c, else 64); where success is rare, a
-    rollout should be long enough to hold some."""
+    """Steps of each environment in a rollout; where success is rare, a rollout should be long enough to hold some."""
     epochs: int | None = None
-    """Passes over each rollout (default: the agent's: 4 for ppo and grpo, else 1)."""
+    """Passes over each rollout."""
     target_kl: float | None = None
     """End the passes over a rollout where the policy has moved so far by KL divergence (default: no limit)."""
     reference_coef: float = 0.0
@@ -279,7 +293,7 @@ class PolicyGradientOptions:
     batch_tokens: int | None = None
     """Tokens in a minibatch of ppo or grpo, if it is to be given so and not by --batch-size."""
     group_size: int | None = None
-    """Episodes that grpo lets begin alike, to compare them (default: 8); --n-envs is a multiple of it."""
+    """Episodes that grpo lets begin alike, to compare them; --n-envs is a multiple of it."""
     clone_epochs: int = 20
     """At most so many passes over the demonstrations; it stops early when held-out episodes gain no more."""
     clone_learning_rate: float = 1e-3
@@ -291,13 +305,14 @@ class PolicyGradientOptions:
     dagger_episodes: int = 200
     """Episodes in each of these rounds (and of the expert before them, where there are no --demonstrations)."""
     value_warmup_steps: int | None = None
-    """Steps in which only the value function learns (default: after cloning 4096, else 0)."""
+    """Steps in which only the value function learns; after cloning they are 4096."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeepQOptions:
-    """Of DQN."""
+    """How DQN makes up its values, and what it replays."""
 
+    _title: ClassVar[str] = "DQN"
     _agents: ClassVar[tuple[str, ...]] = ("dqn",)
     _least: ClassVar[dict[str, float]] = {
         "priority_exponent": 0,
@@ -310,12 +325,12 @@ class DeepQOptions:
     dueling: bool = True
     """Let a value of the state and the actions' advantages make up dqn's Q-values."""
     priority_exponent: float | None = None
-    """Draw dqn's transitions by their TD errors to this power: prioritized replay (default: the agent's; 0 evenly)."""
+    """Draw dqn's transitions by their TD errors to this power: prioritized replay; 0 draws evenly."""
     hindsight: int | None = None
     """With how many of the other instructions that it fulfilled dqn learns from an episode again (default: 4 where the
     environment tells what was fulfilled, as BabyAI's levels do, else 0)."""
     margin_coef: float | None = None
-    """Weight of dqn's large-margin loss on --demonstrations, which stay in its replay buffer (default: 0)."""
+    """Weight of dqn's large-margin loss on --demonstrations, which stay in its replay buffer."""
     pretraining_updates: int = 0
     """Updates of dqn on the --demonstrations alone before its first step."""
 
@@ -324,6 +339,7 @@ class DeepQOptions:
 class ExplorationOptions:
     """Of agents that learn values, and choose by them."""
 
+    _title: ClassVar[str] = "Exploration"
     _agents: ClassVar[tuple[str, ...]] = VALUE_LEARNERS
     _least: ClassVar[dict[str, float]] = {
         "exploration_start": 0,
@@ -340,5 +356,4 @@ class ExplorationOptions:
     """The same from half of the training on."""
     exploration_temperature: float | None = None
     """Of epsilon-greedy: let the best actions share by the softmax of their values at this temperature, where a single
-    best one would walk in circles (default: 0.02 for dqn, which suits returns of up to 1; 0, the best one alone, for
-    q-learning)."""
+    best one would walk in circles; 0.02 suits returns of up to 1, and 0 takes the best one alone."""

@@ -12,9 +12,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from heed.evaluation.command_line import PYTHON_FILE, env_for_any_folder
+from heed.training.command_line.named_values import NAMED, as_texts, environment_arguments, named_values
 from heed.training.errors import ConfigurationError
 from heed.training.option_groups import (
     LANGUAGE_AGENTS,
@@ -22,13 +23,13 @@ from heed.training.option_groups import (
     VALUE_LEARNERS,
     AdapterOptions,
     DeepQOptions,
+    EnvironmentOptions,
     ExplorationOptions,
     LanguageModelOptions,
     MinibatchOptions,
     PolicyGradientOptions,
     RunOptions,
     TrackingOptions,
-    WrapperOptions,
 )
 
 DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 48_000, "q-learning": 100_000}
@@ -96,7 +97,7 @@ class TrainConfig(
     MinibatchOptions,
     AdapterOptions,
     LanguageModelOptions,
-    WrapperOptions,
+    EnvironmentOptions,
     TrackingOptions,
     RunOptions,
 ):
@@ -108,6 +109,9 @@ class TrainConfig(
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
         object.__setattr__(self, "adapter_targets", tuple(dict.fromkeys(self.adapter_targets)))
+        for name in NAMED:
+            values = named_values(_option(name), getattr(self, name))
+            object.__setattr__(self, name, as_texts(values))
         for group in TrainConfig.__bases__:
             for field in dataclasses.fields(group):
                 self._check(group, field.name, field.default)
@@ -186,6 +190,10 @@ class TrainConfig(
             range_of_steps("--instruction-changes", self.instruction_changes)
         if self.intrinsic_coef is not None and self.intrinsic is None:
             raise ConfigurationError("--intrinsic-coef is the weight of --intrinsic, which is not given.")
+        if self.set:
+            from heed.training.settings import settings_of
+
+            settings_of(self)  # looks at the agent, whose import takes seconds
 
     def _check(self, group: Any, name: str, default: Any) -> None:
         value = getattr(self, name)
@@ -200,6 +208,11 @@ class TrainConfig(
             raise ConfigurationError(f"{_option(name)} is {value}, but must be positive.")
         if self.agent not in group._agents:
             raise ConfigurationError(f"{_option(name)} is an option of {_list(group._agents)}, not of {self.agent}.")
+
+    @property
+    def env_arguments(self) -> dict[str, Any]:
+        """What `env_kwargs` gives to the environment's constructor."""
+        return environment_arguments(self.env_kwargs)
 
     @property
     def clones(self) -> bool:
@@ -226,6 +239,19 @@ class TrainConfig(
             yield "group_size", DEFAULT_GROUP_SIZE
         if self.intrinsic is not None:
             yield "intrinsic_coef", DEFAULT_INTRINSIC[self.intrinsic]
+
+    def given_options(self) -> dict[str, Any]:
+        """Return the options that have another value than they would have if they were left out."""
+        given = {}
+        for field in dataclasses.fields(TrainConfig):
+            value, default = getattr(self, field.name), {field.name: cast(Any, field.default)}
+            try:
+                left_out = getattr(dataclasses.replace(self, **default).resolved(), field.name)
+            except ConfigurationError:  # the others do not go together with the default
+                left_out = None
+            if left_out != value:
+                given[field.name] = value
+        return given
 
     def as_json(self) -> dict[str, Any]:
         """Return the configuration as JSON; `from_json` is its inverse."""

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -61,6 +61,7 @@ def evaluate(
     references: bool = True,
     history: int = 0,
     max_steps: int | None = None,
+    arguments: Mapping[str, Mapping[str, Any]] | None = None,
     max_episode_steps: int | None = None,
     timeout: float | None = TIMEOUT,
     n_envs: int = 64,
@@ -79,6 +80,8 @@ def evaluate(
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
         max_steps: as there.
+        arguments: of environments' constructors, by the environment's id; an axis that makes a world with other
+            arguments goes before them.
         max_episode_steps: an episode that has not ended after so many steps is given up and has failed
             (`Episode.finished`); None for 5,000, or the environment's own limit where that is more.
         timeout: seconds that a reset or a step may take before the episode is lost; None for any.
@@ -94,7 +97,8 @@ def evaluate(
     cells: list[Cell] = []
     missing: list[Missing] = []
     for env_id, members in itertools.groupby(suite.cells(), key=lambda cell: cell[0]):
-        limited = functools.partial(_Limited, max_steps=max_steps)
+        own = (arguments or {}).get(env_id, {})
+        limited = functools.partial(_Limited, max_steps=max_steps, arguments=own)
         env, refused = _made(limited(axis(TRUE)), env_id)
         if env is not None:
             try:
@@ -143,10 +147,11 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Limited:
-    """Makes the environments of an axis with a limit to their steps, if there is one."""
+    """Makes the environments of an axis with arguments, and a limit to their steps, if there are any."""
 
     axis: Axis
     max_steps: int | None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -154,7 +159,7 @@ class _Limited:
 
     def make_env(self, env_id: str) -> gymnasium.Env[Any, Any]:
         limit: dict[str, Any] = {} if self.max_steps is None else {"max_steps": self.max_steps}
-        return self.axis.make_env(env_id, **limit)
+        return self.axis.make_env(env_id, **limit, **self.arguments)
 
 
 def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Player]:

@@ -139,6 +139,8 @@ class EvaluationData(TypedDict, total=False):
     unfinished: list[UnfinishedData]
     no_episode_ended: bool
     """Whether the training saw no episode end; it is only there if so."""
+    env_kwargs: list[str]
+    """Arguments of the environments that the training had not; it is only there if some were given."""
     command: str
     """What made it."""
 

@@ -8,30 +8,23 @@
       random weights: {model: heed-tiny-random}
       linear head: {head: linear}
 
-The options are those of `heed train`, written with `-` or `_`. The first variant is the one that the others are held
-against.
+The options are those of `heed train`, written with `-` or `_`; `set` and `env_kwargs` are mappings, to which a variant
+adds. The first variant is the one that the others are held against.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
-import difflib
-import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import tyro
-import yaml
-
-from heed.evaluation.command_line import option_words
+from heed.training.command_line.named_values import NAMED
+from heed.training.command_line.parsing import read_options, read_yaml, refuse_unknown
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
 
 KEYS = ("base", "seeds", "variants")
-OWN = ("seed", "run_dir", "resume")
+OWN = dict.fromkeys(("seed", "run_dir", "resume"), "is set by the ablation, from `seeds` and --out")
 """Options that an ablation sets itself."""
 
 
@@ -70,8 +63,8 @@ class Plan:
         Raises:
             ConfigurationError: if the file cannot be read, or an option in it cannot be.
         """
-        content = _read_yaml(path)
-        _refuse_unknown(content, KEYS, f"{path} has")
+        content = read_yaml(path, ", ".join(KEYS))
+        refuse_unknown(content, KEYS, f"{path} has")
         base, variants, seeds = content.get("base") or {}, content.get("variants"), content.get("seeds", [0])
         if not isinstance(variants, Mapping) or not variants:
             raise ConfigurationError(f"{path} needs `variants`, a name and its options for each: see `heed ablate -h`.")
@@ -79,10 +72,12 @@ class Plan:
             raise ConfigurationError(f"{path}: `seeds` must be a list of numbers such as [0, 1, 2], but is {seeds!r}.")
         if len(set(seeds)) < len(seeds):
             raise ConfigurationError(f"{path}: `seeds` names a seed twice: {seeds}.")
-        common = {"eval_episodes": episodes, **_options(base, f"{path}, base")}
+        common = {"eval_episodes": episodes, **read_options(TrainConfig, base, f"{path}, base", own=OWN)}
         options = {}
         for name, own in variants.items():
-            options[str(name)] = {**common, **_options(own or {}, f"{path}, variant {name!r}")}
+            chosen = read_options(TrainConfig, own or {}, f"{path}, variant {name!r}", own=OWN)
+            named = {name: (*common.get(name, ()), *chosen.get(name, ())) for name in NAMED}
+            options[str(name)] = {**common, **chosen, **named}
         folders = {name: _as_file_name(name) for name in options}
         for name, folder in folders.items():
             if list(folders.values()).count(folder) > 1:
@@ -99,63 +94,6 @@ class Plan:
         return cls(variants=tuple(options), trainings=tuple(trainings))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is no YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} must hold {', '.join(KEYS)}, but holds {type(content).__name__}.")
-    return content
-
-
-def _options(given: Any, where: str) -> dict[str, Any]:
-    """Return options of `heed train` under their Python names, with values of their types.
-
-    Raises:
-        ConfigurationError: if there is no such option, the ablation sets it itself, or the value is of another type.
-    """
-    if not isinstance(given, Mapping):
-        raise ConfigurationError(f"{where} must be options and their values, but is {given!r}.")
-    named = {str(name).replace("-", "_"): value for name, value in given.items()}
-    known = [field.name for field in dataclasses.fields(TrainConfig) if field.name not in OWN]
-    for name in OWN:
-        if name in named:
-            raise ConfigurationError(f"{where}: {name} is set by the ablation, from `seeds` and --out. Leave it out.")
-    _refuse_unknown(named, known, f"{where} has")
-    return {name: _as_option(name, value, where) for name, value in named.items()}
-
-
-def _as_option(name: str, value: Any, where: str) -> Any:
-    """Let `heed train` itself read the value, as from its command line."""
-    words = option_words(name, value)
-    told = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
-            return getattr(tyro.cli(_Loose, args=words), name)
-    except SystemExit:
-        raise ConfigurationError(f"{where}: {name} cannot be {value!r}. `heed train -h` says what it can be.") from None
-
-
-def _refuse_unknown(given: Iterable[Any], known: Iterable[str], where: str) -> None:
-    names = list(known)
-    for name in given:
-        if name not in names:
-            close = difflib.get_close_matches(str(name), names, n=1)
-            hint = f" Did you mean {close[0]}?" if close else f" It may hold {', '.join(names)}."
-            raise ConfigurationError(f"{where} no such thing as {name!r}.{hint}")
-
-
 def _as_file_name(name: str) -> str:
     kept = "".join(letter if letter.isalnum() or letter in "._" else "-" for letter in name).strip("-.")
     return kept or "variant"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Loose(TrainConfig):
-    """The options of `heed train` one at a time: whether they go together is told once all are there."""
-
-    def __post_init__(self) -> None:
-        """Refuse nothing."""

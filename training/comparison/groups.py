@@ -13,6 +13,7 @@ from heed.agents.persistence.checkpoint import read_json
 from heed.evaluation.playing import Episode, read_episodes
 from heed.evaluation.report.data import EvaluationData
 from heed.evaluation.report.earlier import as_evaluation
+from heed.training.command_line.named_values import NAMED
 from heed.training.comparison.options import (
     NOT_OF_THE_TRAINING,
     SAME_UP_TO_ROUNDING,
@@ -118,6 +119,8 @@ def needs_evaluation(folder: Path, episodes: int | None, suite: str | None = Non
         return f"is evaluated on another suite than {suite}"
     if suite is None and config["env"] not in environments:
         return f"is evaluated on {', '.join(environments)}, but was trained on {config['env']}"
+    if evaluation.get("env_kwargs"):
+        return f"is evaluated in another world than the training's, with {' '.join(evaluation['env_kwargs'])}"
     if not run.is_shared and run.checkpoint_path(evaluation["trained_steps"]) != newest:
         return "has trained on since it was evaluated"
     if episodes is not None and evaluation["episodes"] != episodes:
@@ -168,6 +171,12 @@ def _hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in config.get("hyperparameters", {}).items() if name not in left_out}
 
 
+def _label(name: str, value: Any) -> str:
+    """Return an option in words; of name=value pairs these say it all."""
+    told = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    return told if name in NAMED else f"{name.replace('_', ' ')} {told}"
+
+
 def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     """Return, for each configuration, the shortest words that tell it from the others."""
     given = [given_options(config) for config in configs]
@@ -177,7 +186,7 @@ def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     for config, options in zip(configs, given, strict=True):
         words = [config["env"]] if "env" in differing else []
         words.append(config["agent"])
-        words += [f"{name.replace('_', ' ')} {config[name]}" for name in differing if name != "env" and name in options]
+        words += [_label(name, config[name]) for name in differing if name != "env" and name in options]
         labels.append(", ".join(words))
     if len(set(labels)) == len(labels):
         return labels

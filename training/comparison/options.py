@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shlex
 from typing import Any
 
 from heed.evaluation.command_line import option_words
-from heed.training.errors import ConfigurationError
 from heed.training.options import CHANGES_ON_RESUME, TrainConfig
 
 NOT_OF_THE_TRAINING = {"seed", *CHANGES_ON_RESUME} - {"steps", "stop_at_success"}
@@ -27,19 +25,8 @@ def complete(config: dict[str, Any]) -> dict[str, Any]:
 
 def given_options(config: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a run that have another value than they would have if they were left out."""
-    saved = TrainConfig.from_json(config)
-    given = {}
-    for field in dataclasses.fields(TrainConfig):
-        value = getattr(saved, field.name)
-        default: Any = field.default
-        try:
-            left_out = getattr(dataclasses.replace(saved, **{field.name: default}).resolved(), field.name)
-        except ConfigurationError:  # the others do not go together with the default
-            left_out = None
-        same = list(left_out) == list(value) if isinstance(left_out, tuple) else left_out == value
-        if not same and field.name not in NOT_OF_THE_TRAINING:
-            given[field.name] = value
-    return given
+    given = TrainConfig.from_json(config).given_options()
+    return {name: value for name, value in given.items() if name not in NOT_OF_THE_TRAINING}
 
 
 def command_of(config: dict[str, Any], *, seeds: list[int]) -> str:

@@ -20,6 +20,7 @@ from gymnasium import spaces
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from heed.agents import AGENTS
+from heed.envs.arguments import require_arguments
 from heed.policies.adapters.adapters import add_adapter
 from heed.policies.backbones.network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
@@ -121,6 +122,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     if config.agent not in LANGUAGE_AGENTS:
         raise ConfigurationError(f"{config.agent} has a table and no language model, whose memory could be estimated.")
     config = config.resolved()
+    require_arguments(config.env, config.env_arguments)
     process = resident_memory() or 0
     arguments = _Arguments(config)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
@@ -216,6 +218,7 @@ def _look_at(
         hold_out=config.hold_out,
         history=config.history,
         **wrapping(config),
+        **config.env_arguments,
     )
     try:
         observations: Any = venv.observation_space
@@ -338,7 +341,8 @@ class _Reckoning:
         linear = width * actions + actions if self.config.head == "linear" else 0
         if self.config.agent == "dqn":
             return 4 * (linear + 2 + (width + 1 if self.config.dueling else 0))
-        return 4 * (linear + width * VALUE_HIDDEN + 2 * VALUE_HIDDEN + 1)
+        hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
+        return 4 * (linear + width * hidden + 2 * hidden + 1)
 
     def _copies(self) -> list[Part]:
         """Return what else there is of weights, beside those of the policy."""

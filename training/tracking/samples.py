@@ -110,7 +110,7 @@ def play_sample(agent: LanguageAgent, config: TrainConfig, seed: int) -> SampleE
         Exception: whatever the environment raises.
     """
     make: Callable[..., gymnasium.Env[Any, Any]] = functools.partial(
-        make_env, max_steps=config.max_steps, hold_out=config.hold_out
+        make_env, max_steps=config.max_steps, hold_out=config.hold_out, **config.env_arguments
     )
     env = make_recordable_env(config.env, history=config.history, make=make)
     try:
