@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": ("heed.scripts.evaluate", "does a trained agent do what it is told? Its report"),
     "compare": ("heed.scripts.compare", "compare trainings on the same episodes: tables, differences, curves"),
     "ablate": ("heed.scripts.ablate", "train variants with several seeds, and hold them against each other"),
+    "tune": ("heed.scripts.tune", "search for the options that train best, over ranges of them"),
     "export": ("heed.scripts.export", "share a trained agent: a folder in Hugging Face's layout"),
     "new-env": ("heed.scripts.new_env", "write a small environment of your own, to begin with"),
     "check-agent": ("heed.scripts.check_agent", "check an agent on the smallest environments: which part is broken?"),

@@ -303,9 +303,9 @@ def test_an_evaluation_makes_the_worlds_of_the_training(tmp_path: Path, monkeypa
     trained = {"env": LEVEL, "env_kwargs": ["room_size=6"]}
     config = EvaluateConfig(run_dir=tmp_path)
     assert arguments_of(config, trained, suite) == {LEVEL: {"room_size": 6}, "BabyAI-GoToLocal-v0": {}}
-    larger: Any = axis("larger-rooms").make_env(LEVEL, **{"room_size": 5})
+    larger: Any = axis("larger-rooms").make_env(LEVEL, room_size=5)
     assert larger.unwrapped.room_size == 6  # the axis's own
-    assert axis("blank").make_env(LEVEL, **{"room_size": 5}).unwrapped.room_size == 5  # type: ignore[attr-defined]
+    assert axis("blank").make_env(LEVEL, room_size=5).unwrapped.room_size == 5  # type: ignore[attr-defined]
     made: Any = make_env(LEVEL, hold_out=("red ball",), **environment_arguments(["room_size=5"]))
     assert made.unwrapped.room_size == 5
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import shutil
@@ -10,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from heed.evaluation.command_line import option_words
 from heed.training.ablation.plan import Training
@@ -19,8 +20,17 @@ from heed.training.comparison.options import NOT_OF_THE_TRAINING
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder, RunFolderError
+from heed.training.stopping import SIGNALS, STATUS_OF_SIGNALS
+
+SECONDS_BETWEEN_LOOKS = 1.0
+ENDED_BY_SIGNAL = {sign * number + base for number in SIGNALS for sign, base in ((1, STATUS_OF_SIGNALS), (-1, 0))}
+"""Statuses of a training that was told to end, or that a signal has ended."""
 
 State = Literal["done", "begun", "new"]
+
+
+class Interrupted(Exception):  # noqa: N818 - it is no error
+    """A training was ended by a signal: it can go on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +81,7 @@ def run_all(
     """
     failed = []
     with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        pending = {pool.submit(_train, training, jobs): training for training in trainings}
+        pending = {pool.submit(train_one, training, jobs): training for training in trainings}
         try:
             for future in concurrent.futures.as_completed(pending):
                 failure = future.result()
@@ -84,7 +94,20 @@ def run_all(
     return failed
 
 
-def _train(training: Training, jobs: int) -> Failed | None:
+def train_one(training: Training, jobs: int, *, unless: Callable[[], bool] | None = None) -> Failed | None:
+    """Train in a process of its own; what was begun goes on.
+
+    Args:
+        training: what to train.
+        jobs: how many such processes share the processor's cores.
+        unless: is asked each second, and ends the training, which saves, once it says so.
+
+    Returns:
+        What failed, or None; also where `unless` has ended it.
+
+    Raises:
+        Interrupted: with `unless`, if a signal from elsewhere has ended it.
+    """
     run = RunFolder(training.folder)
     if run.holds_run and state_of(training) == "new":
         shutil.rmtree(training.folder)  # it was stopped before its first checkpoint: there is nothing to lose
@@ -96,18 +119,37 @@ def _train(training: Training, jobs: int) -> Failed | None:
 
         environment["OMP_NUM_THREADS"] = str(max(1, available_cores() // jobs))
     with log.open("a", encoding="utf-8") as file:
-        ended = subprocess.run(
-            [sys.executable, "-m", "heed.scripts.cli", *command_line(training, resume=run.holds_run)],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env=environment,
-            check=False,
-        )
-    if ended.returncode == 0:
+        command = [sys.executable, "-m", "heed.scripts.cli", *command_line(training, resume=run.holds_run)]
+        options: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": file, "stderr": subprocess.STDOUT}
+        options["env"] = environment
+        if unless is None:
+            status = subprocess.run(command, check=False, **options).returncode
+        else:
+            status = _watched(command, options, unless)
+    if status == 0:
         return None
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     return Failed(training=training, reason=f"{lines[-1] if lines else 'it said nothing'} (see {log})")
+
+
+def _watched(command: list[str], options: dict[str, Any], unless: Callable[[], bool]) -> int:
+    """Run a command until it ends, or `unless` ends it; return its status, 0 in the latter case.
+
+    Raises:
+        Interrupted: if a signal from elsewhere has ended it.
+    """
+    with subprocess.Popen(command, **options) as process:
+        while True:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = process.wait(SECONDS_BETWEEN_LOOKS)
+                break
+            if unless():
+                process.terminate()
+                process.wait()
+                return 0
+    if status in ENDED_BY_SIGNAL:
+        raise Interrupted
+    return status
 
 
 def command_line(training: Training, *, resume: bool) -> list[str]:

@@ -55,7 +55,7 @@ def draw_profile(numbers: dict[str, Any], path: Path) -> bool:
     axes.set_title("share of held-out episodes with a return above", loc="left", fontsize=9)
     axes.set_xlabel("return", fontsize=9)
     axes.set_ylim(0, 1.02)
-    _calm(axes)
+    calm(axes)
     add_legend(figure)
     figure.savefig(path, dpi=100, metadata={"Software": None})
     return True
@@ -91,10 +91,11 @@ def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
     axes.set_xlim(left=0)
     axes.ticklabel_format(axis="x", style="plain")
     axes.locator_params(axis="x", nbins=5)
-    _calm(axes)
+    calm(axes)
 
 
-def _calm(axes: Axes) -> None:
+def calm(axes: Axes) -> None:
+    """Let little but what is drawn be seen."""
     axes.tick_params(labelsize=8)
     axes.grid(axis="y", alpha=0.3)
     for side in ("top", "right"):
