@@ -264,7 +264,7 @@ def test_everything_together_trains_resumes_evaluates_and_is_compared(tmp_path: 
     # The configuration of the one is a file for the other.
     train.main(["--config", str(whole / "config.json"), "--run-dir", str(other), "--seed", "1"])
     train.main(["--config", str(file), "--run-dir", str(stopped), *named, "--steps", "32", "--processes", "2"])
-    train.main(["--run-dir", str(stopped), "--resume", "--steps", "64"])
+    train.main(["--config", str(file), "--run-dir", str(stopped), "--resume"])
     assert RunFolder(stopped).read_curve() == RunFolder(whole).read_curve()
     for folder in (whole, other, stopped):
         config = json.loads((folder / "config.json").read_text())

@@ -46,8 +46,11 @@ def parse(
     """
     words, file = _without_config(list(sys.argv[1:] if arguments is None else arguments))
     base = {} if saved is None else {f.name: getattr(saved, f.name) for f in dataclasses.fields(saved)}  # type: ignore[arg-type]
-    if file is not None:
-        base |= {n: v for n, v in read_file(file, config_class).items() if n in NAMED or not _is_added(n, v, words)}
+    for name, value in ({} if file is None else read_file(file, config_class)).items():
+        if name in NAMED:  # merged by name
+            base[name] = (*base.get(name, ()), *value)
+        elif not _is_added(name, value, words):
+            base[name] = value
     parser = _parser(config_class, base, words)
     parsed: Any = tyro.cli(parser, args=words, prog=command, description=inspect.getdoc(config_class))
     values: dict[str, Any] = {}
@@ -89,6 +92,7 @@ def read_yaml(path: Path, what: str) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is no YAML: {error}") from None
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must hold {what}, but holds {type(content).__name__}.")
     return content
