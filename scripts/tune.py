@@ -78,7 +78,7 @@ def tune(config: TuneConfig) -> Path:
         make_env(one.env, **one.env_arguments).close()
     command = _command(config)
     study = open_study(config.out, search, seed=config.seed, prune=config.prune)
-    console.print(f"{trials} trials of {len(search.seeds)} seeds each; {len(ended(study))} are done already.")
+    console.print(f"Trials: {trials}, seeds of each: {len(search.seeds)}; done already: {len(ended(study))}.")
 
     def told(trial: FrozenTrial) -> None:
         complete = trial.state.name == "COMPLETE"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from heed.agents.persistence.checkpoint import write_json
 from heed.evaluation.command_line import told_command
@@ -115,17 +116,22 @@ def _draw(path: Path, search: Search, trials: Sequence[FrozenTrial]) -> None:
     best = [max(values[: place + 1]) for place in range(len(values))]
     panels[0].plot(numbers, best, color=GREY, linewidth=1.4, drawstyle="steps-post")
     panels[0].scatter(numbers, values, s=14, color="C0")
+    panels[0].xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_xlabel("trial", fontsize=9)
     panels[0].set_title(f"{search.metric}, and the best so far", loc="left", fontsize=9)
     for axes, name in zip(panels[1:], names, strict=False):
         of = search.space[name]
         given = [trial.params[name] for trial in whole]
         axes.scatter(given if isinstance(of, Range) else list(map(str, given)), values, s=14, color="C0")
-        if isinstance(of, Range) and of.log:
-            axes.set_xscale("log")
+        if isinstance(of, Range):
+            axes.set_xscale("log" if of.log else "linear")
+            if of.low < of.high:
+                axes.set_xlim(of.low, of.high)
         axes.set_xlabel(name, fontsize=9)
     for axes in panels[1 + len(names) :]:
         axes.remove()
     for axes in panels[: 1 + len(names)]:
         calm(axes)
+        if search.metric == "success":
+            axes.set_ylim(0, 1.02)
     figure.savefig(path, dpi=100, metadata={"Software": None})
