@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from heed.policies.adapters.adapters import Adapter
 from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.backbones.precision import Precision, Weights
-from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.decision import Decision, Evaluation
 from heed.policies.heads.action_head import ActionHead, Reading, environment_action, head_kind
 from heed.policies.heads.scoring import Normalization
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.networks.prompt_network import PromptNetwork
 
 
 class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):

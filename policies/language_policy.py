@@ -16,12 +16,12 @@ from torch import Tensor
 from heed.policies.adapters.adapters import Adapter
 from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.adapters.rank_budget import RankBudget
-from heed.policies.backbones.networks import make_network
 from heed.policies.backbones.precision import Precision, Weights, require_sensible
-from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.heads.scoring import Normalization
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import as_trained
+from heed.policies.networks.choosing import make_network
+from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
 
 

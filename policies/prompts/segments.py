@@ -3,7 +3,7 @@
 A frozen encoder gives a whole prompt one vector, which hardly tells what is where; and almost every prompt is new. But
 the parts that observations are made of, such as "red ball 2 left 3 ahead", come again and again: a level has some
 hundreds. So each is read by itself, once, and what learns stands on their vectors
-(`heed.policies.backbones.segment_reader`).
+(`heed.policies.networks.segment_reader`).
 
 A prompt's first line is the instruction, one segment whatever it holds. The rest is the observation: it is split at
 line breaks, semicolons, and ends of sentences. In the row of token ids, the tokenizer's separator stands between them

@@ -15,7 +15,7 @@ from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, CheckpointError, export,
 from heed.agents.persistence.base_weights import weights_to_save
 from heed.envs.make import make
 from heed.policies import Adapter, LanguageModelError, load_language_model
-from heed.policies.backbones.segment_network import SegmentNetwork
+from heed.policies.networks.segment_network import SegmentNetwork
 from tests.buttons import make_buttons
 from tests.small_encoders import FAMILIES, save_encoder
 

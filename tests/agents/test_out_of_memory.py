@@ -17,8 +17,8 @@ from heed.agents.rollouts.micro_batches import MicroBatches, Rows
 from heed.envs.demonstrations.demonstrate import demonstrate
 from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make, make_env
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches.batching import Inputs
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.out_of_memory import DoesNotFitError
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"

@@ -18,8 +18,8 @@ from torch import Tensor
 from heed.agents import PPO
 from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.envs.make import make
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches.batching import Inputs
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
 from tests.buttons import make_buttons
 

@@ -16,10 +16,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import embedding_gradient, explain, shifted_embeddings
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.heads.scoring import naive_scores
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.q_network import LanguageQPolicy
 from tests.small_models import BUILDERS, ENCODER_DECODERS, WITHOUT_SDPA, build
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE
 from heed.envs import LanguageVecEnv
 from heed.envs.make import make
-from heed.policies.backbones.network import LanguageNetwork
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.gpu.device import DEVICE, ON_GPU, sized
 from tests.places import PLACES, Places
 

@@ -16,11 +16,11 @@ from heed.policies.adapters.adapters import Adapter, add_adapter
 from heed.policies.adapters.virtual_tokens import reader_of
 from heed.policies.backbones.activation_checkpointing import checkpoint_layers
 from heed.policies.backbones.hidden_states import read_lower_states
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches.frozen import freeze
 from heed.policies.heads.scoring import ActionScorer, Way, last_hidden_state
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import build
 
 TRIES = Tries([ActionTrie.build([[7, 8, 9], [7, 10], [11, 12, 13], [14]])])

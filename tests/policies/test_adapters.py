@@ -10,9 +10,9 @@ import torch
 
 from heed.envs.contract import TextActions
 from heed.policies.adapters.adapters import Adapter, AdapterError
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import BUILDERS, build
 
 METHODS: Any = ("lora", "rslora", "dora", "adalora", "ia3")

@@ -24,12 +24,12 @@ from heed.policies import (
     score_action_texts,
 )
 from heed.policies.adapters.adapters import Adapter, AdapterError
-from heed.policies.backbones.encoder_network import EncoderNetwork
-from heed.policies.backbones.networks import make_network
 from heed.policies.caches.frozen import freeze
 from heed.policies.models.encoders import read_texts
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.models.minilm import PACKAGE
+from heed.policies.networks.choosing import make_network
+from heed.policies.networks.encoder_network import EncoderNetwork
 from heed.policies.prompts.layout import Actions
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 

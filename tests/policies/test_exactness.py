@@ -28,13 +28,13 @@ from transformers import (
 from heed.envs.contract import TextActions
 from heed.policies.backbones import exactness
 from heed.policies.backbones.backbone import Backbone, backbone_of
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.backbones.probe_model import probe_of
 from heed.policies.caches.frozen import goes_on_exactly
 from heed.policies.caches.prefixes import keeps_exactly
 from heed.policies.heads.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING, Actions
 from tests.policies.test_scoring import ACTIONS, deaf_to_masks, tries_of
 from tests.small_models import build

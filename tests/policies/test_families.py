@@ -13,11 +13,11 @@ from transformers import AutoConfig
 
 from examples.families import FAMILIES, save_model
 from heed.envs.contract import TextActions
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.heads.scoring import ActionScorer, make_scorer
 from heed.policies.heads.trie import Tries
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model, rebuild_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.prompt import TEMPLATE
 from heed.policies.prompts.template import Chat, PromptTemplate
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from heed.envs.contract import TextActions
 from heed.policies.backbones.hidden_states import layers_of, read_hidden_states, read_lower_states
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches import frozen as frozen_module
 from heed.policies.caches.frozen import FrozenLayers, freeze
 from heed.policies.heads.scoring import pack
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy, sharing
 from tests.small_models import BUILDERS, VOCABULARY, build

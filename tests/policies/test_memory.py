@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches.memory import RowMemory
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy
 

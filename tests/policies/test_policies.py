@@ -15,10 +15,10 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.heads.scoring import naive_scores
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from heed.envs.contract import TextActions
 from heed.policies.backbones.hidden_states import read_hidden_states
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.caches import prefixes as prefixes_module
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.prefixes import PrefixMemory
 from heed.policies.heads.scoring import pack
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
 from tests.small_models import BUILDERS, VOCABULARY, build
 

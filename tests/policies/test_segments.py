@@ -18,9 +18,9 @@ from transformers import AutoModel, AutoTokenizer
 from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPolicy, load_language_model
-from heed.policies.backbones.networks import make_network, reads_segments
-from heed.policies.backbones.segment_network import SegmentNetwork
-from heed.policies.backbones.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
+from heed.policies.networks.choosing import make_network, reads_segments
+from heed.policies.networks.segment_network import SegmentNetwork
+from heed.policies.networks.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
 from heed.policies.prompts.segments import SegmentEncoder
 from heed.policies.prompts.words import words_of
 from tests.small_encoders import POSITIONS, save_encoder

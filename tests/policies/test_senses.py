@@ -10,14 +10,14 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.network import LanguageNetwork
-from heed.policies.backbones.prompt_network import PromptNetwork
 from heed.policies.caches.batching import Inputs
 from heed.policies.heads.trie import Tries
 from heed.policies.modalities.fusion import Embedders, action_bias, text_vectors
 from heed.policies.modalities.numbers import Symlog
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import Actions, Image, Numbers
 from heed.policies.q_network import LanguageQPolicy
 

@@ -10,10 +10,10 @@ from peft import PeftModelForCausalLM, PrefixTuningConfig, PromptTuningConfig
 
 from heed.envs.contract import TextActions
 from heed.policies.adapters.adapters import Adapter, AdapterError
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.heads.scoring import naive_scores
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import BUILDERS, ENCODER_DECODERS, WITH_WINDOWS, build
 
 # peft asks for it.

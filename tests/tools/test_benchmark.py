@@ -19,9 +19,10 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.make import speaking
 from heed.envs.words.verbalize import VerbalizedEnv
-from heed.policies.backbones import hidden_states, network
+from heed.policies.backbones import hidden_states
 from heed.policies.caches.batching import CHUNK_TOKENS, Inputs
 from heed.policies.heads.scoring import naive_scores
+from heed.policies.networks import text_network as network
 from heed.policies.prompts.layout import PADDING
 from heed.training.errors import ConfigurationError
 from heed.training.memory.peak import LiveBytes, peak_bytes

@@ -13,9 +13,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 from heed.agents import PPO
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 
 if TYPE_CHECKING:
     from tools.benchmark.command import BenchmarkConfig

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from heed.policies.backbones import network
 from heed.policies.caches import frozen, prefixes
 from heed.policies.models.language_model import LanguageModel
+from heed.policies.networks import text_network as network
 from tools.benchmark.building import language_models, network_of, new_agent, new_env, steps_in_rollout
 from tools.benchmark.timing import Timing, seconds_of, time_in_turn, wait_for_device
 from tools.stopwatch import Stopwatch

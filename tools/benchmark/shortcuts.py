@@ -16,9 +16,10 @@ from rich.table import Table
 from heed.agents import PPO
 from heed.agents.persistence.random_state import get_random_state, set_random_state
 from heed.envs.babyai import words as babyai
-from heed.policies.backbones import hidden_states, network
+from heed.policies.backbones import hidden_states
 from heed.policies.caches import batching
 from heed.policies.caches.batching import Inputs
+from heed.policies.networks import text_network as network
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder
 from tools.benchmark.building import network_of, new_agent, new_env, steps_in_rollout

@@ -10,9 +10,9 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 
 from heed.envs.words.verbalize import VerbalizedEnv
-from heed.policies.backbones import network
 from heed.policies.caches import prefixes
 from heed.policies.heads.scoring import ActionScorer
+from heed.policies.networks import text_network as network
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.training.memory.peak import process_peak_mib
 from tools.benchmark.building import new_agent, new_env, steps_in_rollout

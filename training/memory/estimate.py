@@ -22,15 +22,15 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from heed.agents import AGENTS
 from heed.envs.arguments import require_arguments
 from heed.policies.adapters.adapters import add_adapter
-from heed.policies.backbones.network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
-from heed.policies.backbones.prompt_network import READINGS_BYTES
 from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.modality import modalities_of
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import language_model_without_weights
+from heed.policies.networks.prompt_network import READINGS_BYTES
+from heed.policies.networks.text_network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder, PromptVecEnv
 from heed.policies.prompts.template import Template
@@ -404,7 +404,7 @@ class _Reckoning:
         return self.config.n_envs * (1 if self.config.agent == "dqn" else int(self.arguments["n_steps"]))
 
     def _memories(self) -> list[Part]:
-        """Return what the network keeps of what it read (`heed.policies.backbones.network`)."""
+        """Return what the network keeps of what it read (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
         width = text_config.hidden_size + (self.seen.tries.n_actions if self.config.head == "score" else 0)
         networks = 2 if self.config.agent != "dqn" and self.arguments["reference_coef"] else 1

@@ -8,7 +8,7 @@ from typing import Any
 from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.agent import LanguageAgent
-from heed.policies.backbones.prompt_network import PromptNetwork
+from heed.policies.networks.prompt_network import PromptNetwork
 from heed.training.options import TrainConfig
 from heed.training.run_folder import CurveWriter, RunFolder
 from heed.training.tracking.csv_file import CsvWriter

@@ -18,7 +18,7 @@ from heed.envs.make import make_env
 from heed.envs.watchdog import Watchdog
 from heed.evaluation.explanation.recording import make_recordable_env, record_episode
 from heed.evaluation.playing import held_out_seeds
-from heed.policies.backbones.prompt_network import PromptNetwork
+from heed.policies.networks.prompt_network import PromptNetwork
 from heed.training.options import TrainConfig
 from heed.training.tracking.tracking import SampleEpisode, Tracking
 

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork
-from heed.policies.backbones.segment_reader import SegmentReader
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import freeze
 from heed.policies.caches.memory import RowMemory
@@ -21,6 +19,8 @@ from heed.policies.heads.action_head import head_kind
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import read_texts, special_tokens
 from heed.policies.models.language_model import LanguageModel
+from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork
+from heed.policies.networks.segment_reader import SegmentReader
 from heed.policies.prompts.segments import SegmentEncoder
 
 REMEMBERED_PROMPTS = 50_000

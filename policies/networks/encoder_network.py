@@ -20,7 +20,6 @@ from torch import Tensor, nn
 
 from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.memory import RowMemory
 from heed.policies.heads.action_head import head_kind
@@ -30,6 +29,7 @@ from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.encoders import PairEndings, read_texts
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.prompts.action_texts import ActionTexts
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder

@@ -20,7 +20,6 @@ from heed.policies.backbones.hidden_states import (
     read_hidden_states,
 )
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.backbones.soft_tokens import reader_behind, require_room_before
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
@@ -32,6 +31,7 @@ from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_s
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
 from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptEncoder

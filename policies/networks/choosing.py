@@ -8,14 +8,14 @@ from gymnasium import spaces
 
 from heed.policies.backbones.activation_checkpointing import require_gradient
 from heed.policies.backbones.backbone import backbone_of
-from heed.policies.backbones.encoder_network import EncoderNetwork
-from heed.policies.backbones.network import LanguageNetwork
 from heed.policies.backbones.precision import Precision
-from heed.policies.backbones.prompt_network import PromptNetwork
-from heed.policies.backbones.segment_network import SegmentNetwork
 from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.scoring import Normalization
 from heed.policies.models.language_model import LanguageModel
+from heed.policies.networks.encoder_network import EncoderNetwork
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.networks.segment_network import SegmentNetwork
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.policies.prompts.segments import SegmentEncoder
 
