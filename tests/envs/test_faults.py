@@ -28,6 +28,7 @@ from heed.envs.faults import (
     told_losses,
 )
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.envs.vectorize.workers.pipes import PipeConnection
 from heed.envs.watchdog import HangError, Watchdog
 from tests.faulty import Broken, Injected
 
@@ -399,8 +400,10 @@ def test_a_process_killed_from_outside_loses_nothing(spread: ProcessLanguageVecE
     alone = raising()
     alone.set_state(spread.get_state())
     before = spread.lost_count
-    os.kill(spread._workers[0].process.pid or 0, signal.SIGKILL)
-    spread._workers[0].process.join()
+    connection = spread._workers[0].connection
+    assert isinstance(connection, PipeConnection)
+    os.kill(connection.process.pid or 0, signal.SIGKILL)
+    connection.process.join()
     chosen = actions(alone, 3)
     with pytest.warns(LostEpisodeWarning, match="killed by SIGKILL, while no environment was at work"):
         given = transcript(spread, chosen)
