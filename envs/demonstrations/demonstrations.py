@@ -2,7 +2,7 @@
 
 The file has JSON in lines, gzipped where its name ends in `.gz`. The first line is the header:
 
-    {"format": "heed-demonstrations", "version": 2, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
+    {"format": "heed-demonstrations", "version": 1, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
      "action_texts": ["turn left", ...]}
 
 and each further line an episode, with the names of `Demonstration`:
@@ -14,8 +14,7 @@ Where actions change from state to state, the header's `action_texts` are empty,
 each of its states the texts of the actions that there were to choose from.
 
 Auxiliary observations, numbers and a picture, stand in an episode's `numbers` and `image` where the environment gives
-them: arrays over its states, compressed (`heed.envs.demonstrations.packed_array`). Files of version 1 have none, and
-are read as well.
+them: arrays over its states, compressed (`heed.envs.demonstrations.packed_array`).
 
 The observations are plain, without what came before them: what an agent with a history reads in each state is written
 by the same `Transcript` that writes it when the agent acts.
@@ -40,8 +39,7 @@ from heed.envs.demonstrations.packed_array import PackedArray
 from heed.envs.seeds import DEMONSTRATIONS, LONGEST, sequence_of_seeds
 from heed.envs.wrappers.history import Transcript
 
-FORMAT, VERSION = "heed-demonstrations", 2
-READ_VERSIONS = (1, VERSION)
+FORMAT, VERSION = "heed-demonstrations", 1
 
 AUXILIARY = {"numbers": ("float32", 2), "image": ("uint8", 4)}
 """The keys of auxiliary observations, and the kind and the dimensions of their arrays over an episode's states."""
@@ -240,10 +238,10 @@ def read_demonstrations(path: Path | str, *, action_texts: Sequence[str] | None 
     header = next(lines, None)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise DemonstrationError(f"{path} is no file of demonstrations: its first line is not their header.")
-    if header.get("version") not in READ_VERSIONS:
+    if header.get("version") != VERSION:
         raise DemonstrationError(
-            f"{path} is of version {header.get('version')} of the format, but these are read: "
-            f"{', '.join(map(str, READ_VERSIONS))}."
+            f"{path} is of version {header.get('version')} of the format, but version {VERSION} is read: record the "
+            "demonstrations again with `heed demos`."
         )
     try:
         texts = tuple(_checked(header["action_texts"], list, str))

@@ -14,10 +14,10 @@ import gymnasium
 from heed.agents.acting import EXPERT, RANDOM, Player, expert_player, players_of, random_player
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
-from heed.envs.watchdog import Watchdog
+from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
 from heed.evaluation.playing.baselines import baseline_player
-from heed.evaluation.playing.batch import MAKING_FACTOR, TIMEOUT, Cell, MakesEnv, play
+from heed.evaluation.playing.batch import MAKING_FACTOR, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
 from heed.evaluation.suites import Suite
 

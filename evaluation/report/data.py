@@ -13,6 +13,9 @@ from typing import Any, TypedDict
 TRUE, BLANK, SWAPPED, IMPOSSIBLE, INJECTED = "true", "blank", "swapped", "impossible", "injected-text"
 """Axes of which the pages have something to say in words: on `TRUE` nothing is changed. All others are drawn alike."""
 
+VERSION = 1
+"""Of the format of evaluation.json."""
+
 SAMPLED, GREEDY, RANDOM, EXPERT = "sampled", "greedy", "random", "expert"
 """Players that the pages know. All others are baselines, and shown under their names."""
 
@@ -25,7 +28,7 @@ class Figure(TypedDict):
     """[low, high]"""
 
 
-class Cell(TypedDict, total=False):
+class CellData(TypedDict, total=False):
     """What one player reached on one axis; every key is optional."""
 
     episodes: int
@@ -40,7 +43,7 @@ class Cell(TypedDict, total=False):
     """Share of the steps after which the agent saw something else than before."""
 
 
-Players = dict[str, Cell]
+Players = dict[str, CellData]
 """Cells by the player's name."""
 
 
@@ -68,7 +71,7 @@ class TemplateData(TypedDict):
     """One kind of instruction: its verb phrase, and what the player that is shown first reached on each axis."""
 
     template: str
-    axes: dict[str, Cell]
+    axes: dict[str, CellData]
 
 
 class LevelData(TypedDict):
@@ -127,6 +130,8 @@ class UnfinishedData(TypedDict):
 class EvaluationData(TypedDict, total=False):
     """The content of evaluation.json, as far as the page shows it."""
 
+    version: int
+    """`VERSION`."""
     suite: str
     episodes: int
     """Held-out episodes for each environment, axis and player."""
@@ -199,7 +204,7 @@ def axis_of(environment: EnvironmentData, label: str) -> AxisData | None:
     return next(iter([*exact, *(axis for axis in axes if axis_name(axis["axis"]) == label)]), None)
 
 
-def cell_of(environment: EnvironmentData, label: str, player: str) -> Cell:
+def cell_of(environment: EnvironmentData, label: str, player: str) -> CellData:
     """Return what a player reached on an axis; an empty cell where that is not known."""
     axis = axis_of(environment, label)
     return {} if axis is None else axis.get("players", {}).get(player, {})

@@ -38,10 +38,10 @@ from heed.evaluation.statistics.paired import (
 )
 from heed.evaluation.statistics.planning import episodes_needed, independent_discordance, power_of
 from heed.evaluation.statistics.rows import (
-    Cell,
     EpisodeRow,
     Key,
     Matched,
+    Summary,
     following_of,
     match_runs,
     obedience_of,
@@ -50,7 +50,6 @@ from heed.evaluation.statistics.rows import (
 )
 
 __all__ = [
-    "Cell",
     "Comparison",
     "EpisodeRow",
     "Estimate",
@@ -60,6 +59,7 @@ __all__ = [
     "MeanFollowing",
     "Obedience",
     "Successes",
+    "Summary",
     "compare_all_pairs",
     "compare_over_tasks",
     "compare_paired",

@@ -123,7 +123,7 @@ class Matched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Summary:
     """The figures of the episodes of one key."""
 
     key: Key
@@ -179,7 +179,7 @@ def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ())
     return matched
 
 
-def summarise(episodes: Sequence[EpisodeRow], *, by: Sequence[Part] = (), seed: int = 0) -> list[Cell]:
+def summarise(episodes: Sequence[EpisodeRow], *, by: Sequence[Part] = (), seed: int = 0) -> list[Summary]:
     """Return the figures of one agent's episodes by environment, axis and player, with 95 % intervals over episodes.
 
     Args:
@@ -193,7 +193,7 @@ def summarise(episodes: Sequence[EpisodeRow], *, by: Sequence[Part] = (), seed: 
     return summarise_runs([episodes], by=by, seed=seed)
 
 
-def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = (), seed: int = 0) -> list[Cell]:
+def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = (), seed: int = 0) -> list[Summary]:
     """Return the figures of several runs of one method, with 95 % intervals over episodes and training seeds.
 
     Args:
@@ -294,10 +294,10 @@ def _successes(matched: Matched, seeds: Sequence[int]) -> Floats:
     return matched.outcomes("success")[:, [places[seed] for seed in seeds]]
 
 
-def _cell(matched: Matched, seed: int) -> Cell:
+def _cell(matched: Matched, seed: int) -> Summary:
     shown = matched.shown_successes()
     told = ~np.isnan(shown).any(axis=0)
-    return Cell(
+    return Summary(
         key=matched.key,
         runs=len(matched.rows),
         episodes=len(matched.seeds),

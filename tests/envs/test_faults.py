@@ -237,12 +237,6 @@ def test_a_state_continues_exactly_with_its_losses(steps: int) -> None:
     assert env.get_state()["lost"]["count"] == env.lost_count > 10
 
 
-def test_a_state_of_an_earlier_version_has_no_losses() -> None:
-    env = vector("raise", set())
-    env.set_state({"seed": 0, "episodes": [1, 2], "actions": [[1], []]})
-    assert env.lost_count == 0
-
-
 @pytest.mark.parametrize("step", [0, 2])
 def test_an_episode_that_cannot_be_brought_back_is_lost_and_the_next_step_says_so(step: int) -> None:
     env = vector("raise", set())

@@ -23,7 +23,7 @@ from heed.envs.faults import (
     TooManyLostEpisodesError,
 )
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group, joined_states, part_of_state
-from heed.envs.vectorize.in_process import OBSERVATION_UNKNOWN, TIMEOUT, EnvFactory
+from heed.envs.vectorize.in_process import OBSERVATION_UNKNOWN, EnvFactory
 from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.requirements import check_timeouts, require_action
@@ -35,6 +35,7 @@ from heed.envs.vectorize.workers.pipes import PipeTransport
 from heed.envs.vectorize.workers.registered import Registered
 from heed.envs.vectorize.workers.supervised import SupervisedWorker
 from heed.envs.vectorize.workers.transport import Transport
+from heed.envs.watchdog import TIMEOUT
 
 MOST_RESTARTS = 10
 """Times that a process may be started again for one answer."""
@@ -321,14 +322,12 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`; see `LanguageVecEnv.set_state`."""
         check_state_size(state, self.num_envs)
-        self._log.set_state(state.get("lost", {}))
+        self._log.set_state(state["lost"])
         parts = []
         for worker in self._workers:
             actions = [state["actions"][index] for index in worker.indices]
             untold = [
-                [worker.indices.index(index), reason]
-                for index, reason in state.get("untold", ())
-                if index in worker.indices
+                [worker.indices.index(index), reason] for index, reason in state["untold"] if index in worker.indices
             ]
             numbers = part_of_state(state, worker.indices)
             parts.append(({**numbers, "seed": state["seed"], "actions": actions, "untold": untold},))
