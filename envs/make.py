@@ -47,7 +47,7 @@ WORLDS: dict[str, str] = {
 }
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
-The module is imported when such an id is first asked for. It is named as the extra that installs its library.
+The module is imported when such an id is first asked for. Its folder is named as the extra that installs its library.
 """
 
 ENTRY_POINT_GROUP = "heed.environments"
@@ -368,7 +368,8 @@ def _how_to_install(env_id: str) -> str:
     module = _world_of(env_id)
     if module is None:
         return "Is it installed, and is the name spelt right?"
-    return f"Install it with: pip install 'heed[{module.rpartition('.')[2]}]'"
+    extra = module.removesuffix(".world").rpartition(".")[2]
+    return f"Install it with: pip install 'heed[{extra}]'"
 
 
 def _unknown(env_id: str) -> str:
