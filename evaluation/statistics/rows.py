@@ -8,19 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
 from heed.evaluation.statistics.bootstrap import estimate_mean, estimate_success
 from heed.evaluation.statistics.estimate import Estimate, Floats
-from heed.evaluation.statistics.following import MeanFollowing, Obedience, Successes, mean_following, obedience
+from heed.evaluation.statistics.following import MeanFollowing, Successes, mean_following
 from heed.evaluation.statistics.outcomes import SUCCESS
 
 TRUE_AXIS = "true"
 """The axis on which nothing is changed."""
 BLANK_AXIS = "blank"
-SWAPPED_AXIS = "swapped"
 SAMPLED = "sampled"
 EXPERT = "expert"
 
@@ -139,20 +138,6 @@ class Summary:
     told: int
     """How many these are."""
 
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON; level and template only where episodes are parted by them."""
-        key = {name: value for name, value in vars(self.key).items() if value is not None}
-        figures = {name: getattr(self, name).as_json() for name in ("success", "episode_return", "length", "activity")}
-        shown = None if self.shown_success is None else self.shown_success.as_json()
-        return {
-            **key,
-            "runs": self.runs,
-            "episodes": self.episodes,
-            **figures,
-            "shown_success": shown,
-            "told": self.told,
-        }
-
 
 def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ()) -> list[Matched]:
     """Match the episodes of runs by their seeds.
@@ -179,27 +164,13 @@ def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ())
     return matched
 
 
-def summarise(episodes: Sequence[EpisodeRow], *, by: Sequence[Part] = (), seed: int = 0) -> list[Summary]:
-    """Return the figures of one agent's episodes by environment, axis and player, with 95 % intervals over episodes.
-
-    Args:
-        episodes: the rows.
-        by: what they are parted by beside.
-        seed: of the bootstrap's draws.
-
-    Raises:
-        ValueError: as `match_runs`.
-    """
-    return summarise_runs([episodes], by=by, seed=seed)
-
-
 def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = (), seed: int = 0) -> list[Summary]:
     """Return the figures of several runs of one method, with 95 % intervals over episodes and training seeds.
 
     Args:
         runs: the rows of each run.
-        by: as in `summarise`.
-        seed: as in `summarise`.
+        by: what episodes are parted by beside environment, axis and player.
+        seed: of the bootstrap's draws.
 
     Raises:
         ValueError: as `match_runs`.
@@ -248,32 +219,6 @@ def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED,
             expert=[float(experts[env][seed].success) for seed in seeds],
         )
     return mean_following(environments, missing=missing, seed=seed)
-
-
-def obedience_of(
-    runs: Sequence[Sequence[EpisodeRow]], *, axis: str = SWAPPED_AXIS, player: str = SAMPLED, seed: int = 0
-) -> dict[str, Obedience]:
-    """Return by environment how often the shown instruction was fulfilled, against the true one.
-
-    Args:
-        runs: the rows of each run.
-        axis: on which another instruction than the true one was shown.
-        player: who was shown it.
-        seed: of the bootstrap's draws.
-
-    Returns:
-        Of the environments in which it can be told.
-
-    Raises:
-        ValueError: as `match_runs`.
-    """
-    found = {}
-    for matched in match_runs(runs):
-        if (matched.key.axis, matched.key.player) == (axis, player):
-            result = obedience(matched.shown_successes(), matched.outcomes("success"), seed=seed)
-            if result is not None:
-                found[matched.key.env] = result
-    return found
 
 
 def _table(rows: Sequence[EpisodeRow], by: Sequence[Part]) -> dict[Key, dict[int, EpisodeRow]]:
