@@ -213,8 +213,8 @@ class LanguageModelOptions:
     words_only: bool = False
     """Leave out the numbers and the picture that some environments give beside the words."""
     demonstrations: Path | None = None
-    """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
-    from the clone; dqn keeps them in its replay buffer."""
+    """Learn from these demonstrations too, a file of `heed demos` or a dataset of Minari (minari:NAME-v0): a policy
+    gradient clones them first and goes on from the clone; dqn keeps them in its replay buffer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
@@ -20,6 +21,9 @@ from heed.evaluation.playing.baselines import baseline_player
 from heed.evaluation.playing.batch import MAKING_FACTOR, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
 from heed.evaluation.suites import Suite
+
+if TYPE_CHECKING:
+    import pandas
 
 TRUE = "true"
 """The name of the axis on which nothing is changed."""
@@ -40,8 +44,21 @@ class Evaluation:
     missing: tuple[Missing, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a plain dictionary for each episode, as `pandas.DataFrame` takes them."""
+        """Return a plain dictionary for each episode."""
         return [episode.as_record() for episode in self.episodes]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each episode, and the names of `Episode` and `template` as columns.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed, with what to install.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Tables need pandas: pip install 'heed[pandas]'.", name=error.name) from None
+        names = [*(field.name for field in dataclasses.fields(Episode)), "template"]
+        return pandas.DataFrame(self.records(), columns=names)
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Put the episodes of two evaluations together, of several runs for instance."""
