@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from heed.agents.acting import EXPERT, RANDOM, Player, expert_player, players_of, random_player
+from heed.agents.acting import Player, expert_player, players_of, random_player
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
 from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
+from heed.evaluation.names import EXPERT, RANDOM, TRUE
 from heed.evaluation.playing.baselines import baseline_player
 from heed.evaluation.playing.batch import MAKING_FACTOR, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
@@ -24,9 +25,6 @@ from heed.evaluation.suites import Suite
 
 if TYPE_CHECKING:
     import pandas
-
-TRUE = "true"
-"""The name of the axis on which nothing is changed."""
 
 
 class OtherActionsError(ValueError):

@@ -1,8 +1,7 @@
 """What the pages are made of: plain data, as JSON has it.
 
 `heed evaluate` writes an `EvaluationData` into evaluation.json, `heed compare` a `ComparisonData` into comparison.json.
-What is no required key may be missing, and the pages then show less. An *axis* is what was changed; `TRUE` is the one
-on which nothing was.
+What is no required key may be missing, and the pages then show less. An *axis* is what was changed.
 """
 
 from __future__ import annotations
@@ -10,14 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
-TRUE, BLANK, SWAPPED, IMPOSSIBLE, INJECTED = "true", "blank", "swapped", "impossible", "injected-text"
-"""Axes of which the pages have something to say in words: on `TRUE` nothing is changed. All others are drawn alike."""
+from heed.evaluation.names import EXPERT, GREEDY, RANDOM, SAMPLED
 
 VERSION = 1
 """Of the format of evaluation.json."""
-
-SAMPLED, GREEDY, RANDOM, EXPERT = "sampled", "greedy", "random", "expert"
-"""Players that the pages know. All others are baselines, and shown under their names."""
 
 
 class Figure(TypedDict):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heed.evaluation.names import TRUE
 from heed.evaluation.report.bars import as_rate
-from heed.evaluation.report.data import TRUE, CellData, EnvironmentData, TemplateData
+from heed.evaluation.report.data import CellData, EnvironmentData, TemplateData
 
 
 @dataclass(frozen=True, kw_only=True)

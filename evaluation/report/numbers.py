@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from heed.evaluation.axes import axis_from, axis_names
+from heed.evaluation.names import SAMPLED
 from heed.evaluation.playing import Episode, Evaluation
-from heed.evaluation.report.data import SAMPLED, VERSION, AxisData, EnvironmentData, EvaluationData, axis_name
+from heed.evaluation.report.data import VERSION, AxisData, EnvironmentData, EvaluationData, axis_name
 from heed.evaluation.statistics import (
     Following,
     Matched,
@@ -19,7 +20,7 @@ from heed.evaluation.statistics import (
     summarise_runs,
 )
 
-FIGURES = ("success", "episode_return", "length", "activity", "shown_success")
+FIGURES = ("success", "shown_success", "episode_return", "length", "activity")
 
 
 def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | None = None) -> EvaluationData:

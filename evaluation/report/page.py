@@ -12,14 +12,10 @@ from typing import Any
 from heed.envs.faults import told_losses
 from heed.evaluation.explanation.recording import Recording
 from heed.evaluation.explanation.tracing import Trace
+from heed.evaluation.names import EXPERT, GREEDY, RANDOM, SAMPLED, TRUE
 from heed.evaluation.report.bars import BarRow, as_rate, axis_rows, has
 from heed.evaluation.report.curves import learning_curves
 from heed.evaluation.report.data import (
-    EXPERT,
-    GREEDY,
-    RANDOM,
-    SAMPLED,
-    TRUE,
     AxisExample,
     CellData,
     EnvironmentData,

@@ -12,16 +12,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from heed.evaluation.names import BLANK, EXPERT, SAMPLED, TRUE
 from heed.evaluation.statistics.bootstrap import estimate_mean, estimate_success
 from heed.evaluation.statistics.estimate import Estimate, Floats
 from heed.evaluation.statistics.following import MeanFollowing, Successes, mean_following
 from heed.evaluation.statistics.outcomes import SUCCESS
-
-TRUE_AXIS = "true"
-"""The axis on which nothing is changed."""
-BLANK_AXIS = "blank"
-SAMPLED = "sampled"
-EXPERT = "expert"
 
 Part = Literal["level", "template"]
 """What the episodes of a cell can be parted by further."""
@@ -196,13 +191,13 @@ def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED,
     experts: dict[str, dict[int, EpisodeRow]] = {}
     for rows in runs:
         for row in rows:
-            if (row.axis, row.player) == (TRUE_AXIS, EXPERT):
+            if (row.axis, row.player) == (TRUE, EXPERT):
                 experts.setdefault(row.env, {}).setdefault(row.seed, row)
     environments: dict[str, Successes] = {}
     missing: dict[str, str] = {}
     for env in dict.fromkeys(row.env for rows in runs for row in rows):
-        true = matched.get(Key(env=env, axis=TRUE_AXIS, player=player))
-        blank = matched.get(Key(env=env, axis=BLANK_AXIS, player=player))
+        true = matched.get(Key(env=env, axis=TRUE, player=player))
+        blank = matched.get(Key(env=env, axis=BLANK, player=player))
         if true is None or blank is None or env not in experts:
             what = {"the true instruction": true, "a blank instruction": blank, "the expert": experts.get(env)}
             missing[env] = "there are no episodes with " + " and ".join(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heed.evaluation.report.data import SAMPLED, TRUE
+from heed.evaluation.names import SAMPLED, TRUE
 from heed.evaluation.statistics import (
     Matched,
     compare_over_tasks,
