@@ -55,7 +55,7 @@ class Evaluation:
             import pandas
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError("Tables need pandas: pip install 'heed[pandas]'.", name=error.name) from None
-        names = [*(field.name for field in dataclasses.fields(Episode)), "template"]
+        names = [*(part.name for part in dataclasses.fields(Episode)), "template"]
         return pandas.DataFrame(self.records(), columns=names)
 
     def __add__(self, other: Evaluation) -> Evaluation:
