@@ -23,7 +23,7 @@ from heed.envs.contract import (
 )
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
-from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv, Transport
 from heed.envs.words.verbalize import VerbalizedEnv, verbalizer_for
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.envs.wrappers.history import History
@@ -47,7 +47,7 @@ WORLDS: dict[str, str] = {
 }
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
-The module is imported when such an id is first asked for. It is named as the extra that installs its library.
+The module is imported when such an id is first asked for. Its folder is named as the extra that installs its library.
 """
 
 ENTRY_POINT_GROUP = "heed.environments"
@@ -185,6 +185,7 @@ def make(
     first_index: int = 0,
     group_size: int = 1,
     processes: int = 1,
+    transport: Transport | None = None,
     curriculum: Curriculum | None = None,
     max_steps: int | None = None,
     step_timeout: float | None = TIMEOUT,
@@ -208,6 +209,8 @@ def make(
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
+        transport: how those processes are started and spoken to (`heed.envs.vectorize.Transport`); None for processes
+            of this machine.
         curriculum: draw a mixture's levels, or the tasks of `heed.envs.Instructions`, by how they go; None draws by
             their weights.
         max_steps: as in `make_env`.
@@ -224,9 +227,11 @@ def make(
     Raises:
         UnknownEnvironmentError, HoldOutError: as in `make_env`.
         ContractError: as in `make_env`; or if there is nothing that a curriculum could draw.
-        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` or `first_index` no multiple of
-            `group_size`; and as in `make_env`.
+        ValueError: if `n_envs` or `processes` is not positive, there is a transport for one process, or `n_envs` or
+            `first_index` no multiple of `group_size`; and as in `make_env`.
     """
+    if transport is not None and processes == 1:
+        raise ValueError("With processes=1 nothing is started that a transport could reach: give processes=2 or more.")
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
     if first_index < 0 or first_index % max(group_size, 1):
@@ -253,7 +258,9 @@ def make(
     if processes == 1:
         venv = LanguageVecEnv([factory] * n_envs, **options)
     else:
-        venv = ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), **options)
+        venv = ProcessLanguageVecEnv(
+            [factory] * n_envs, processes=min(processes, n_envs), transport=transport, **options
+        )
     if curriculum is None:
         return venv
     try:
@@ -361,7 +368,8 @@ def _how_to_install(env_id: str) -> str:
     module = _world_of(env_id)
     if module is None:
         return "Is it installed, and is the name spelt right?"
-    return f"Install it with: pip install 'heed[{module.rpartition('.')[2]}]'"
+    extra = module.removesuffix(".world").rpartition(".")[2]
+    return f"Install it with: pip install 'heed[{extra}]'"
 
 
 def _unknown(env_id: str) -> str:

@@ -11,6 +11,7 @@ from heed.policies.heads.zero_shot import score_action_texts
 from heed.policies.modalities.modality import Modality, register_modality
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
+from heed.policies.models.registry import register_language_model
 from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 from heed.policies.prompts.template import Chat, PromptTemplate, TemplateError
 from heed.policies.q_network import LanguageQPolicy
@@ -31,6 +32,7 @@ __all__ = [
     "PromptVecEnv",
     "TemplateError",
     "load_language_model",
+    "register_language_model",
     "register_modality",
     "score_action_texts",
 ]

@@ -12,6 +12,7 @@ import tyro
 
 from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
+from heed.training.model_file import use_model_file
 from heed.training.option_groups import LANGUAGE_AGENTS, EnvironmentOptions, RunOptions, TrackingOptions
 from heed.training.options import TrainConfig
 
@@ -165,6 +166,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     with as_sentence():
         config = parse(CheckAgentConfig, arguments, command="heed check-agent")
+        use_model_file(config.model)
         if any(result.outcome == "failed" for result in run(config)):
             raise SystemExit(1)
 

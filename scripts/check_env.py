@@ -13,6 +13,7 @@ import tyro
 from heed.training.command_line.named_values import environment_arguments
 from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.model_file import use_model_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -208,6 +209,7 @@ def main(arguments: list[str] | None = None) -> None:
     with as_sentence():
         config = parse(CheckEnvConfig, arguments, command="heed check-env")
         config.require_sensible()
+        use_model_file(config.model)
         if not run(config):
             raise SystemExit(1)
 

@@ -133,7 +133,7 @@ def _read_runs(config: CompareConfig, console: Console) -> tuple[list[Run], list
     told = {folder: str(why) for folder, why in errors.items()}
     for run in runs:
         if not run.episodes:
-            told[run.folder] = "It has no differences: an earlier version evaluated it, and kept no episodes."
+            told[run.folder] = "It has no differences: there is no episodes.csv of its evaluation."
     for folder, why in told.items():
         console.print(f"Missing: {folder}. {why}", markup=False)
     missing = [

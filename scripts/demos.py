@@ -38,7 +38,8 @@ class DemosConfig:
     episodes: int = 1000
     """Episodes to play. Those that fail, that do not end, or that the expert gives up, are left out."""
     out: Path
-    """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped."""
+    """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped; or minari:NAME-v0 or minari:./folder for a
+    dataset of Minari (needs pip install 'heed[minari]')."""
     seed: int = 0
     """Seed of the episodes; they are others than those of any training or evaluation."""
     hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -88,10 +89,10 @@ def record(config: DemosConfig) -> Path:
 
     from heed.envs.arguments import require_arguments
     from heed.envs.contract import action_texts_of
-    from heed.envs.demonstrations.demonstrations import Demonstrations, write_demonstrations
+    from heed.envs.demonstrations.demonstrations import Demonstrations, demonstrations_exist, write_demonstrations
     from heed.envs.make import make_env
 
-    if config.out.exists():
+    if demonstrations_exist(config.out):
         raise ConfigurationError(f"--out {config.out} exists already: give another name, or remove it.")
     console = Console(highlight=False)
     arguments = environment_arguments(config.env_kwargs)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib
-import importlib.util
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +43,9 @@ class EvaluateConfig:
     suite: str | None = None
     """What to play: babyai-core, babyai-generalisation, smoke, or a YAML file (default: the training's environment with
     the instruction true, blank and swapped)."""
+    axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Axis in place of the suite's, by its name or as file.py:Name; as often as you like. The true instruction is
+    played in any case."""
     env: str | None = None
     """Environment in place of the suite's or of the training's; it must have the same actions."""
     env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -209,7 +210,7 @@ def suite_of(config: EvaluateConfig, trained: dict[str, Any]) -> Suite:
 
     held_out = tuple(trained.get("hold_out") or ())
     if config.suite is not None:
-        suite = load_suite(config.suite).with_phrases(held_out)
+        suite = load_suite(config.suite)
     else:
         combinations = (axis("unseen-combinations", phrases=held_out),) if held_out else ()
         suite = Suite(
@@ -219,9 +220,12 @@ def suite_of(config: EvaluateConfig, trained: dict[str, Any]) -> Suite:
             episodes=DEFAULT_EPISODES,
         )
     changes: dict[str, Any] = {name: getattr(config, name) for name in ("episodes", "seed")}
+    if config.axis:
+        changes["axes"] = tuple(axis(name) for name in dict.fromkeys(("true", *config.axis)))
     if config.env is not None:
         changes["environments"] = (env_for_any_folder(config.env),)
-    return dataclasses.replace(suite, **{name: value for name, value in changes.items() if value is not None})
+    suite = dataclasses.replace(suite, **{name: value for name, value in changes.items() if value is not None})
+    return suite.with_phrases(held_out)
 
 
 def arguments_of(config: EvaluateConfig, trained: dict[str, Any], suite: Suite) -> dict[str, dict[str, Any]]:
@@ -260,19 +264,12 @@ def _baselines(config: EvaluateConfig) -> dict[str, Any]:
 
 
 def _imported(path: str) -> Any:
-    module_name, _, name = path.rpartition(":")
+    from heed.envs.environment_file import EnvironmentFileError, from_file, names_file
+
+    module, _, name = path.rpartition(":")
     try:
-        if module_name.endswith(".py"):
-            spec = importlib.util.spec_from_file_location(Path(module_name).stem, module_name)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{module_name} is no Python file")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[spec.name] = module
-            spec.loader.exec_module(module)
-        else:
-            module = importlib.import_module(module_name)
-        return getattr(module, name)
-    except (ImportError, AttributeError, OSError, ValueError) as error:
+        return from_file(path) if names_file(path) else getattr(importlib.import_module(module), name)
+    except (EnvironmentFileError, ImportError, AttributeError, ValueError) as error:
         raise ConfigurationError(
             f"--baseline {path} cannot be found ({error}): give package.module:name or file.py:name."
         ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tyro
 
@@ -121,12 +121,11 @@ def _name(config: ExportConfig) -> str:
 
 def _evaluation_of(run: RunFolder, steps: int) -> EvaluationData | None:
     """Return the run's evaluation if it is one of the agent after so many steps."""
-    from heed.agents.persistence.checkpoint import read_json
-    from heed.evaluation.report.earlier import as_evaluation
+    from heed.evaluation.report.evaluation_file import read_evaluation
 
     if not run.evaluation.is_file():
         return None
-    evaluation: Any = as_evaluation(read_json(run.evaluation))
+    evaluation = read_evaluation(run.evaluation)
     return evaluation if evaluation.get("trained_steps") == steps else None
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
+from heed.training.model_file import use_model_file
 from heed.training.options import TrainConfig
 
 if TYPE_CHECKING:
@@ -117,7 +118,9 @@ def _options(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, Me
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed memory` with the command line's arguments."""
     with as_sentence():
-        memory(parse(MemoryConfig, arguments, command="heed memory"))
+        config = parse(MemoryConfig, arguments, command="heed memory")
+        use_model_file(config.model)
+        memory(config)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from heed.evaluation.command_line import tell
 from heed.training.command_line.parsing import parse
 from heed.training.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
+from heed.training.model_file import use_model_file
 from heed.training.options import CHANGES_ON_RESUME, TrainConfig
 from heed.training.threads import set_threads, told_threads
 
@@ -381,6 +382,7 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
         ConfigurationError: if `--resume` comes with an option that would make it another training.
     """
     config = parse(TrainConfig, arguments, command="heed train")
+    use_model_file(config.model)  # of the command line, not of a run that is resumed
     if not config.resume:
         return config
     from heed.training.run_folder import RunFolder

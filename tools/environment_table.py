@@ -282,7 +282,7 @@ def _checked(env_id: str) -> str:
 
 def _played(env_id: str) -> None:
     """Play random steps."""
-    from heed.envs.checks.check import FaultError
+    from heed.envs.checks.check import BrokenRuleError
     from heed.envs.checks.playing import random_actions, reset, step
     from heed.envs.contract import sample_action
     from heed.envs.make import make_env
@@ -296,7 +296,7 @@ def _played(env_id: str) -> None:
             observation, _, terminated, truncated, _ = step(env, action)
             if terminated or truncated:
                 observation, _ = reset(env, 2 + number)
-    except FaultError as fault:
+    except BrokenRuleError as fault:
         raise ExaminationError(f"{fault.check.name}: {fault.check.detail}") from None
     finally:
         env.close()

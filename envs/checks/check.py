@@ -38,7 +38,7 @@ def failed(name: str, detail: str, mend: str) -> Check:
     return Check(name=name, passed=False, detail=detail, mend=mend)
 
 
-class FaultError(Exception):
+class BrokenRuleError(Exception):
     """A broken rule that was found in the midst of playing."""
 
     def __init__(self, check: Check):

@@ -16,7 +16,7 @@ from typing import Any
 import gymnasium
 from gymnasium import spaces
 
-from heed.envs.checks.check import Check, FaultError, failed, passed, told
+from heed.envs.checks.check import BrokenRuleError, Check, failed, passed, told
 from heed.envs.checks.declared import check_actions, check_gymnasium, check_observation_space
 from heed.envs.checks.hooks import check_hooks
 from heed.envs.checks.played import (
@@ -106,7 +106,7 @@ def check_env(
                     Detached(language_env), seeds, episodes, reward_episodes, max_steps, policy, reader
                 ):
                     checks.append(check)
-        except FaultError as fault:
+        except BrokenRuleError as fault:
             checks.append(fault.check)
         finally:
             with contextlib.suppress(Exception):
@@ -134,7 +134,7 @@ def _played(
     """Yield the checks of played episodes.
 
     Raises:
-        FaultError: if the environment breaks: then there are no more.
+        BrokenRuleError: if the environment breaks: then there are no more.
     """
     if isinstance(env.action_space, ChangingActions) != ("actions" in env.observation_space.spaces):  # type: ignore[attr-defined]
         return  # told already, and which of the two is meant nobody knows

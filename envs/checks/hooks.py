@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from heed.envs.checks.check import Check, FaultError, failed, passed, short, told
+from heed.envs.checks.check import BrokenRuleError, Check, failed, passed, short, told
 from heed.envs.checks.playing import play, random_actions, reset, step
 from heed.envs.contract import (
     ContractError,
@@ -34,7 +34,7 @@ def check_hooks(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps: i
     """Check those of the methods that `env` has.
 
     Raises:
-        FaultError: if the environment breaks.
+        BrokenRuleError: if the environment breaks.
     """
     if expert_of(env) is not None:
         yield _check_expert(env, seeds, max_steps)
@@ -70,12 +70,12 @@ def _check_expert(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps:
         except ExpertError:
             raise
         except Exception as error:
-            raise FaultError(failed(name, f"expert_action raised {told(error)}", mend)) from error
+            raise BrokenRuleError(failed(name, f"expert_action raised {told(error)}", mend)) from error
         if not np.array_equal(action, again):
             detail = f"expert_action said {short(action)}, and then {short(again)} in the same state"
-            raise FaultError(failed(name, detail, mend))
+            raise BrokenRuleError(failed(name, detail, mend))
         if not _is_action(env, observation, action):
-            raise FaultError(failed(name, f"expert_action said {short(action)}, which is no action there", mend))
+            raise BrokenRuleError(failed(name, f"expert_action said {short(action)}, which is no action there", mend))
         return action
 
     given_up, successes, reason = 0, 0, ""
@@ -84,7 +84,7 @@ def _check_expert(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps:
             successes += play(env, seed, max_steps, choose).success
         except ExpertError as error:
             given_up, reason = given_up + 1, str(error)
-        except FaultError as fault:
+        except BrokenRuleError as fault:
             return fault.check
     detail = f"succeeds in {successes} of {len(seeds)} episodes"
     if given_up:

@@ -13,9 +13,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from heed.envs.checks.check import FaultError, failed, short, told
+from heed.envs.checks.check import BrokenRuleError, failed, short, told
 from heed.envs.contract import ChangingActions, ContractError, check_admissible_actions, number_of, sample_action
-from heed.envs.faults import FaultError as EnvironmentFault
+from heed.envs.faults import FaultError
 from heed.envs.vectorize.inspector import Inspector
 from heed.envs.words.verbalize import VerbalizedEnv
 
@@ -66,7 +66,7 @@ def play(env: gymnasium.Env[Any, Any], seed: int, max_steps: int, choose: Choose
         choose: chooses the actions; None draws them.
 
     Raises:
-        FaultError: if `reset` or `step` raises, or returns what it should not.
+        BrokenRuleError: if `reset` or `step` raises, or returns what it should not.
     """
     generator = random_actions(env, seed)
     episode = Episode()
@@ -98,7 +98,7 @@ def reset(env: gymnasium.Env[Any, Any], seed: int) -> tuple[dict[str, Any], dict
     """Reset an environment and look at what it returns.
 
     Raises:
-        FaultError: if it raises, or returns what it should not.
+        BrokenRuleError: if it raises, or returns what it should not.
     """
     result = _call("reset", env.reset, seed=seed)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -110,7 +110,7 @@ def step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[dict[str, Any], flo
     """Step an environment and look at what it returns.
 
     Raises:
-        FaultError: if it raises, or returns what it should not.
+        BrokenRuleError: if it raises, or returns what it should not.
     """
     result = _call("step", env.step, action)
     if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
@@ -167,7 +167,7 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
     for key, part in space.spaces.items():
         try:  # as a training looks at it
             inspector.check_part(key, observation[key])
-        except EnvironmentFault as error:
+        except FaultError as error:
             mend = f"Return what the space holds: {short(part)}."
             if isinstance(part, spaces.Text):
                 mend = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
@@ -179,9 +179,9 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
     return observation
 
 
-def fault(detail: str, mend: str) -> FaultError:
+def fault(detail: str, mend: str) -> BrokenRuleError:
     """Return the error of a broken answer."""
-    return FaultError(failed(PLAYING, detail, mend))
+    return BrokenRuleError(failed(PLAYING, detail, mend))
 
 
 @dataclass(kw_only=True)

@@ -21,6 +21,7 @@ from heed.envs.demonstrations.packed_array import PackedArray
 from heed.envs.detached import Detached
 from heed.envs.faults import FaultError
 from heed.envs.vectorize.inspector import Inspector
+from heed.envs.watchdog import TIMEOUT as TIMEOUT
 from heed.envs.watchdog import Watchdog
 from heed.envs.words.auxiliary import as_numbers
 from heed.envs.wrappers.history import Transcript
@@ -32,10 +33,6 @@ Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
 Refused = Callable[[Words], Mapping[int, Exception]]
 """Says which of a batch of language observations cannot be read, by place, and why."""
-
-
-TIMEOUT = 60.0
-"""Seconds that a reset, a step or an expert's advice may take unless it is said."""
 
 
 MOST_STEPS = 5_000

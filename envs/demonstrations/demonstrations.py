@@ -2,7 +2,7 @@
 
 The file has JSON in lines, gzipped where its name ends in `.gz`. The first line is the header:
 
-    {"format": "heed-demonstrations", "version": 2, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
+    {"format": "heed-demonstrations", "version": 1, "env": "BabyAI-GoToLocal-v0", "expert": "bot", "seed": 0,
      "action_texts": ["turn left", ...]}
 
 and each further line an episode, with the names of `Demonstration`:
@@ -14,8 +14,9 @@ Where actions change from state to state, the header's `action_texts` are empty,
 each of its states the texts of the actions that there were to choose from.
 
 Auxiliary observations, numbers and a picture, stand in an episode's `numbers` and `image` where the environment gives
-them: arrays over its states, compressed (`heed.envs.demonstrations.packed_array`). Files of version 1 have none, and
-are read as well.
+them: arrays over its states, compressed (`heed.envs.demonstrations.packed_array`).
+
+A path that begins with `minari:` names a dataset of Minari instead (`heed.envs.demonstrations.minari_dataset`).
 
 The observations are plain, without what came before them: what an agent with a history reads in each state is written
 by the same `Transcript` that writes it when the agent acts.
@@ -40,8 +41,10 @@ from heed.envs.demonstrations.packed_array import PackedArray
 from heed.envs.seeds import DEMONSTRATIONS, LONGEST, sequence_of_seeds
 from heed.envs.wrappers.history import Transcript
 
-FORMAT, VERSION = "heed-demonstrations", 2
-READ_VERSIONS = (1, VERSION)
+FORMAT, VERSION = "heed-demonstrations", 1
+
+MINARI = "minari:"
+"""How the name of a dataset of Minari begins, where a file could stand."""
 
 AUXILIARY = {"numbers": ("float32", 2), "image": ("uint8", 4)}
 """The keys of auxiliary observations, and the kind and the dimensions of their arrays over an episode's states."""
@@ -186,11 +189,37 @@ def demonstration_seeds(seed: int, episodes: int, *, part: int = 0) -> list[int]
     return sequence_of_seeds(DEMONSTRATIONS, (seed,), part * longest, episodes)
 
 
+def demonstrations_exist(path: Path | str) -> bool:
+    """Say whether there is something under the name of demonstrations that are to be written.
+
+    Raises:
+        DemonstrationError: if they could not be written there.
+    """
+    if not _names_dataset(path):
+        return Path(path).exists()
+    from heed.envs.demonstrations.minari_dataset import dataset_folder
+
+    return dataset_folder(path).exists()
+
+
 def write_demonstrations(path: Path | str, demonstrations: Demonstrations) -> None:
-    """Write a file of demonstrations: whole, or not at all. A file of that name is replaced."""
-    path = Path(path)
+    """Write demonstrations: whole, or not at all.
+
+    Args:
+        path: a file, which is replaced; or `minari:ID` or `minari:./folder` for a dataset of Minari, which must be new.
+        demonstrations: to be written.
+
+    Raises:
+        DemonstrationError: if there is such a dataset already, or Minari is not installed.
+    """
     header = {"format": FORMAT, "version": VERSION, **_fields_of(demonstrations)}
     del header["episodes"]
+    if _names_dataset(path):
+        from heed.envs.demonstrations.minari_dataset import write_dataset
+
+        write_dataset(path, demonstrations, header)
+        return
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
@@ -225,42 +254,67 @@ def _fields_of(written: Demonstration | Demonstrations) -> dict[str, Any]:
 
 
 def read_demonstrations(path: Path | str, *, action_texts: Sequence[str] | None = None) -> Demonstrations:
-    """Read a file of demonstrations.
+    """Read demonstrations.
 
     Args:
-        path: the file.
+        path: a file, or `minari:ID` or `minari:./folder` for a dataset of Minari.
         action_texts: those of the environment that the demonstrations are meant for, which must be theirs.
 
     Raises:
         DemonstrationError: if the file is missing, not of this format, damaged (naming the line), empty, or of other
-            actions.
+            actions; the same of a dataset.
     """
-    path = Path(path)
-    lines = _read_lines(path)
-    header = next(lines, None)
+    if _names_dataset(path):
+        from heed.envs.demonstrations.minari_dataset import read_dataset
+
+        header, lines = read_dataset(path)
+        if header is None:  # somebody else's, of whose actions nothing is known but their number
+            if action_texts is None:
+                raise DemonstrationError(f"{path} does not name its actions: give their action_texts.")
+            header = {"format": FORMAT, "version": VERSION, "env": str(path), "expert": "unknown", "seed": 0}
+            header["action_texts"] = list(action_texts)
+        return _demonstrations(path, header, lines, action_texts, each="episode")
+    lines = _read_lines(Path(path))
+    return _demonstrations(path, next(lines, None), lines, action_texts, each="line")
+
+
+def _names_dataset(path: Path | str) -> bool:
+    return str(path).startswith(MINARI)
+
+
+def _demonstrations(
+    path: Path | str, header: Any, lines: Iterator[Any], action_texts: Sequence[str] | None, *, each: str
+) -> Demonstrations:
+    """Return what a header and the episodes behind it hold.
+
+    Raises:
+        DemonstrationError: as `read_demonstrations`.
+    """
+    header_name = "line 1" if each == "line" else "the metadata"
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise DemonstrationError(f"{path} is no file of demonstrations: its first line is not their header.")
-    if header.get("version") not in READ_VERSIONS:
+        where = "its first line is" if each == "line" else "the metadata under `heed` are"
+        raise DemonstrationError(f"{path} is no file of demonstrations: {where} not their header.")
+    if header.get("version") != VERSION:
         raise DemonstrationError(
-            f"{path} is of version {header.get('version')} of the format, but these are read: "
-            f"{', '.join(map(str, READ_VERSIONS))}."
+            f"{path} is of version {header.get('version')} of the format, but version {VERSION} is read: record the "
+            "demonstrations again with `heed demos`."
         )
     try:
         texts = tuple(_checked(header["action_texts"], list, str))
         env, expert, seed = str(header["env"]), str(header["expert"]), int(header["seed"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DemonstrationError(f"{path}, line 1 is damaged: {_reason(error)}.") from None
+        raise DemonstrationError(f"{path}, {header_name} is damaged: {_reason(error)}.") from None
     if action_texts is not None and texts != tuple(action_texts):
         raise DemonstrationError(
             f"{path} was recorded on {env} with the actions {list(texts)}, but those of this environment are "
             f"{list(action_texts)}: record demonstrations of your environment with `heed demos`."
         )
     episodes = []
-    for number, line in enumerate(lines, 2):
+    for number, line in enumerate(lines, 2 if each == "line" else 0):
         try:
             episodes.append(_episode(line, len(texts)))
         except (KeyError, TypeError, ValueError) as error:
-            raise DemonstrationError(f"{path}, line {number} is damaged: {_reason(error)}.") from None
+            raise DemonstrationError(f"{path}, {each} {number} is damaged: {_reason(error)}.") from None
     if not episodes:
         raise DemonstrationError(f"{path} holds no episode.")
     return Demonstrations(env=env, expert=expert, seed=seed, action_texts=texts, episodes=tuple(episodes))
@@ -320,8 +374,12 @@ def _episode(line: Any, n_actions: int) -> Demonstration:
         success=flags[1],
         admissible=admissible,
         labels=tuple(choices["labels"]) if "labels" in choices else None,
-        **{name: PackedArray.from_json(fields[name]) for name in AUXILIARY if name in fields},
+        **{name: _array(fields[name]) for name in AUXILIARY if name in fields},
     )
+
+
+def _array(saved: Any) -> PackedArray:
+    return saved if isinstance(saved, PackedArray) else PackedArray.from_json(saved)
 
 
 def _admissible(fields: dict[str, Any]) -> tuple[tuple[str, ...], ...] | None:

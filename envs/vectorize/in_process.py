@@ -32,12 +32,9 @@ from heed.envs.vectorize.requirements import check_timeouts, require_action, req
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
 from heed.envs.vectorize.workers.calls import CallBoard, CallKey, LossLog
-from heed.envs.watchdog import Watchdog
+from heed.envs.watchdog import TIMEOUT, Watchdog
 
 EnvFactory = Callable[[], gymnasium.Env[Any, Any]]
-
-TIMEOUT = 60.0
-"""Seconds that a step, and a reset, may take unless it is said."""
 
 OBSERVATION_UNKNOWN = "observation_unknown"
 """The key of a lost episode's `info` which says that its last observation could not be brought back either."""
@@ -392,7 +389,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             ValueError: if the state is of another number of environments.
         """
         check_state_size(state, self.num_envs)
-        self._losses.set_state(state.get("lost", {}))  # there are none in a state of an earlier version
+        self._losses.set_state(state["lost"])
         return self._readable_beginning(self.set_positions(state), untold=True)
 
     def set_positions(self, state: dict[str, Any], expected: Observations | None = None) -> Observations:
@@ -421,7 +418,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         """Take only the episodes' numbers from a state of `get_positions`, and what is still to be told."""
         self._seed = state["seed"]
         self._numbers.set_state(state)
-        self._untold = dict(state.get("untold", ()))
+        self._untold = dict(state["untold"])
 
     def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
         observation = self._reset(index, episode)

@@ -6,7 +6,8 @@ An axis makes the language environment of an episode (`Axis.make_env`). Those he
     axis("typos", share=0.8).make_env("BabyAI-GoToLocal-v0")
 
 An axis of one's own is a frozen dataclass with a name and one method, `play`, or for a change of the words alone a
-`Rewording` with `reword`; `register_axis` gives it a place among the others, so that suites in YAML can name it.
+`Rewording` with `reword`. Suites and the command line find it by `./my_axis.py:MyAxis`; by its name, after
+`register_axis`, or where a package names it in the entry point group `heed.axes`.
 
 What an axis draws, it draws from the episode's own seed, apart from the draws of the environment and of other axes. So
 an episode follows from its seed and its actions, and where an axis leaves the world alone (`Axis.same_world`), the
@@ -19,8 +20,9 @@ import dataclasses
 import difflib
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar, final
 
 import gymnasium
@@ -30,6 +32,7 @@ from heed.envs.contract import (
     can_be_told,
     impossible_instructions_of,
 )
+from heed.envs.environment_file import EnvironmentFileError, from_file, names_file
 from heed.envs.hold_out import WithoutPhrases
 from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
 from heed.envs.wrappers.history import History
@@ -194,6 +197,9 @@ class Axis(ABC):
 
 AxisClass = TypeVar("AxisClass", bound=type[Axis])
 
+ENTRY_POINT_GROUP = "heed.axes"
+"""Packages add axes of their own in this entry point group: name = the axis's name, value = its class."""
+
 _registry: dict[str, type[Axis]] = {}
 
 
@@ -204,24 +210,58 @@ def register_axis(axis_class: AxisClass) -> AxisClass:
 
 
 def axis_names() -> tuple[str, ...]:
-    """Return the names of all axes, in the order in which they were registered."""
-    return tuple(_registry)
+    """Return the names of all axes: those that were registered, in that order, then those of installed packages."""
+    return tuple(dict.fromkeys((*_registry, *(entry_point.name for entry_point in _plugged()))))
+
+
+def find_axis(name: str) -> type[Axis]:
+    """Return the class of an axis.
+
+    Args:
+        name: one of `axis_names()`, or `folder/file.py:Name`. Such a file is imported: its axis is registered, unless
+            that would hide another one.
+
+    Raises:
+        AxisError: if there is no such axis.
+    """
+    if name in _registry:
+        return _registry[name]
+    if names_file(name):
+        try:
+            found = from_file(name)
+        except EnvironmentFileError as error:
+            raise AxisError(str(error)) from None
+    else:
+        found = next((entry_point.load() for entry_point in _plugged() if entry_point.name == name), None)
+        if found is None:
+            raise AxisError(f"There is no axis {name!r}.{did_you_mean(name, axis_names())}")
+    if not (isinstance(found, type) and issubclass(found, Axis) and hasattr(found, "name")):
+        raise AxisError(f"{name} is no axis: it must be a class that inherits heed.evaluation.Axis and has a `name`.")
+    known = _registry.get(found.name, found)
+    # It may be what the same class was before its file changed.
+    if (known.__module__, known.__qualname__) != (found.__module__, found.__qualname__):
+        raise AxisError(f"The name of the axis {name} is {found.name!r}, which is another axis: call it otherwise.")
+    return register_axis(found)
+
+
+def _plugged() -> Iterable[EntryPoint]:
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def axis(name: str, **parameters: Any) -> Axis:
     """Return the axis of a name.
 
     Args:
-        name: one of `axis_names()`.
+        name: as in `find_axis`.
         parameters: those of the axis that are not to be at their default; lists become tuples, and mappings tuples of
             pairs.
 
     Raises:
         AxisError: if there is no such axis, or it does not take the parameters.
     """
-    if name not in _registry:
-        raise AxisError(f"There is no axis {name!r}.{did_you_mean(name, axis_names())}")
-    fields = {item.name: item for item in dataclasses.fields(_registry[name])}
+    kind_of_axis = find_axis(name)
+    name = kind_of_axis.name
+    fields = {item.name: item for item in dataclasses.fields(kind_of_axis)}
     known = list(fields)
     for parameter in parameters:
         if parameter not in known:
@@ -234,7 +274,7 @@ def axis(name: str, **parameters: Any) -> Axis:
             wanted = " or ".join(one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,)))
             raise AxisError(f"The parameter {parameter!r} of the axis {name} is of type {wanted}, not {value!r}.")
     try:
-        return _registry[name](**given)
+        return kind_of_axis(**given)
     except Exception as error:  # an axis may be somebody's own
         raise AxisError(f"The axis {name} cannot be made with {parameters}: {error}") from None
 

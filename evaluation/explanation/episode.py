@@ -24,7 +24,7 @@ PICTURE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Moment:
+class NextStep:
     """A step that is about to be taken."""
 
     number: int
@@ -100,7 +100,7 @@ class Play:
         """The sum of the rewards."""
         return sum(self.rewards)
 
-    def __iter__(self) -> Iterator[Moment]:
+    def __iter__(self) -> Iterator[NextStep]:
         while not self.finished and self.steps < self._most_steps:
             words = {key: [value] for key, value in self.observation.items()}
             texts = self.observation.get("actions", self._action_texts)
@@ -111,7 +111,7 @@ class Play:
                 probabilities = probabilities[: len(texts)]
             action = self._choose(words, [self._generator])[0]
             action = as_action(self.env.action_space, action)
-            yield Moment(
+            yield NextStep(
                 number=self.steps + 1,
                 observation=self.observation,
                 action_texts=texts,

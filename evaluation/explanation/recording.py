@@ -25,7 +25,7 @@ from heed.agents.agent import LanguageAgent
 from heed.envs.make import make_env
 from heed.evaluation.explanation.episode import (
     PICTURE,
-    Moment,
+    NextStep,
     Play,
     newest_words,
     picture_of,
@@ -183,7 +183,7 @@ def record_episode(
     )
 
 
-def _in_words(seen: str, moment: Moment) -> Iterator[str]:
+def _in_words(seen: str, moment: NextStep) -> Iterator[str]:
     """Yield the lines of a transcript for one step."""
     yield f"{moment.number}. sees: {seen[:MAX_CHARACTERS]}{'…' if len(seen) > MAX_CHARACTERS else ''}"
     likely = ""
@@ -259,7 +259,7 @@ class _Stage:
         self._top = MARGIN + self._instruction_lines * LINE + 8
         self._size = (WIDTH, self._top + PICTURE + MARGIN)
 
-    def step(self, view: _FrameImage, moment: Moment) -> _FrameImage:
+    def step(self, view: _FrameImage, moment: NextStep) -> _FrameImage:
         """Draw what the agent sees, and the action that it takes then."""
         frame, draw = self._begin(view, moment.observation["instruction"])
         probabilities, action = moment.probabilities, moment.action

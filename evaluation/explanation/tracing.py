@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from heed.agents.agent import LanguageAgent
-from heed.evaluation.explanation.episode import Moment, Play, newest_words, picture_of
+from heed.evaluation.explanation.episode import NextStep, Play, newest_words, picture_of
 from heed.evaluation.explanation.saliency import Saliency, explain
 from heed.policies.language_policy import LanguagePolicy
 
@@ -156,7 +156,7 @@ def as_png(picture: Image.Image | None) -> bytes | None:
 class _Seen:
     """A moment of the episode, with what there was to see; what is told of it later costs nothing while it plays."""
 
-    moment: Moment
+    moment: NextStep
     picture: bytes | None
 
 
@@ -183,7 +183,7 @@ def _language_policy(agent: LanguageAgent) -> LanguagePolicy | None:
     return policy if isinstance(policy, LanguagePolicy) else None
 
 
-def _value(policy: LanguagePolicy, moment: Moment) -> float:
+def _value(policy: LanguagePolicy, moment: NextStep) -> float:
     prompts, _ = policy.obs_to_tensor(moment.observation)
     with torch.no_grad():
         return float(policy.values_of(prompts, torch.as_tensor(np.asarray(moment.action))[None]))

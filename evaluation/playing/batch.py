@@ -25,12 +25,9 @@ from heed.envs.contract import ExpertError, as_action, expert_of, require_langua
 from heed.envs.demonstrations.demonstrate import Choose, MakeEnv, action_generator, most_steps
 from heed.envs.detached import Detached
 from heed.envs.vectorize.inspector import Inspector
-from heed.envs.watchdog import Watchdog
+from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.envs.wrappers.history import History
 from heed.evaluation.playing.episode import Episode, Missing
-
-TIMEOUT = 60.0
-"""Seconds that a step or a reset may take, before the episode is lost."""
 
 MAKING_FACTOR = 10
 """So many times as long may the making of an environment take, in which an axis looks at a level's first episodes."""

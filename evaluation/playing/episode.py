@@ -124,7 +124,7 @@ def _episode_of(row: dict[str, str]) -> Episode:
         episode_return=float(row["episode_return"]),
         length=int(row["length"]),
         activity=float(row["activity"]),
-        finished=_truth(row.get("finished", "True")),  # an earlier version waited for the end
+        finished=_truth(row["finished"]),
     )
 
 

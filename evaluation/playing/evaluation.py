@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from heed.agents.acting import EXPERT, RANDOM, Player, expert_player, players_of, random_player
+from heed.agents.acting import Player, expert_player, players_of, random_player
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
-from heed.envs.watchdog import Watchdog
+from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
+from heed.evaluation.names import EXPERT, RANDOM, TRUE
 from heed.evaluation.playing.baselines import baseline_player
-from heed.evaluation.playing.batch import MAKING_FACTOR, TIMEOUT, Cell, MakesEnv, play
+from heed.evaluation.playing.batch import MAKING_FACTOR, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
 from heed.evaluation.suites import Suite
 
-TRUE = "true"
-"""The name of the axis on which nothing is changed."""
+if TYPE_CHECKING:
+    import pandas
 
 
 class OtherActionsError(ValueError):
@@ -40,8 +42,21 @@ class Evaluation:
     missing: tuple[Missing, ...]
 
     def records(self) -> list[dict[str, Any]]:
-        """Return a plain dictionary for each episode, as `pandas.DataFrame` takes them."""
+        """Return a plain dictionary for each episode."""
         return [episode.as_record() for episode in self.episodes]
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return a table with a row for each episode, and the names of `Episode` and `template` as columns.
+
+        Raises:
+            ModuleNotFoundError: if pandas is not installed, with what to install.
+        """
+        try:
+            import pandas
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("Tables need pandas: pip install 'heed[pandas]'.", name=error.name) from None
+        names = [*(part.name for part in dataclasses.fields(Episode)), "template"]
+        return pandas.DataFrame(self.records(), columns=names)
 
     def __add__(self, other: Evaluation) -> Evaluation:
         """Put the episodes of two evaluations together, of several runs for instance."""

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from heed.evaluation.report.data import EXPERT, RANDOM, TRUE, EnvironmentData, cell_of
+from heed.evaluation.names import EXPERT, RANDOM, TRUE
+from heed.evaluation.report.data import EnvironmentData, cell_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from heed.evaluation.names import SUCCESS_CELLS
 from heed.evaluation.report.bars import Bar, BarRow, as_rate, bar
 from heed.evaluation.report.curves import group_curves
 from heed.evaluation.report.pages import thousands, write_page
 
 KINDS = 8
 """Colours that groups have; a ninth begins again."""
-
-SUCCESS_FIGURES = ("sampled", "greedy", "random", "blank", "swapped")
-"""What a group's `mean` tells of success, where it has no axes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +92,7 @@ def _axes_of(group: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a group's figures by axis; where it has none, its mean rates."""
     axes: Mapping[str, Any] = group.get("axes") or {}
     mean: Mapping[str, Any] = group.get("mean") or {}
-    return axes or {name: mean[name] for name in SUCCESS_FIGURES if mean.get(name) is not None}
+    return axes or {name: mean[name] for name in SUCCESS_CELLS if mean.get(name) is not None}
 
 
 def _following(groups: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> list[tuple[str, str, str]]:

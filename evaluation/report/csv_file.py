@@ -6,8 +6,7 @@ import csv
 from pathlib import Path
 
 from heed.evaluation.report.data import EvaluationData
-
-FIGURES = ("success", "shown_success", "episode_return", "length", "activity")
+from heed.evaluation.report.numbers import FIGURES
 
 
 def write_axes(path: Path, numbers: EvaluationData) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import matplotlib as mpl
 from markupsafe import Markup
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK, FAINT = "#8a94a3", "#8a94a355"
@@ -56,23 +57,34 @@ def group_curves(groups: Sequence[Mapping[str, Any]], key: str, name: str) -> Ma
         return None
     figure = Figure(figsize=(5.2, 2.9))
     axes = figure.subplots()
+    draw_groups(axes, groups, key)
+    axes.set_xlabel(name)
+    return as_svg(figure)
+
+
+def draw_groups(axes: Axes, groups: Sequence[Mapping[str, Any]], key: str) -> None:
+    """Draw the success of several groups of runs while they trained, mean and range, each under its label.
+
+    Args:
+        axes: to draw into.
+        groups: `GroupData`; one without a curve is left out.
+        key: "over_steps" or "over_seconds".
+    """
     for number, group in enumerate(groups):
         curve = group.get(key)
         if not curve:
             continue
         color = GROUP_COLORS[number % len(GROUP_COLORS)]
-        marker = "o" if len(set(curve["x"])) == 1 else None
-        axes.plot(curve["x"], curve["mean"], color=color, linewidth=1.8, marker=marker)
+        marker = "o" if len(set(curve["x"])) == 1 else None  # a line through one point is not to be seen
+        axes.plot(curve["x"], curve["mean"], color=color, linewidth=1.8, marker=marker, label=group.get("label"))
         if "lowest" in curve and "highest" in curve:
             axes.fill_between(curve["x"], curve["lowest"], curve["highest"], color=color, alpha=0.18, linewidth=0)
     axes.set_ylim(0, 1.02)
     axes.set_xlim(left=0)
     axes.set_title("success in the training's episodes", loc="left", color=INK, fontsize=11)
-    axes.set_xlabel(name)
     axes.ticklabel_format(axis="x", style="plain")
     axes.locator_params(axis="x", nbins=5)
-    _calm(axes)
-    return as_svg(figure)
+    calm(axes)
 
 
 def _one_curve(
@@ -80,7 +92,7 @@ def _one_curve(
 ) -> Markup:
     figure = Figure(figsize=(4.2, 2.4))
     axes = figure.subplots()
-    marker = "o" if len(points) == 1 else None  # a line through one point is not to be seen
+    marker = "o" if len(points) == 1 else None
     axes.plot([steps for steps, _ in points], [value for _, value in points], color=color, linewidth=1.6, marker=marker)
     axes.set_title(name, loc="left", color=INK, fontsize=11)
     axes.set_xlabel("steps")
@@ -88,11 +100,11 @@ def _one_curve(
     axes.locator_params(axis="x", nbins=4)
     if bounds is not None:
         axes.set_ylim(*bounds)
-    _calm(axes)
+    calm(axes)
     return as_svg(figure)
 
 
-def _calm(axes: Any) -> None:
+def calm(axes: Axes) -> None:
     """Take off what need not be there, and give the rest a grey that reads on light and dark pages."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

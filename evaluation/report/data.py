@@ -1,8 +1,7 @@
 """What the pages are made of: plain data, as JSON has it.
 
 `heed evaluate` writes an `EvaluationData` into evaluation.json, `heed compare` a `ComparisonData` into comparison.json.
-What is no required key may be missing, and the pages then show less. An *axis* is what was changed; `TRUE` is the one
-on which nothing was.
+What is no required key may be missing, and the pages then show less. An *axis* is what was changed.
 """
 
 from __future__ import annotations
@@ -10,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypedDict
 
-TRUE, BLANK, SWAPPED, IMPOSSIBLE, INJECTED = "true", "blank", "swapped", "impossible", "injected-text"
-"""Axes of which the pages have something to say in words: on `TRUE` nothing is changed. All others are drawn alike."""
+from heed.evaluation.names import EXPERT, GREEDY, RANDOM, SAMPLED
 
-SAMPLED, GREEDY, RANDOM, EXPERT = "sampled", "greedy", "random", "expert"
-"""Players that the pages know. All others are baselines, and shown under their names."""
+VERSION = 1
+"""Of the format of evaluation.json."""
 
 
 class Figure(TypedDict):
@@ -25,7 +23,7 @@ class Figure(TypedDict):
     """[low, high]"""
 
 
-class Cell(TypedDict, total=False):
+class CellData(TypedDict, total=False):
     """What one player reached on one axis; every key is optional."""
 
     episodes: int
@@ -40,7 +38,7 @@ class Cell(TypedDict, total=False):
     """Share of the steps after which the agent saw something else than before."""
 
 
-Players = dict[str, Cell]
+Players = dict[str, CellData]
 """Cells by the player's name."""
 
 
@@ -68,7 +66,7 @@ class TemplateData(TypedDict):
     """One kind of instruction: its verb phrase, and what the player that is shown first reached on each axis."""
 
     template: str
-    axes: dict[str, Cell]
+    axes: dict[str, CellData]
 
 
 class LevelData(TypedDict):
@@ -127,6 +125,8 @@ class UnfinishedData(TypedDict):
 class EvaluationData(TypedDict, total=False):
     """The content of evaluation.json, as far as the page shows it."""
 
+    version: int
+    """`VERSION`."""
     suite: str
     episodes: int
     """Held-out episodes for each environment, axis and player."""
@@ -199,7 +199,7 @@ def axis_of(environment: EnvironmentData, label: str) -> AxisData | None:
     return next(iter([*exact, *(axis for axis in axes if axis_name(axis["axis"]) == label)]), None)
 
 
-def cell_of(environment: EnvironmentData, label: str, player: str) -> Cell:
+def cell_of(environment: EnvironmentData, label: str, player: str) -> CellData:
     """Return what a player reached on an axis; an empty cell where that is not known."""
     axis = axis_of(environment, label)
     return {} if axis is None else axis.get("players", {}).get(player, {})

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from heed.evaluation.names import TRUE
 from heed.evaluation.report.bars import as_rate
-from heed.evaluation.report.data import TRUE, Cell, EnvironmentData, TemplateData
+from heed.evaluation.report.data import CellData, EnvironmentData, TemplateData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ def heat_map(environment: EnvironmentData) -> HeatMap | None:
     return HeatMap(columns=columns, rows=rows) if rows else None
 
 
-def _cell(axis: str, template: str, cell: Cell) -> HeatCell:
+def _cell(axis: str, template: str, cell: CellData) -> HeatCell:
     value, interval = as_rate(cell.get("success"))
     if value is None:
         return HeatCell(text="–", spoken=f"{axis}, {template}: not known", style="")

@@ -7,19 +7,20 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from heed.evaluation.axes import axis_from, axis_names
+from heed.evaluation.names import SAMPLED
 from heed.evaluation.playing import Episode, Evaluation
-from heed.evaluation.report.data import SAMPLED, AxisData, EnvironmentData, EvaluationData, axis_name
+from heed.evaluation.report.data import VERSION, AxisData, EnvironmentData, EvaluationData, axis_name
 from heed.evaluation.statistics import (
-    Cell,
     Following,
     Matched,
+    Summary,
     estimate_mean_of_tasks,
     following_of,
     match_runs,
     summarise_runs,
 )
 
-FIGURES = ("success", "episode_return", "length", "activity", "shown_success")
+FIGURES = ("success", "shown_success", "episode_return", "length", "activity")
 
 
 def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | None = None) -> EvaluationData:
@@ -33,6 +34,7 @@ def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | Non
     runs = by_run(evaluation.episodes)
     cells = summarise_runs(runs)
     numbers: EvaluationData = {
+        "version": VERSION,
         "suite": evaluation.suite,
         "episodes": max((cell.episodes for cell in cells), default=0),
         "seed": evaluation.seed,
@@ -61,7 +63,7 @@ def by_run(episodes: Sequence[Episode]) -> list[list[Episode]]:
     return list(runs.values())
 
 
-def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) -> list[EnvironmentData]:
+def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Summary]) -> list[EnvironmentData]:
     """Return what was reached in each environment.
 
     Args:
@@ -96,7 +98,7 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Cell]) ->
     return found
 
 
-def _axes(cells: Sequence[Cell], runs: Sequence[Sequence[Episode]]) -> list[AxisData]:
+def _axes(cells: Sequence[Summary], runs: Sequence[Sequence[Episode]]) -> list[AxisData]:
     return [
         {
             "axis": axis,
@@ -114,26 +116,26 @@ def describe_axis(label: str) -> str:
     return axis_from(name).description if name in axis_names() else ""
 
 
-def _example(cell: Cell, runs: Sequence[Sequence[Episode]]) -> Any:
+def _example(cell: Summary, runs: Sequence[Sequence[Episode]]) -> Any:
     """Return an instruction and what was shown for it, one that differs if there is one."""
     episodes = [one for one in runs[0] if (one.env, one.axis) == (cell.key.env, cell.key.axis)]
     chosen = next((one for one in episodes if one.shown != one.instruction), episodes[0])
     return {"instruction": chosen.instruction, "shown": chosen.shown}
 
 
-def _parts(cells: Sequence[Cell], key: Callable[[Cell], str]) -> list[tuple[str, list[Cell]]]:
+def _parts(cells: Sequence[Summary], key: Callable[[Summary], str]) -> list[tuple[str, list[Summary]]]:
     """Return cells by a key, in the order in which they come."""
-    parts: dict[str, list[Cell]] = {}
+    parts: dict[str, list[Summary]] = {}
     for cell in cells:
         parts.setdefault(key(cell), []).append(cell)
     return list(parts.items())
 
 
-def _players(cells: Sequence[Cell]) -> Any:
+def _players(cells: Sequence[Summary]) -> Any:
     return {cell.key.player: _cell(cell) for cell in cells}
 
 
-def _cell(cell: Cell) -> Any:
+def _cell(cell: Summary) -> Any:
     figures = {name: getattr(cell, name) for name in FIGURES}
     return {
         "episodes": cell.episodes,

@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from heed.envs.faults import told_losses
-from heed.evaluation.command_line import told_command
 from heed.evaluation.explanation.recording import Recording
 from heed.evaluation.explanation.tracing import Trace
+from heed.evaluation.names import EXPERT, GREEDY, RANDOM, SAMPLED, TRUE
 from heed.evaluation.report.bars import BarRow, as_rate, axis_rows, has
 from heed.evaluation.report.curves import learning_curves
 from heed.evaluation.report.data import (
-    EXPERT,
-    GREEDY,
-    RANDOM,
-    SAMPLED,
-    TRUE,
     AxisExample,
-    Cell,
+    CellData,
     EnvironmentData,
     EvaluationData,
     LevelData,
@@ -30,7 +25,6 @@ from heed.evaluation.report.data import (
     main_player,
     players_of,
 )
-from heed.evaluation.report.earlier import as_evaluation
 from heed.evaluation.report.heat_map import HeatMap, heat_map
 from heed.evaluation.report.pages import thousands, write_page
 from heed.evaluation.report.sentences import does_it_listen, how_well, rate, what_did_not_end
@@ -42,7 +36,7 @@ NAMES = {GREEDY: "success, greedy actions", RANDOM: "success, random actions", E
 def write_report(
     out: Path,
     *,
-    evaluation: Mapping[str, Any],
+    evaluation: EvaluationData,
     curve: Sequence[Mapping[str, float]],
     config: Mapping[str, Any] | None,
     recordings: Sequence[Recording],
@@ -53,8 +47,7 @@ def write_report(
 
     Args:
         out: an existing folder.
-        evaluation: the content of `evaluation.json`: a `heed.evaluation.report.data.EvaluationData`, or one of an
-            earlier version.
+        evaluation: the content of `evaluation.json`.
         curve: the points of the training, each with `steps`.
         config: the configuration of the run, if it is known.
         recordings: episodes to show as moving pictures.
@@ -64,27 +57,26 @@ def write_report(
     Returns:
         The page.
     """
-    told = as_evaluation(evaluation)
-    environments = told.get("environments", [])
+    environments = evaluation.get("environments", [])
     blocks = [Block.of(environment) for environment in environments]
-    if len(environments) > 1 and told.get("mean"):
-        blocks.insert(0, Block.of(told["mean"]))
+    if len(environments) > 1 and evaluation.get("mean"):
+        blocks.insert(0, Block.of(evaluation["mean"]))
     episodes = viewer_data(traces)
     return write_page(
         out / "report.html",
         "report.html",
         script=None if episodes is None else "viewer.js",
-        title=_title(told),
-        about=_about(told, config),
-        missing=told.get("missing", []),
-        unfinished=what_did_not_end(told),
+        title=_title(evaluation),
+        about=_about(evaluation, config),
+        missing=evaluation.get("missing", []),
+        unfinished=what_did_not_end(evaluation),
         blocks=blocks,
         config=config or {},
         curve_charts=learning_curves(curve),
         lost=told_losses(Counter(episode["reason"] for episode in lost)) if lost else "",
         recordings=[(recording.caption, base64.b64encode(recording.gif).decode()) for recording in recordings],
         episodes=episodes,
-        command=told.get("command") or _command(told, config),
+        command=evaluation.get("command", ""),
     )
 
 
@@ -104,7 +96,7 @@ class AxisTable:
     label: str
     description: str
     example: AxisExample | None
-    players: Sequence[tuple[str, Cell]]
+    players: Sequence[tuple[str, CellData]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +105,7 @@ class LevelRow:
 
     level: str
     episodes: int | None
-    cells: Sequence[Cell]
+    cells: Sequence[CellData]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,13 +230,3 @@ def _about(evaluation: EvaluationData, config: Mapping[str, Any] | None) -> list
     if evaluation.get("episodes"):
         told.append(f"{thousands(evaluation['episodes'])} held-out episodes for each figure.")
     return told
-
-
-def _command(evaluation: EvaluationData, config: Mapping[str, Any] | None) -> str:
-    """Return the command line of an evaluation of one environment; "" where it is not known."""
-    environments = evaluation.get("environments", [])
-    if len(environments) != 1 or not {"episodes", "seed"} <= set(evaluation):
-        return ""
-    run = config["run_dir"] if config and "run_dir" in config else "RUN_DIR"
-    asked = ("--episodes", evaluation["episodes"], "--seed", evaluation["seed"])
-    return told_command("heed", "evaluate", run, "--env", environments[0]["env"], *asked)

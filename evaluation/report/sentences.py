@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-from heed.evaluation.report.data import (
-    BLANK,
-    EXPERT,
-    IMPOSSIBLE,
-    INJECTED,
-    RANDOM,
-    SWAPPED,
-    TRUE,
-    EnvironmentData,
-    EvaluationData,
-    Figure,
-    axis_name,
-    cell_of,
-    main_player,
-)
+from heed.evaluation.names import BLANK, EXPERT, IMPOSSIBLE, INJECTED, RANDOM, SWAPPED, TRUE
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, Figure, axis_name, cell_of, main_player
 
 MOST = 0.9
 """From this following score on an agent does what it is told; below `SOME` it does so only in part."""

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from heed.evaluation.report.data import RANDOM, EnvironmentData, EvaluationData, main_player, players_of
+from heed.evaluation.names import RANDOM
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, main_player, players_of
 
 
 def table_of(environment: EnvironmentData) -> Table:

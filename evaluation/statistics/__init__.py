@@ -1,8 +1,8 @@
 """What episodes tell, and how surely: intervals, paired comparisons, aggregates over runs, the following score.
 
-Functions take plain arrays, (E,) of one agent's episodes or (R, E) of R runs; `match_runs`, `summarise` and the like
-take episodes as they were played. All intervals are 95 % bootstrap intervals. The same data give the same interval to
-the last digit: draws depend on a `seed` that is passed, and on nothing else.
+Functions take plain arrays, (E,) of one agent's episodes or (R, E) of R runs; `match_runs`, `summarise_runs` and the
+like take episodes as they were played. All intervals are 95 % bootstrap intervals. The same data give the same interval
+to the last digit: draws depend on a `seed` that is passed, and on nothing else.
 """
 
 from heed.evaluation.statistics.aggregate import (
@@ -11,46 +11,36 @@ from heed.evaluation.statistics.aggregate import (
     estimate_improvement,
     estimate_profile,
     interquartile_mean,
-    mean_score,
-    optimality_gap,
-    performance_profile,
     probability_of_improvement,
-    share_above,
 )
 from heed.evaluation.statistics.bootstrap import estimate_mean, estimate_mean_of_tasks, estimate_success
 from heed.evaluation.statistics.estimate import Estimate
 from heed.evaluation.statistics.following import (
     Following,
     MeanFollowing,
-    Obedience,
     Successes,
     following_score,
     mean_following,
-    obedience,
 )
 from heed.evaluation.statistics.paired import (
     Comparison,
-    compare_all_pairs,
     compare_over_tasks,
     compare_paired,
     estimate_difference,
     mcnemar,
 )
-from heed.evaluation.statistics.planning import episodes_needed, independent_discordance, power_of
+from heed.evaluation.statistics.planning import episodes_needed, independent_discordance
 from heed.evaluation.statistics.rows import (
-    Cell,
     EpisodeRow,
     Key,
     Matched,
+    Summary,
     following_of,
     match_runs,
-    obedience_of,
-    summarise,
     summarise_runs,
 )
 
 __all__ = [
-    "Cell",
     "Comparison",
     "EpisodeRow",
     "Estimate",
@@ -58,9 +48,8 @@ __all__ = [
     "Key",
     "Matched",
     "MeanFollowing",
-    "Obedience",
     "Successes",
-    "compare_all_pairs",
+    "Summary",
     "compare_over_tasks",
     "compare_paired",
     "episodes_needed",
@@ -79,14 +68,6 @@ __all__ = [
     "match_runs",
     "mcnemar",
     "mean_following",
-    "mean_score",
-    "obedience",
-    "obedience_of",
-    "optimality_gap",
-    "performance_profile",
-    "power_of",
     "probability_of_improvement",
-    "share_above",
-    "summarise",
     "summarise_runs",
 ]

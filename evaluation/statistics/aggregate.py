@@ -57,51 +57,6 @@ def interquartile_mean(scores: Floats) -> Floats:
     return middle
 
 
-def mean_score(scores: Floats) -> Floats:
-    """Return the mean of all scores, (..., R, T)."""
-    mean: Floats = scores.mean(axis=(-2, -1))
-    return mean
-
-
-def optimality_gap(scores: Floats, target: float = 1.0) -> Floats:
-    """Return by how much scores fall short of the target on average; a score above it does not make up for others.
-
-    Args:
-        scores: (..., R, T)
-        target: what is good enough.
-    """
-    gap: Floats = target - np.minimum(scores, target).mean(axis=(-2, -1))
-    return gap
-
-
-def share_above(scores: Floats, threshold: float) -> Floats:
-    """Return the share of scores above a threshold: one point of a performance profile.
-
-    Args:
-        scores: (..., R, T)
-        threshold: that a score must be above, not at.
-    """
-    share: Floats = (scores > threshold).mean(axis=(-2, -1))
-    return share
-
-
-def performance_profile(scores: npt.ArrayLike, thresholds: Sequence[float]) -> Floats:
-    """Return the share of scores above each threshold.
-
-    Args:
-        scores: (R, T)
-        thresholds: (N,)
-
-    Returns:
-        (N,)
-
-    Raises:
-        ValueError: if the scores are no matrix of finite numbers.
-    """
-    matrix = _matrix(scores)
-    return np.array([share_above(matrix, threshold) for threshold in thresholds])
-
-
 def probability_of_improvement(one: npt.ArrayLike, other: npt.ArrayLike) -> float:
     """Return how likely a run of the one has a higher score than a run of the other in a task, ties counting half.
 
@@ -129,7 +84,7 @@ def estimate_aggregate(
 
     Args:
         scores: (R, T), at least two runs.
-        statistic: `interquartile_mean`, `optimality_gap`, `mean_score`, or one of yours.
+        statistic: `interquartile_mean`, or one of yours.
         same_agents: whether a row is one agent in all tasks. Otherwise every score is a training of its own, and runs
             are resampled within each task.
         bounds: what the statistic cannot be below and above.

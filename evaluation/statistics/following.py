@@ -1,4 +1,4 @@
-"""How much of an agent's success is due to its instruction, and whose instruction it obeys.
+"""How much of an agent's success is due to its instruction.
 
 The **instruction-following score** of an agent in an environment is
 
@@ -12,7 +12,7 @@ what not is in docs/evaluation-statistics.md.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,14 +79,6 @@ class MeanFollowing:
     reason: str | None
     """Why there is no score, or which environments are not in it; None where all are."""
     environments: Mapping[str, Following]
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON."""
-        return {
-            "score": None if self.score is None else self.score.as_json(),
-            "reason": self.reason,
-            "environments": {name: following.as_json() for name, following in self.environments.items()},
-        }
 
 
 def following_score(successes: Successes, *, seed: int = 0) -> Following:
@@ -189,63 +181,3 @@ def _bootstrap_score(true: Floats, blank: Floats, expert: Floats, *, generator: 
 
 def _ratio(true: float, blank: float, expert: float) -> float | None:
     return float((true - blank) / (expert - blank)) if expert > blank else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Obedience:
-    """Whose instruction an agent fulfils that was shown another one than the true one."""
-
-    shown: Estimate
-    """Share of the episodes in which the instruction that it was shown was fulfilled."""
-    true: Estimate
-    """Share in which the true one was, of which it was not told."""
-    difference: Estimate
-    """`shown` less `true`: above 0 it does what it is told. An agent that does not read is at what the level makes of
-    chance."""
-    episodes: int
-    """In which both can be told."""
-    untold: int
-    """Episodes left out, since the environment could not tell whether the shown instruction was fulfilled."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON."""
-        return {
-            **{name: getattr(self, name).as_json() for name in ("shown", "true", "difference")},
-            "episodes": self.episodes,
-            "untold": self.untold,
-        }
-
-
-def obedience(shown: npt.ArrayLike | Sequence[bool | None], true: npt.ArrayLike, *, seed: int = 0) -> Obedience | None:
-    """Return how often the instruction that was shown was fulfilled, against the true one.
-
-    Args:
-        shown: (E,) or (R, E), whether the shown instruction was fulfilled; None or nan where the environment cannot
-            tell. An episode that cannot be told of one run is left out of all.
-        true: the same for the true instruction.
-        seed: of the draws.
-
-    Returns:
-        None if no episode can be told.
-
-    Raises:
-        ValueError: if shapes differ, or a success is not between 0 and 1.
-    """
-    fulfilled = np.atleast_2d(np.array(shown, dtype=np.float64))  # of None it makes nan
-    succeeded = runs_by_episodes(true, "successes by the true instruction", SUCCESS)
-    if fulfilled.shape != succeeded.shape:
-        raise ValueError(
-            f"Successes by the shown instruction have the shape {fulfilled.shape}, those by the true one "
-            f"{succeeded.shape}: they must be of the same runs and episodes."
-        )
-    told = ~np.isnan(fulfilled).any(axis=0)
-    if not told.any():
-        return None
-    fulfilled = runs_by_episodes(fulfilled[:, told], "successes by the shown instruction", SUCCESS)
-    return Obedience(
-        shown=estimate_success(fulfilled, seed=seed),
-        true=estimate_success(succeeded[:, told], seed=seed),
-        difference=estimate_difference(fulfilled, succeeded[:, told], bounds=SUCCESS, same_runs=True, seed=seed),
-        episodes=int(told.sum()),
-        untold=int((~told).sum()),
-    )

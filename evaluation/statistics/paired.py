@@ -6,9 +6,8 @@ are part of the interval too (`resampling.py`).
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,33 +114,11 @@ def compare_over_tasks(
     )
 
 
-def compare_all_pairs(
-    agents: Mapping[str, npt.ArrayLike], *, bounds: tuple[float, float] | None = None, seed: int = 0
-) -> dict[tuple[str, str], Comparison]:
-    """Compare every agent with every later one, in the order in which they are given.
-
-    The intervals are of one comparison each: of twenty between equal agents, one is expected not to hold 0.
-
-    Args:
-        agents: outcomes by name, (E,) or (R, E), all on the same episodes.
-        bounds: as in `compare_paired`.
-        seed: of the draws.
-
-    Raises:
-        ValueError: as `compare_paired`.
-    """
-    return {
-        (one, other): compare_paired(agents[one], agents[other], bounds=bounds, seed=seed)
-        for one, other in itertools.combinations(agents, 2)
-    }
-
-
 def estimate_difference(
     one: npt.ArrayLike,
     other: npt.ArrayLike,
     *,
     bounds: tuple[float, float] | None = None,
-    same_runs: bool = False,
     seed: int = 0,
 ) -> Estimate:
     """Return the mean of the one less that of the other, with its interval.
@@ -150,20 +127,17 @@ def estimate_difference(
         one: as in `compare_paired`.
         other: as in `compare_paired`.
         bounds: as in `compare_paired`.
-        same_runs: whether run i of the one is run i of the other, as where one method is measured twice.
         seed: of the draws.
 
     Raises:
-        ValueError: as `compare_paired`; or if runs shall be the same, but are not as many.
+        ValueError: as `compare_paired`.
     """
     a, b = (
         runs_by_episodes(one, "outcomes of the one", bounds),
         runs_by_episodes(other, "outcomes of the other", bounds),
     )
     require_same_episodes(the_one=a, the_other=b)
-    if same_runs and len(a) != len(b):
-        raise ValueError(f"Of the same runs, the one cannot have {len(a)} and the other {len(b)}.")
-    figure = _bootstrap_difference(a, b, bounds=bounds, same_runs=same_runs, seed=seed)
+    figure = _bootstrap_difference(a, b, bounds=bounds, seed=seed)
     return figure.estimate(seed=seed, bounds=_of_difference(bounds))
 
 
@@ -199,7 +173,6 @@ def _bootstrap_difference(
     *,
     bounds: tuple[float, float] | None,
     seed: int,
-    same_runs: bool = False,
     task: int = 0,
 ) -> Bootstrapped:
     value = float(one.mean() - other.mean())
@@ -210,8 +183,7 @@ def _bootstrap_difference(
         columns = (np.stack([one.mean(axis=0), other.mean(axis=0)]) - low) / (high - low)
         means = draw_bounded_means(columns, stream(seed, EPISODES, task))
         draws = (high - low) * (means[0] - means[1])
-    groups = (one - other,) if same_runs else (one, -other)
-    return Bootstrapped.of(value, draws, *groups)
+    return Bootstrapped.of(value, draws, one, -other)
 
 
 def _bootstrap_better(one: Floats, other: Floats, *, seed: int, task: int = 0) -> Bootstrapped:

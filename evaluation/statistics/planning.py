@@ -64,27 +64,6 @@ def episodes_needed(
     return math.ceil(max(0.0, spread / difference) ** 2)
 
 
-def power_of(
-    episodes: int, *, difference: float = 0.05, rate: float | None = None, discordance: float | None = None
-) -> float:
-    """Return the share of evaluations of so many paired episodes that find a difference of success rates.
-
-    Args:
-        episodes: that both agents play.
-        difference: as in `episodes_needed`.
-        rate: as in `episodes_needed`.
-        discordance: as in `episodes_needed`.
-
-    Raises:
-        ValueError: as `episodes_needed`, or if there is no episode.
-    """
-    share = _share(difference, rate, discordance)
-    if episodes < 1:
-        raise ValueError(f"There are {episodes} episodes, but must be at least 1.")
-    spread = math.sqrt(max(1e-12, share - difference**2))
-    return NormalDist().cdf((difference * math.sqrt(episodes) - Z * math.sqrt(share)) / spread)
-
-
 def _share(difference: float, rate: float | None, discordance: float | None) -> float:
     """Return the share of discordant episodes, from either way to tell it."""
     if (rate is None) == (discordance is None):

@@ -8,21 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
+from heed.evaluation.names import BLANK, EXPERT, SAMPLED, TRUE
 from heed.evaluation.statistics.bootstrap import estimate_mean, estimate_success
 from heed.evaluation.statistics.estimate import Estimate, Floats
-from heed.evaluation.statistics.following import MeanFollowing, Obedience, Successes, mean_following, obedience
+from heed.evaluation.statistics.following import MeanFollowing, Successes, mean_following
 from heed.evaluation.statistics.outcomes import SUCCESS
-
-TRUE_AXIS = "true"
-"""The axis on which nothing is changed."""
-BLANK_AXIS = "blank"
-SWAPPED_AXIS = "swapped"
-SAMPLED = "sampled"
-EXPERT = "expert"
 
 Part = Literal["level", "template"]
 """What the episodes of a cell can be parted by further."""
@@ -123,7 +117,7 @@ class Matched:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class Summary:
     """The figures of the episodes of one key."""
 
     key: Key
@@ -138,20 +132,6 @@ class Cell:
     """Over the episodes in which it was told; None where in none."""
     told: int
     """How many these are."""
-
-    def as_json(self) -> dict[str, Any]:
-        """Return all of it as JSON; level and template only where episodes are parted by them."""
-        key = {name: value for name, value in vars(self.key).items() if value is not None}
-        figures = {name: getattr(self, name).as_json() for name in ("success", "episode_return", "length", "activity")}
-        shown = None if self.shown_success is None else self.shown_success.as_json()
-        return {
-            **key,
-            "runs": self.runs,
-            "episodes": self.episodes,
-            **figures,
-            "shown_success": shown,
-            "told": self.told,
-        }
 
 
 def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ()) -> list[Matched]:
@@ -179,27 +159,13 @@ def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ())
     return matched
 
 
-def summarise(episodes: Sequence[EpisodeRow], *, by: Sequence[Part] = (), seed: int = 0) -> list[Cell]:
-    """Return the figures of one agent's episodes by environment, axis and player, with 95 % intervals over episodes.
-
-    Args:
-        episodes: the rows.
-        by: what they are parted by beside.
-        seed: of the bootstrap's draws.
-
-    Raises:
-        ValueError: as `match_runs`.
-    """
-    return summarise_runs([episodes], by=by, seed=seed)
-
-
-def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = (), seed: int = 0) -> list[Cell]:
+def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = (), seed: int = 0) -> list[Summary]:
     """Return the figures of several runs of one method, with 95 % intervals over episodes and training seeds.
 
     Args:
         runs: the rows of each run.
-        by: as in `summarise`.
-        seed: as in `summarise`.
+        by: what episodes are parted by beside environment, axis and player.
+        seed: of the bootstrap's draws.
 
     Raises:
         ValueError: as `match_runs`.
@@ -225,13 +191,13 @@ def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED,
     experts: dict[str, dict[int, EpisodeRow]] = {}
     for rows in runs:
         for row in rows:
-            if (row.axis, row.player) == (TRUE_AXIS, EXPERT):
+            if (row.axis, row.player) == (TRUE, EXPERT):
                 experts.setdefault(row.env, {}).setdefault(row.seed, row)
     environments: dict[str, Successes] = {}
     missing: dict[str, str] = {}
     for env in dict.fromkeys(row.env for rows in runs for row in rows):
-        true = matched.get(Key(env=env, axis=TRUE_AXIS, player=player))
-        blank = matched.get(Key(env=env, axis=BLANK_AXIS, player=player))
+        true = matched.get(Key(env=env, axis=TRUE, player=player))
+        blank = matched.get(Key(env=env, axis=BLANK, player=player))
         if true is None or blank is None or env not in experts:
             what = {"the true instruction": true, "a blank instruction": blank, "the expert": experts.get(env)}
             missing[env] = "there are no episodes with " + " and ".join(
@@ -248,32 +214,6 @@ def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED,
             expert=[float(experts[env][seed].success) for seed in seeds],
         )
     return mean_following(environments, missing=missing, seed=seed)
-
-
-def obedience_of(
-    runs: Sequence[Sequence[EpisodeRow]], *, axis: str = SWAPPED_AXIS, player: str = SAMPLED, seed: int = 0
-) -> dict[str, Obedience]:
-    """Return by environment how often the shown instruction was fulfilled, against the true one.
-
-    Args:
-        runs: the rows of each run.
-        axis: on which another instruction than the true one was shown.
-        player: who was shown it.
-        seed: of the bootstrap's draws.
-
-    Returns:
-        Of the environments in which it can be told.
-
-    Raises:
-        ValueError: as `match_runs`.
-    """
-    found = {}
-    for matched in match_runs(runs):
-        if (matched.key.axis, matched.key.player) == (axis, player):
-            result = obedience(matched.shown_successes(), matched.outcomes("success"), seed=seed)
-            if result is not None:
-                found[matched.key.env] = result
-    return found
 
 
 def _table(rows: Sequence[EpisodeRow], by: Sequence[Part]) -> dict[Key, dict[int, EpisodeRow]]:
@@ -294,10 +234,10 @@ def _successes(matched: Matched, seeds: Sequence[int]) -> Floats:
     return matched.outcomes("success")[:, [places[seed] for seed in seeds]]
 
 
-def _cell(matched: Matched, seed: int) -> Cell:
+def _cell(matched: Matched, seed: int) -> Summary:
     shown = matched.shown_successes()
     told = ~np.isnan(shown).any(axis=0)
-    return Cell(
+    return Summary(
         key=matched.key,
         runs=len(matched.rows),
         episodes=len(matched.seeds),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_model
+from torch._subclasses.fake_tensor import unset_fake_temporarily
 from transformers import (
     AutoConfig,
     AutoTokenizer,
@@ -43,6 +45,7 @@ from heed.policies.models.minilm import MINILM, minilm_folder
 from heed.policies.models.model_folder import ModelFilesError, damage, first_line
 from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
+from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
 from heed.policies.prompts.template import PromptTemplate, TemplateError
@@ -58,8 +61,9 @@ def load_language_model(
     """Load a causal, encoder-decoder or encoder language model with its tokenizer.
 
     Args:
-        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), a folder with a Hugging Face
-            model, or a hub id such as `Qwen/Qwen2.5-0.5B`, which `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
+        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), one that is registered
+            (`heed.policies.register_language_model`), a folder with a Hugging Face model, or a hub id such as
+            `Qwen/Qwen2.5-0.5B`, which `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
         quantize: round the weights to 8 or 4 bits, on a GPU only (`heed.policies.models.quantization`).
@@ -81,6 +85,10 @@ def load_language_model(
             what = "revision" if revision is not None else "weights to be quantized"
             raise LanguageModelError(f"{name} ships with heed and has no {what}.")
         return _load_tiny(name, dtype)
+    if (load := loader_of(name)) is not None:
+        if revision is not None or quantize is not None:
+            raise LanguageModelError(f"{name} has a loader of its own, which knows no revision and does not quantize.")
+        return _loaded_by(load, name, dtype)
     source = _source_of(name, revision)
     with _telling(name, revision):
         config, tokenizer = read_description(source)
@@ -99,18 +107,46 @@ def load_language_model(
     return LanguageModel(model, tokenizer, name, template, revision=revision, quantized=quantize)
 
 
+def _loaded_by(load: Loader, name: str, dtype: torch.dtype) -> LanguageModel:
+    """Return what a registered loader gives, under the name that it is registered by."""
+    try:
+        loaded = load(dtype)
+    except Exception as error:  # somebody's own code
+        if isinstance(error, LanguageModelError) or is_out_of_memory(error):
+            raise
+        told = f"{type(error).__name__}: {first_line(error)}"
+        raise LanguageModelError(f"The loader of the language model {name!r} failed: {told}") from error
+    if not isinstance(loaded, LanguageModel):
+        raise LanguageModelError(
+            f"The loader of the language model {name!r} returned {type(loaded).__name__}: it must return a "
+            "heed.policies.LanguageModel."
+        )
+    loaded.name = name
+    loaded.model.eval()
+    return loaded
+
+
 def language_model_without_weights(
     name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
 ) -> LanguageModel:
     """Return a language model as its configuration describes it, whose weights nobody reads.
 
     To be called where tensors take no memory: under `torch.device("meta")`, or in a `FakeTensorMode`. The arguments are
-    those of `load_language_model`; of a hub model, configuration and tokenizer are all that is fetched.
+    those of `load_language_model`; of a hub model, configuration and tokenizer are all that is fetched. One that is
+    registered is loaded first, since nobody else knows how it is made.
 
     Raises:
         LanguageModelError: if there is no such model, or no network.
     """
     name, revision = _split_revision(name, revision)
+    if loader_of(name) is not None:
+        with unset_fake_temporarily():  # what only its loader can make, it makes with numbers
+            loaded = load_language_model(name, revision=revision, dtype=dtype)
+        weights: dict[int, Any] = {id(buffer): torch.empty_like(buffer) for buffer in loaded.model.buffers()}
+        for weight in loaded.model.parameters():
+            weights[id(weight)] = torch.nn.Parameter(torch.empty_like(weight), weight.requires_grad)
+        loaded.model = copy.deepcopy(loaded.model, weights)
+        return loaded
     source = _source_of(str(tiny.FOLDER) if name in (TINY, TINY_RANDOM) else name, revision)
     with _telling(name, revision):
         config, tokenizer = read_description(source)
@@ -164,6 +200,11 @@ def _source_of(name: str, revision: str | None) -> dict[str, Any]:
     Raises:
         LanguageModelError: if it is to be a folder here, and there is none that holds a whole model.
     """
+    if PYTHON_FILE.fullmatch(name) and not Path(name).expanduser().is_dir():
+        raise LanguageModelError(
+            f"{name!r} is a language model of a Python file, which runs only where `--model` names it on the command "
+            "line. In Python, load the model and pass it, or call heed.policies.register_language_model first."
+        )
     folder = _minilm() if name == MINILM else Path(name).expanduser()
     if _looks_like_path(name) and not folder.is_dir():
         raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")

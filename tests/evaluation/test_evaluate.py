@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,21 @@ def test_the_number_of_environments_changes_nothing(agent: PPO) -> None:
     assert one == many
     assert len(one.episodes) == 6 * (3 * 2 + 2)  # sampled and greedy everywhere, chance and the expert on one axis
     assert {record["player"] for record in one.records()} == {"sampled", "greedy", "random", "expert"}
+
+
+def test_episodes_as_a_table(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> None:
+    pandas: Any = pytest.importorskip("pandas", reason="the extra `pandas` is not installed")
+    evaluation = evaluate(agent, suite("true", "swapped", episodes=3), history=1)
+    table = evaluation.to_pandas()
+    assert isinstance(table, pandas.DataFrame)
+    rates = table.groupby(["axis", "player"])["success"].mean()
+    assert rates["true", "expert"] == 1.0
+    assert table.to_dict("records") == evaluation.records()
+    none = dataclasses.replace(evaluation, episodes=()).to_pandas()
+    assert (len(none), list(none)) == (0, list(table))
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'heed\[pandas\]'"):
+        evaluation.to_pandas()
 
 
 def test_episodes_are_those_that_are_played_by_hand(agent: PPO) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from heed.evaluation.report import write_comparison_page, write_report
+from heed.evaluation.report.data import EvaluationData
 from tests.browser import NAMES, Browser, Page, find_browser
 from tests.evaluation.report_data import ACTIONS, CURVE, HOSTILE, evaluation, recording, trace
 from tests.evaluation.test_report_comparison import comparison
@@ -35,7 +37,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = {"agent": "ppo", "model": HOSTILE, "head": "score", "steps": 1000, "seed": 0, "run_dir": "runs/x" * 40}
     return write_report(
         tmp_path_factory.mktemp("report"),
-        evaluation=evaluation(),
+        evaluation=cast(EvaluationData, evaluation()),
         curve=CURVE,
         config=config,
         recordings=[recording()],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +17,6 @@ from heed.evaluation.statistics import (
     following_score,
     match_runs,
     mean_following,
-    obedience,
-    obedience_of,
-    summarise,
     summarise_runs,
 )
 
@@ -134,23 +130,6 @@ def test_environments_count_alike_and_those_without_a_score_are_named() -> None:
     assert list(some.environments) == ["a", "b"]
     assert mean_following({"b": closed}).score is None
     assert mean_following({}).reason == "no environment was played"
-    json.dumps(some.as_json())
-
-
-def test_obedience_by_hand() -> None:
-    shown = [True, True, True, False, None, True]
-    result = obedience(shown, [False, False, True, False, True, False])
-    assert result is not None
-    assert (result.episodes, result.untold) == (5, 1)
-    assert (result.shown.value, result.true.value) == (0.8, 0.2)
-    assert result.difference.value == pytest.approx(0.6)
-    assert obedience([None, None], [True, False]) is None
-    listens = obedience(successes(0.95, 0), successes(0.2, 1))
-    visits_everything = obedience(successes(0.8, 0), successes(0.8, 1))
-    assert listens is not None
-    assert visits_everything is not None
-    assert listens.difference.low > 0.6
-    assert visits_everything.difference.contains(0)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +138,6 @@ def test_obedience_by_hand() -> None:
         (lambda: following_score(Successes(true=[1], blank=[1, 0], expert=[1, 1])), "different numbers of episodes"),
         (lambda: following_score(Successes(true=[[1], [0]], blank=[[1]], expert=[1])), "as many runs"),
         (lambda: following_score(Successes(true=[2], blank=[0], expert=[1])), "between 0 and 1"),
-        (lambda: obedience([1, 0], [1]), "the same runs and episodes"),
         (
             lambda: mean_following(
                 {
@@ -208,7 +186,7 @@ def test_a_summary_has_a_row_for_each_environment_axis_and_player() -> None:
         *rows(first(9, 10), player="greedy"),
         *rows(first(1, 10), env="B-v0"),
     ]
-    cells = summarise(played)
+    cells = summarise_runs([played])
     keys = [(cell.key.env, cell.key.axis, cell.key.player) for cell in cells]
     assert keys == [
         ("A-v0", "true", "sampled"),
@@ -222,10 +200,6 @@ def test_a_summary_has_a_row_for_each_environment_axis_and_player() -> None:
     assert (cells[0].shown_success, cells[0].told) == (None, 0)
     assert cells[1].shown_success == estimate_success([1] * 10)
     assert cells[1].told == 10
-    saved = cells[1].as_json()
-    assert saved["success"] == {"value": 0.3, "ci95": [cells[1].success.low, cells[1].success.high]}
-    assert "level" not in saved
-    json.dumps(saved)
 
 
 def test_a_summary_is_parted_by_template_and_level() -> None:
@@ -233,10 +207,9 @@ def test_a_summary_is_parted_by_template_and_level() -> None:
         *rows(first(6, 10)),
         *(replace(row, seed=50 + row.seed, template="pick up") for row in rows(first(2, 10))),
     ]
-    cells = {cell.key.template: cell for cell in summarise(played, by=("template",))}
+    cells = {cell.key.template: cell for cell in summarise_runs([played], by=("template",))}
     assert {name: cell.success.value for name, cell in cells.items()} == {"go to": 0.6, "pick up": 0.2}
-    assert summarise(played, by=("template",))[0].as_json()["template"] == "go to"
-    assert [cell.key.level for cell in summarise(played, by=("level",))] == [""]
+    assert [cell.key.level for cell in summarise_runs([played], by=("level",))] == [""]
 
 
 def test_several_runs_are_matched_by_seeds() -> None:
@@ -251,7 +224,7 @@ def test_several_runs_are_matched_by_seeds() -> None:
     assert match_runs([one, rows([1], env="B-v0")]) == []
     assert match_runs([]) == []
     with pytest.raises(ValueError, match="A-v0, true, sampled is there twice"):
-        summarise([*one, *one])
+        summarise_runs([[*one, *one]])
 
 
 def test_the_following_score_is_found_in_rows() -> None:
@@ -268,12 +241,3 @@ def test_the_following_score_is_found_in_rows() -> None:
     second = [*rows(first(80)), *rows(first(20), axis="blank")]  # the expert's are in the first run
     both = following_of([run, second]).environments["A-v0"]
     assert list(both.by_run) == pytest.approx([0.5, 0.75])
-
-
-def test_obedience_is_found_in_rows() -> None:
-    shown = rows([0, 0, 1], axis="swapped")
-    told = [replace(row, shown_success=success) for row, success in zip(shown, (True, None, True), strict=True)]
-    found = obedience_of([[*told, *rows([1, 1, 1])]])
-    assert list(found) == ["A-v0"]
-    assert (found["A-v0"].shown.value, found["A-v0"].true.value) == (1.0, 0.5)
-    assert obedience_of([rows([1])]) == {}

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from heed.agents.distributed import threads
-from heed.envs.vectorize.workers.starting import start_worker
+from heed.envs.vectorize.workers.pipes import start_worker
 from heed.evaluation import playing as evaluation
 from heed.scripts import demos
 from heed.scripts import evaluate as evaluating

@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
 from heed.evaluation.command_line import tell, told_command
-from heed.evaluation.report.page import _command as command_of_page
 from heed.scripts import new_env
 from heed.scripts.evaluate import EvaluateConfig
 from heed.scripts.evaluate import command_of as command_of_evaluation
@@ -43,9 +41,6 @@ def test_every_told_command_gives_back_its_words(name: str) -> None:
     assert shlex.split(run.command_to_continue()) == [*run.command.split(), *again[1:]]
     assert shlex.split(run.told_last_good().partition("Continue with: ")[2])[-2] == name
 
-    evaluation: Any = {"environments": [{"env": name}], "episodes": 5, "seed": 1}
-    told = command_of_page(evaluation, {"run_dir": name})
-    assert shlex.split(told) == ["heed", "evaluate", name, "--env", name, "--episodes", "5", "--seed", "1"]
     assert shlex.split(command_of_evaluation(EvaluateConfig(run_dir=Path(name), env=name)))[2:] == [name, "--env", name]
     config = TrainConfig(env=name, model=name).resolved()
     assert shlex.split(command_of(config.as_json(), seeds=[3])) == [

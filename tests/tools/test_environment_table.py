@@ -8,9 +8,8 @@ from typing import Any
 import gymnasium
 import pytest
 
-from heed.scripts.check_env import main
 from tools import environment_table
-from tools.environment_table import Row, examine, examine_all, markdown, matching_ids, summary, write_table
+from tools.environment_table import Row, examine, examine_all, main, markdown, matching_ids, summary, write_table
 
 
 def pretend(env_id: str) -> Row:
@@ -116,12 +115,8 @@ def test_families_are_the_packages_that_ids_come_from() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Name one environment, or give --all or --pattern"),
-        (["CartPole-v1", "--all"], "Name one environment, or give --all or --pattern"),
-        (["CartPole-v1", "--out", "x.md"], "--out is for the table"),
-        (["--all", "--policy", "runs/x"], "--policy plays one environment"),
         (["--pattern", "NoSuch*"], "No environment that is registered has an id like 'NoSuch*'"),
-        (["--all", "--jobs", "0"], "--jobs is 0, but must be at least 1"),
+        (["--jobs", "0"], "--jobs is 0, but must be at least 1"),
     ],
 )
 def test_options_that_do_not_go_together(

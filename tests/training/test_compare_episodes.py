@@ -92,7 +92,7 @@ def test_groups_may_be_named(tmp_path: Path) -> None:
     assert [(group.label, len(group.runs)) for group in groups] == [("with", 1), ("without", 1)]
 
 
-def test_runs_of_an_earlier_version_kept_no_episodes(tmp_path: Path) -> None:
+def test_runs_without_their_episodes_have_means_only(tmp_path: Path) -> None:
     folders = [write_run(tmp_path / "old"), write_evaluated(tmp_path / "new", "++--", agent="a2c")]
     for folder in folders:  # on as many episodes
         path = RunFolder(folder).evaluation

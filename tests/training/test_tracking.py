@@ -18,7 +18,7 @@ import torch
 from stable_baselines3.common.logger import Logger
 
 from heed.agents import PPO, load
-from heed.evaluation.explanation.episode import Moment
+from heed.evaluation.explanation.episode import NextStep
 from heed.evaluation.explanation.recording import MAX_CHARACTERS, _in_words
 from heed.scripts import train as train_module
 from heed.training.comparison.groups import grouped
@@ -286,7 +286,7 @@ def test_what_draws_behind_its_back_is_not_noticed() -> None:
 
 
 def test_a_transcript_says_what_was_seen_and_done() -> None:
-    moment = Moment(
+    moment = NextStep(
         number=2,
         observation={"instruction": "press the red button", "observation": "three buttons"},
         action_texts=("press red", "press green"),

@@ -9,7 +9,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-GREY = "#8b95a5"
+from heed.evaluation.report.curves import GREY, GROUP_COLORS, INK, calm, draw_groups
+
 LETTER, LINE, MARGIN = 0.068, 0.16, 0.6
 """Of a legend in inches: a letter's width and a line's height on the average, and what a column has beside its text."""
 
@@ -27,8 +28,9 @@ def draw_curves(numbers: dict[str, Any], path: Path) -> None:
         axes_of["over_seconds"] = "seconds of training"
     figure = Figure(figsize=(4.8 * len(axes_of), 3.4), layout="constrained")
     for axes, (key, name) in zip(figure.subplots(1, len(axes_of), squeeze=False)[0], axes_of.items(), strict=True):
-        _draw(axes, groups, key)
-        axes.set_xlabel(name, fontsize=9)
+        draw_groups(axes, groups, key)
+        _add_floor(axes, groups)
+        axes.set_xlabel(name)
     add_legend(figure)
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
@@ -49,11 +51,11 @@ def draw_profile(numbers: dict[str, Any], path: Path) -> bool:
     figure = Figure(figsize=(4.8, 3.4), layout="constrained")
     axes = figure.subplots()
     for number, group in enumerate(profile["groups"]):
-        color = f"C{number % 10}"
+        color = GROUP_COLORS[number % len(GROUP_COLORS)]
         axes.plot(profile["returns"], group["share"], color=color, linewidth=1.6, label=group["label"])
         axes.fill_between(profile["returns"], group["low"], group["high"], color=color, alpha=0.18, linewidth=0)
-    axes.set_title("share of held-out episodes with a return above", loc="left", fontsize=9)
-    axes.set_xlabel("return", fontsize=9)
+    axes.set_title("share of held-out episodes with a return above", loc="left", color=INK, fontsize=11)
+    axes.set_xlabel("return")
     axes.set_ylim(0, 1.02)
     calm(axes)
     add_legend(figure)
@@ -73,30 +75,8 @@ def add_legend(figure: Figure) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8, frameon=False)
 
 
-def _draw(axes: Axes, groups: list[dict[str, Any]], key: str) -> None:
-    for number, group in enumerate(groups):
-        curve = group[key]
-        if curve is None:
-            continue
-        color = f"C{number % 10}"
-        # With one point only, there is no line to be seen.
-        marker = "o" if curve["x"][0] == curve["x"][-1] else None
-        axes.plot(curve["x"], curve["mean"], color=color, linewidth=1.6, marker=marker, label=group["label"])
-        axes.fill_between(curve["x"], curve["lowest"], curve["highest"], color=color, alpha=0.18, linewidth=0)
+def _add_floor(axes: Axes, groups: list[dict[str, Any]]) -> None:
+    """Draw what the random policy reaches, where all groups are of one environment."""
     floors = {(group["env"], group["mean"]["random"]) for group in groups if group["mean"]["random"] is not None}
     if len({env for env, _ in floors}) == 1:
         axes.axhline(max(rate for _, rate in floors), color=GREY, linestyle=":", linewidth=1.2, label="random policy")
-    axes.set_title("success in the training's episodes", loc="left", fontsize=9)
-    axes.set_ylim(0, 1.02)
-    axes.set_xlim(left=0)
-    axes.ticklabel_format(axis="x", style="plain")
-    axes.locator_params(axis="x", nbins=5)
-    calm(axes)
-
-
-def calm(axes: Axes) -> None:
-    """Let little but what is drawn be seen."""
-    axes.tick_params(labelsize=8)
-    axes.grid(axis="y", alpha=0.3)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

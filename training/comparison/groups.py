@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heed.agents.persistence.checkpoint import read_json
-from heed.evaluation.playing import Episode, read_episodes
+from heed.evaluation.playing import Episode, EpisodesError, read_episodes
 from heed.evaluation.report.data import EvaluationData
-from heed.evaluation.report.earlier import as_evaluation
+from heed.evaluation.report.evaluation_file import read_evaluation
 from heed.training.command_line.named_values import NAMED
 from heed.training.comparison.options import (
     NOT_OF_THE_TRAINING,
@@ -36,7 +35,7 @@ class Run:
     config: dict[str, Any]
     evaluation: EvaluationData
     episodes: tuple[Episode, ...]
-    """Of the evaluation; none of one by an earlier version."""
+    """Of the evaluation; none where its episodes.csv is gone."""
     curve: list[tuple[float, float]]
     """(steps, success rate) as the training logged them."""
     times: list[dict[str, float]]
@@ -54,7 +53,7 @@ class Run:
         return cls(
             folder=folder,
             config=complete(run.read_config()),
-            evaluation=as_evaluation(read_json(run.evaluation)),
+            evaluation=read_evaluation(run.evaluation),
             episodes=tuple(read_episodes(run.episodes)) if run.episodes.is_file() else (),
             curve=curve,
             times=run.read_times(),
@@ -113,7 +112,10 @@ def needs_evaluation(folder: Path, episodes: int | None, suite: str | None = Non
     newest = run.newest_checkpoint_path()
     if not run.evaluation.is_file():
         return "is not evaluated yet"
-    evaluation = as_evaluation(read_json(run.evaluation))
+    try:
+        evaluation = read_evaluation(run.evaluation)
+    except EpisodesError:
+        return "was evaluated by another version of Heed"
     environments = [environment["env"] for environment in evaluation["environments"]]
     if suite is not None and evaluation.get("suite") != suite:
         return f"is evaluated on another suite than {suite}"

@@ -7,24 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from heed.evaluation.report.data import (
-    BLANK,
-    GREEDY,
-    RANDOM,
-    SAMPLED,
-    SWAPPED,
-    TRUE,
-    EnvironmentData,
-    LevelData,
-    cell_of,
-)
+from heed.evaluation.names import SUCCESS_CELLS
+from heed.evaluation.report.data import EnvironmentData, LevelData, cell_of
 from heed.training.comparison.groups import Group, Run
 from heed.training.comparison.statistics import differences, profile, statistics_of
 
-FIGURES = ("sampled", "greedy", "random", "blank", "swapped")
-"""Success rates on held-out episodes: the agent's, the random policy's, and with a changed instruction."""
-CELLS = ((TRUE, SAMPLED), (TRUE, GREEDY), (TRUE, RANDOM), (BLANK, SAMPLED), (SWAPPED, SAMPLED))
-"""Axis and player of each of them."""
 POINTS = 100
 """Points of a learning curve."""
 
@@ -54,7 +41,7 @@ def _numbers_of_group(group: Group) -> dict[str, Any]:
         "command": group.command,
         "hyperparameters": config.get("hyperparameters", {}),
         "runs": runs,
-        "mean": {name: _mean([run[name] for run in runs]) for name in (*FIGURES, "steps", "seconds")},
+        "mean": {name: _mean([run[name] for run in runs]) for name in (*SUCCESS_CELLS, "steps", "seconds")},
         "levels": _means_by_level(group),
         "over_steps": summarised([run.curve for run in group.runs]),
         "over_seconds": summarised([run.timed_curve() for run in group.runs]),
@@ -74,12 +61,9 @@ def _numbers_of_run(run: Run) -> dict[str, Any]:
 
 
 def figures_of(run: Run) -> dict[str, Any]:
-    """Return success in the environment of the training, by the names of `FIGURES`; None where it is not known."""
+    """Return success in the environment of the training by the names of `SUCCESS_CELLS`, None where it is not known."""
     environment = main_environment(run)
-    return {
-        name: cell_of(environment, axis, player).get("success")
-        for name, (axis, player) in zip(FIGURES, CELLS, strict=True)
-    }
+    return {name: cell_of(environment, axis, player).get("success") for name, (axis, player) in SUCCESS_CELLS.items()}
 
 
 def main_environment(run: Run) -> EnvironmentData:
@@ -100,7 +84,7 @@ def _means_by_level(group: Group) -> list[dict[str, Any]]:
             "episodes": max(cell["episodes"] for players in members[0]["axes"].values() for cell in players.values()),
             **{
                 name: _mean([_success(row, axis, player) for row in members])
-                for name, (axis, player) in zip(FIGURES, CELLS, strict=True)
+                for name, (axis, player) in SUCCESS_CELLS.items()
             },
         }
         for level, members in rows.items()

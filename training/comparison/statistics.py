@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from heed.evaluation.report.data import SAMPLED, TRUE
+from heed.evaluation.names import SAMPLED, TRUE
 from heed.evaluation.statistics import (
     Matched,
     compare_over_tasks,
@@ -28,7 +28,7 @@ def statistics_of(group: Group) -> dict[str, Any]:
     """Return success of the sampled actions by axis, the following score, and the interquartile mean of success.
 
     The last is over runs and environments. All have intervals over episodes and training seeds; there is nothing for a
-    group whose runs were evaluated by an earlier version, which kept no episodes.
+    group whose runs have no episodes.csv.
     """
     matched = _sampled(group)
     if not matched:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from heed.training.comparison.numbers import FIGURES
+from heed.evaluation.names import SUCCESS_CELLS
 
 
 def markdown(numbers: dict[str, Any], *, command: str) -> str:
@@ -14,7 +14,7 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
         numbers: of `numbers_of`.
         command: the one that compared.
     """
-    heading = ["", "seed", *FIGURES, "steps", "seconds"]
+    heading = ["", "seed", *SUCCESS_CELLS, "steps", "seconds"]
     lines = [_row(heading), "|---" * 2 + "|---:" * (len(heading) - 2) + "|"]
     for group in numbers["groups"]:
         if len(group["runs"]) > 1:
@@ -25,7 +25,7 @@ def markdown(numbers: dict[str, Any], *, command: str) -> str:
             lines.append(_row([name, str(run["seed"]), *_figures(run)]))
     by_level = [(group, row) for group in numbers["groups"] for row in group["levels"]]
     if by_level:
-        heading = ["", "level", "episodes", *FIGURES]
+        heading = ["", "level", "episodes", *SUCCESS_CELLS]
         lines += ["", "By level, the means over seeds:", "", _row(heading)]
         lines.append("|---" * 2 + "|---:" * (len(heading) - 2) + "|")
         for group, row in by_level:
@@ -103,7 +103,7 @@ def _figures(row: dict[str, Any]) -> list[str]:
 
 
 def _rates(row: dict[str, Any]) -> list[str]:
-    return ["-" if row[name] is None else f"{row[name]:.3f}" for name in FIGURES]
+    return ["-" if row[name] is None else f"{row[name]:.3f}" for name in SUCCESS_CELLS]
 
 
 def _row(cells: list[str]) -> str:

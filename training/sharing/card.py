@@ -12,7 +12,8 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from heed.agents.agent import LanguageAgent
 from heed.evaluation.command_line import told_command
-from heed.evaluation.report.data import TRUE, EnvironmentData, EvaluationData, cell_of, main_player, players_of
+from heed.evaluation.names import TRUE
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_player, players_of
 from heed.evaluation.report.sentences import does_it_listen, how_well
 from heed.policies.models.language_model import TINY, TINY_RANDOM
 from heed.policies.models.minilm import HUB_ID, MINILM

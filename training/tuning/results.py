@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from heed.agents.persistence.checkpoint import write_json
 from heed.evaluation.command_line import told_command
-from heed.training.comparison.drawing import GREY, calm
+from heed.evaluation.report.curves import GREY, calm
 from heed.training.tuning.plan import Range, Search
 from heed.training.tuning.searching import FOLDER, REASON, STEPS
 

@@ -6,7 +6,6 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from multiprocessing.connection import wait
 from typing import Any
 
 import gymnasium
@@ -24,16 +23,19 @@ from heed.envs.faults import (
     TooManyLostEpisodesError,
 )
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group, joined_states, part_of_state
-from heed.envs.vectorize.in_process import OBSERVATION_UNKNOWN, TIMEOUT, EnvFactory
+from heed.envs.vectorize.in_process import OBSERVATION_UNKNOWN, EnvFactory
 from heed.envs.vectorize.inspector import require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.requirements import check_timeouts, require_action
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at
 from heed.envs.vectorize.workers.likeness import WHAT_TO_DO, WorkerDiffersError, likenesses_here, require_as_here
+from heed.envs.vectorize.workers.messages import CALL, CLOSE, LOSE, RESET, STEP, Answer, Request, ShareArguments
+from heed.envs.vectorize.workers.pipes import PipeTransport
 from heed.envs.vectorize.workers.registered import Registered
-from heed.envs.vectorize.workers.supervised import SupervisedProcess
-from heed.envs.vectorize.workers.worker import CALL, LOSE, RESET, STEP, Answer, Request, ShareArguments
+from heed.envs.vectorize.workers.supervised import SupervisedWorker
+from heed.envs.vectorize.workers.transport import Transport
+from heed.envs.watchdog import TIMEOUT
 
 MOST_RESTARTS = 10
 """Times that a process may be started again for one answer."""
@@ -64,6 +66,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         step_timeout: as in `LanguageVecEnv`.
         reset_timeout: as in `LanguageVecEnv`.
         max_lost: as in `LanguageVecEnv`.
+        transport: starts the processes and speaks to them; None for processes of this machine.
 
     Raises:
         ContractError: if an environment breaks the static part of the language contract.
@@ -84,6 +87,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         step_timeout: float | None = TIMEOUT,
         reset_timeout: float | None = TIMEOUT,
         max_lost: int | None = None,
+        transport: Transport | None = None,
     ):
         check_group_size(len(factories), group_size)
         check_timeouts(step_timeout, reset_timeout)
@@ -98,7 +102,8 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._seed = seed
         here = likenesses_here(factories)  # an unknown id or a broken contract is told here, before processes start
         registered = Registered.here()
-        self._workers: list[SupervisedProcess] = []
+        self._transport = PipeTransport() if transport is None else transport
+        self._workers: list[SupervisedWorker] = []
         self._untold: set[int] = set()
         for share in shares:
             if len(share):
@@ -106,13 +111,14 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                 arguments = ShareArguments(
                     factories=[factories[index] for index in indices],
                     registered=registered,
+                    seed=seed,
                     first_index=first_index + indices[0],
                     group_size=group_size,
                     step_timeout=step_timeout,
                     reset_timeout=reset_timeout,
                     max_lost=self._log.limit,
                 )
-                self._workers.append(SupervisedProcess(arguments, seed, indices))
+                self._workers.append(SupervisedWorker(self._transport, arguments, indices))
         self._closed = False
         try:
             made = self._receive()
@@ -170,10 +176,10 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         """Take one answer from every process, and only then raise the first that is an error."""
         answers: dict[int, Answer] = {}
         while len(answers) < len(self._workers):
-            waiting = {worker.pipe: n for n, worker in enumerate(self._workers) if n not in answers}
+            waiting = {worker.connection: n for n, worker in enumerate(self._workers) if n not in answers}
             patience = min(self._workers[number].patience for number in waiting.values())
-            for pipe in wait(list(waiting), timeout=patience):
-                number = waiting.pop(pipe)  # type: ignore[call-overload]
+            for connection in self._transport.wait(list(waiting), patience):
+                number = waiting.pop(connection)
                 try:
                     answer = self._workers[number].take()
                 except (EOFError, OSError):
@@ -186,7 +192,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                     self._start_again(self._workers[number], hangs=True)
         return self._read([answers[number] for number in range(len(self._workers))])
 
-    def _start_again(self, worker: SupervisedProcess, *, hangs: bool) -> None:
+    def _start_again(self, worker: SupervisedWorker, *, hangs: bool) -> None:
         """Start a process again that is dead, or does not answer.
 
         Raises:
@@ -316,14 +322,12 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`; see `LanguageVecEnv.set_state`."""
         check_state_size(state, self.num_envs)
-        self._log.set_state(state.get("lost", {}))
+        self._log.set_state(state["lost"])
         parts = []
         for worker in self._workers:
             actions = [state["actions"][index] for index in worker.indices]
             untold = [
-                [worker.indices.index(index), reason]
-                for index, reason in state.get("untold", ())
-                if index in worker.indices
+                [worker.indices.index(index), reason] for index, reason in state["untold"] if index in worker.indices
             ]
             numbers = part_of_state(state, worker.indices)
             parts.append(({**numbers, "seed": state["seed"], "actions": actions, "untold": untold},))
@@ -337,10 +341,10 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._closed = True
         for worker in self._workers:
             with contextlib.suppress(OSError):  # the process is gone already, which is what we want
-                worker.pipe.send(Request(method="close"))
+                worker.connection.send(Request(method=CLOSE))
         until = time.monotonic() + CLOSING
         for worker in self._workers:
-            worker.close(until)
+            worker.connection.close(until)
 
     def get_images(self) -> Sequence[Any]:
         """Return each environment's picture (None where it draws none)."""

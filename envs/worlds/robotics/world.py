@@ -11,6 +11,7 @@ would change the instruction midway.
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import gymnasium
@@ -30,7 +31,8 @@ from heed.envs.worlds.robotics.goals import (
 )
 
 gymnasium.register_envs(load("gymnasium_robotics"))
-load("mujoco")
+# By itself MuJoCo writes its warnings into MUJOCO_LOG.TXT, in whatever folder the user is.
+load("mujoco").set_mju_user_warning(logging.getLogger("mujoco").warning)
 
 
 class GoalVerbalizer(Verbalizer):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,17 @@ class TestWithTheLibrary:
             _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
             assert (reward, terminated) == (1.0, ends)
             assert info.get("is_success", True) is True
+
+
+def test_a_simulation_that_goes_wrong_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mujoco = pytest.importorskip("mujoco", reason="the extra `robotics` is not installed")
+    pytest.importorskip("gymnasium_robotics", reason="the extra `robotics` is not installed")
+    monkeypatch.chdir(tmp_path)
+    env: Any = make_env("FetchReach-v4").unwrapped
+    env.reset(seed=0)
+    env.data.qvel[:] = np.inf
+    mujoco.mj_step(env.model, env.data)
+    assert "simulation is unstable" in caplog.text
+    assert list(tmp_path.iterdir()) == []
