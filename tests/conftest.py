@@ -1,6 +1,7 @@
 """What holds for every test: no network, one thread, and the same examples each time: the same seed, the same run."""
 
 import os
+import sys
 
 # Set before any test module imports transformers, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -28,3 +29,12 @@ settings.load_profile("heed")
 def _one_thread() -> None:
     """Begin with one thread whatever the test before has set: commands choose their own number."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _trials_are_kept(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let agents share what each would find out about reading its model; tests of models find it out themselves."""
+    if "heed.policies" in sys.modules and not {"policies", "gpu"} & set(request.path.parts):
+        from tests.trials import keep_trials
+
+        keep_trials(monkeypatch.setattr)
