@@ -2,6 +2,7 @@
 
 import os
 import sys
+from multiprocessing import forkserver
 
 # Set before any test module imports transformers, which reads it once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -11,6 +12,11 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+
+# One server forks all processes that tests start, of environments and of trainings. It begins with the first of them,
+# whichever that is, and what it has not imported by then each of the others would import anew, which takes seconds.
+forkserver.set_forkserver_preload(["heed.envs.vectorize.workers.worker", "heed.scripts.train", "heed.scripts.evaluate"])
+forkserver.set_forkserver_preload = lambda modules: None
 
 # Examples follow from the test's name, none is written to a disk, and a busy machine is no failure.
 settings.register_profile(
