@@ -83,11 +83,11 @@ def options(agent: str, model: Path | str, **more: Any) -> MemoryConfig:
 @pytest.mark.parametrize(
     ("agent", "model", "more"),
     [
-        ("ppo", "gpt2", {"reference_coef": 0.1}),
+        pytest.param("ppo", "gpt2", {"reference_coef": 0.1}, marks=pytest.mark.exhaustive),
         ("ppo", "gpt2", {"activation_checkpointing": True, "micro_batch_tokens": 400}),
         ("ppo", "llama", {"adapter": "lora", "weights": "bfloat16", "reference_coef": 0.1}),
-        ("ppo", "t5", {"head": "linear"}),
-        ("ppo", "llama", {"train_layers": 1}),
+        pytest.param("ppo", "t5", {"head": "linear"}, marks=pytest.mark.exhaustive),
+        pytest.param("ppo", "llama", {"train_layers": 1}, marks=pytest.mark.exhaustive),
         ("dqn", "llama", {}),
     ],
 )
