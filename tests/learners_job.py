@@ -48,6 +48,8 @@ SMALL = {
         "--save-every",
         "256",
         "--scale-rewards",
+        "--epochs",
+        "2",
     ],
     "dqn": [*OPTIONS, "--n-envs", "32", "--agent", "dqn", "--steps", "1216", "--save-every", "800"],
 }
