@@ -16,7 +16,7 @@ torch.set_num_threads(1)
 # One server forks all processes that tests start, of environments and of trainings. It begins with the first of them,
 # whichever that is, and what it has not imported by then each of the others would import anew, which takes seconds.
 forkserver.set_forkserver_preload(["heed.envs.vectorize.workers.worker", "heed.scripts.train", "heed.scripts.evaluate"])
-forkserver.set_forkserver_preload = lambda modules: None
+forkserver.set_forkserver_preload = lambda modules_names: None
 
 # Examples follow from the test's name, none is written to a disk, and a busy machine is no failure.
 settings.register_profile(

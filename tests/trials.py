@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from heed.policies.backbones import network
 from heed.policies.heads import scoring
+from heed.policies.networks import text_network
 
 LEAST = 100_000
 """Weights from which trials are kept: those of smaller models cost little, and tests like to break such models."""
@@ -21,7 +21,7 @@ def keep_trials(patch: Callable[[Any, str, Any], None]) -> None:
     takes as long as the rest of an agent, and many tests make many agents of `heed-tiny`.
     """
     patch(scoring, "exact_ways", _exact_ways)
-    patch(network, "exact_ways", _exact_ways)
+    patch(text_network, "exact_ways", _exact_ways)
 
 
 _tried = scoring.exact_ways
@@ -32,8 +32,8 @@ def _exact_ways(model: Any, candidates: Sequence[Any], normalization: Any = "mea
         return _tried(model, candidates, normalization, **lengths)
     weights = tuple((name, one.shape, one.dtype, one.device) for name, one in model.named_parameters())
     attention = model.config._attn_implementation
-    key = (type(model), repr(model), repr(model.config), attention, weights, tuple(candidates), normalization)
-    key += (tuple(lengths.items()),)
+    asked = (tuple(candidates), normalization, *lengths.items())
+    key = (type(model), repr(model), repr(model.config), attention, weights, asked)
     if key not in _kept:
         _kept[key] = _tried(model, candidates, normalization, **lengths)
     return list(_kept[key])
