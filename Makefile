@@ -17,7 +17,8 @@ INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 INSTALLED_WORLDS = .venv/.installed-worlds
 REQUIREMENTS = setup.cfg pyproject.toml constraints.txt
-PYTEST = .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+# Compiled tests are kept even where an environment says not to: to compile them takes longer than to import torch.
+PYTEST = PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 # Libraries of the worlds; docs/worlds/ says what they are, and what they need of the system.
 WORLDS = atari,box2d,crafter,miniwob,miniworld,robotics,textworld
 

@@ -1,6 +1,6 @@
-"""What each of the processes runs that `tests/agents/test_learners.py` starts: `python -m tests.learners_job FOLDER`.
+"""What each of the processes runs that `tests/agents/test_learners.py` starts, with a folder as argument.
 
-All checks are made in one job, since a process takes seconds to begin. The first process writes what came of them into
+All checks are made in one job. The first process writes what came of them into
 `results.json`; what is expected stands in the tests. At the end the last process kills itself in the middle of a
 training.
 """
@@ -31,6 +31,7 @@ from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make
 from heed.scripts import train as train_module
 from heed.training.progress import StopWhenSolved
+from tests.trials import keep_trials
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 N_ENVS = 8
@@ -47,6 +48,8 @@ SMALL = {
         "--save-every",
         "256",
         "--scale-rewards",
+        "--epochs",
+        "2",
     ],
     "dqn": [*OPTIONS, "--n-envs", "32", "--agent", "dqn", "--steps", "1216", "--save-every", "800"],
 }
@@ -314,7 +317,11 @@ def forget_what_was_told(learners: Learners) -> None:
     learners.first(lambda: learners._store.delete_key("heed/told") and None)
 
 
-def main(folder: Path) -> None:
+def main() -> None:
+    """Run all of it, with the results in the folder that the first argument names."""
+    folder = Path(sys.argv[1])
+    # Each network of this job would try out how its model is read.
+    keep_trials(setattr)
     with join("cpu") as learners:
         results = {
             "count": learners.count,
@@ -336,7 +343,3 @@ def main(folder: Path) -> None:
         forget_what_was_told(learners)
         with_signal_at(400, signal.SIGKILL)
         train_module.main([*SMALL["ppo"], "--run-dir", str(folder / "killed")])
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -23,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TUTORIAL = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TUTORIAL, re.MULTILINE | re.DOTALL))
 TEN_LINES = re.findall(r"in `(\w+\.py)`.*?```python\n(.*?)```\n\n```\n(.*?)\n```", SECTIONS["In ten lines"], re.DOTALL)
-FEW = ["--n-envs", "4", "--eval-episodes", "2"]
+FEW = ["--n-envs", "4", "--eval-episodes", "2", "--max-steps", "8"]
 
 
 def commands_of(section: str) -> list[list[str]]:

@@ -34,6 +34,8 @@ IGNORED = -100
 """The label of tokens that the loss leaves out, as in transformers."""
 ALIKE = 16
 """Batches whose texts are sorted by length together, so that little is padding."""
+TOKENIZED = 20_000
+"""Documents that the tokenizer is trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ def pretrain(config: PretrainConfig) -> dict[str, float]:
         raise ConfigurationError(f"There are only {len(scenes)} different observations: lower --held-out.")
 
     stream = documents(training, questions=config.questions, generator=generator)
-    tokenizer = train_tokenizer(islice(stream, 20_000))
+    tokenizer = train_tokenizer(islice(stream, TOKENIZED))
     batches = _batches(tokenizer, stream, config.batch_size)
     model = new_model(len(tokenizer), seed=config.seed, tied=True)
     torch.set_num_threads(threads_for(model, "cpu"))

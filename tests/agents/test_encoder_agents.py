@@ -89,6 +89,8 @@ def test_it_trains_and_comes_back_as_it_was(
     assert act_alike(load(tmp_path / "out", base_model=base), agent)
 
 
+# A fresh process loads agents of another family every day, in tests/test_families.py.
+@pytest.mark.exhaustive
 def test_a_fresh_process_acts_alike(folders: dict[str, Path], tmp_path: Path) -> None:
     agent = new_agent(PPO, folders["minilm"], "segments")
     agent.learn(64)

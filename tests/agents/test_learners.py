@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,9 @@ from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
 from tests.buttons import Buttons
+from tests.forked import start_main
 from tests.learners_job import LEVEL, N_ENVS
 
-REPOSITORY = Path(__file__).parents[2]
 GRADIENT = 1e-6
 """How far the gradient of two processes may lie from that of one."""
 
@@ -44,26 +43,23 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int], list
         port = free.getsockname()[1]
     # What a launcher sets.
     shared = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    environment = {
-        **os.environ,
-        **shared,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-    }
+    variables = {**os.environ, **shared, "OMP_NUM_THREADS": "1"}
+    errors = [folder / f"stderr-{rank}.txt" for rank in range(2)]
     processes = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error::UserWarning", "-m", "tests.learners_job", str(folder)],
-            cwd=REPOSITORY,
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+        start_main(
+            "tests.learners_job",
+            [str(folder)],
+            variables={**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            out=folder / f"stdout-{rank}.txt",
+            error=errors[rank],
         )
         for rank in range(2)
     ]
-    told = [process.communicate(timeout=600)[1] for process in processes]
+    for process in processes:
+        process.join(timeout=600)
+    told = [path.read_text() for path in errors]
     assert (folder / "results.json").is_file(), "\n".join(told)
-    return folder, [process.returncode for process in processes], told
+    return folder, [process.exitcode or 0 for process in processes], told
 
 
 @pytest.fixture(scope="module")

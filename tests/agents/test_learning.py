@@ -31,9 +31,9 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("kind", "steps", "head", "options"),
     [
-        (PPO, 4096, "score", {}),
+        (PPO, 2560, "score", {}),
         pytest.param(PPO, 8192, "linear", {"ent_coef": 0.1}, marks=pytest.mark.exhaustive),
-        (DQN, 4096, "score", {}),
+        (DQN, 2560, "score", {}),
         pytest.param(DQN, 4096, "linear", {}, marks=pytest.mark.exhaustive),
     ],
 )

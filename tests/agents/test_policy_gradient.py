@@ -102,7 +102,9 @@ def test_the_reference_stands_still_and_is_no_part_of_the_policy() -> None:
     assert any(not torch.equal(tensor, first[name]) for name, tensor in weights(agent).items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [A2C, *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in (PPO, REINFORCE))]
+)
 def test_it_holds_the_policy_back(kind: Any) -> None:
     free, held = (trained(kind, 512, reference_coef=coefficient) for coefficient in (1e-9, 10.0))
     kl_free, kl_held = (agent.logger.name_to_value["train/reference_kl"] for agent in (free, held))

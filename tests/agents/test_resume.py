@@ -362,7 +362,29 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_encoder("minilm", tmp_path_factory.mktemp("encoders") / "minilm"))
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+REPEATED = {
+    "a2c, linear head, reference",
+    "reinforce, linear head, reference",
+    "grpo, linear head, reference",
+    "a2c, normalized rewards",
+    "reinforce, normalized rewards",
+    "ppo, a clone",
+    "dqn, not dueling, not double",
+    "dqn, boltzmann",
+    "ppo, frozen embeddings",
+    "dqn, all frozen",
+    "dqn, a frozen layer",
+    "dqn, virtual tokens",
+    "ppo, foreach Adam",
+    "ppo, fused AdamW",
+    "dqn, fused Adam",
+}
+"""Trainings of which the suite has one that is nearly the same: with another agent, or another choice of an option."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exhaustive if name in REPEATED else ()) for name in TRAININGS]
+)
 def test_a_resumed_training_is_the_uninterrupted_one(name: str, encoder: str, tmp_path: Path) -> None:
     training = TRAININGS[name]
     whole = training.new(encoder)

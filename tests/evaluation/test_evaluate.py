@@ -94,10 +94,10 @@ def agent() -> PPO:
 
 
 def test_the_number_of_environments_changes_nothing(agent: PPO) -> None:
-    plan = suite("true", "swapped", "injected-text", episodes=6)
-    one, many = (evaluate(agent, plan, history=1, n_envs=n_envs) for n_envs in (1, 13))
+    plan = suite("true", "swapped", "injected-text", episodes=3)
+    one, many = (evaluate(agent, plan, history=1, n_envs=n_envs) for n_envs in (1, 7))
     assert one == many
-    assert len(one.episodes) == 6 * (3 * 2 + 2)  # sampled and greedy everywhere, chance and the expert on one axis
+    assert len(one.episodes) == 3 * (3 * 2 + 2)  # sampled and greedy everywhere, chance and the expert on one axis
     assert {record["player"] for record in one.records()} == {"sampled", "greedy", "random", "expert"}
 
 

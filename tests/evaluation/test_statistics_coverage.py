@@ -13,6 +13,7 @@ import pytest
 from examples import coverage
 from heed.evaluation.statistics import estimate_success
 from heed.evaluation.statistics import resampling as resampling_module
+from tests.sampling import each_once
 
 
 @pytest.fixture
@@ -26,8 +27,7 @@ def tolerance(evaluations: int, claimed: float = 0.95) -> float:
     return 3 * math.sqrt(claimed * (1 - claimed) / evaluations)
 
 
-@pytest.mark.parametrize("episodes", [100, 500])
-@pytest.mark.parametrize("rate", [0.5, 0.9, 0.98])
+@pytest.mark.parametrize(("rate", "episodes"), each_once([0.5, 0.9, 0.98], [100, 500]))
 def test_of_success_rates(rate: float, episodes: int) -> None:
     # Successes are whole numbers: whether the interval of the outermost that should count just holds the rate or just
     # does not is worth its chance, 0.015 or so on either side.

@@ -14,6 +14,7 @@ from heed.policies.heads import scoring
 from heed.policies.heads.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.prompts.layout import PADDING
+from tests.sampling import each_once
 from tests.small_models import BUILDERS, ENCODER_DECODERS, VOCABULARY, WITHOUT_SDPA, build
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
@@ -42,8 +43,7 @@ def tries_of(*sets: list[list[int]]) -> Tries:
     return Tries([ActionTrie.build(actions) for actions in sets])
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize(("family", "way"), WAYS)
+@pytest.mark.parametrize(("family", "way", "normalization"), each_once(WAYS, NORMALIZATIONS))
 def test_scores_equal_the_definition_in_float64(family: str, way: Way, normalization: Normalization) -> None:
     model, prompts = build(family), ragged_prompts()
     expected = naive_scores(model, prompts, ACTIONS, normalization)

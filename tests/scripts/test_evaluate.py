@@ -27,7 +27,7 @@ LEVEL = "BabyAI-GoToLocal-v0"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    config = TrainConfig(env=LEVEL, steps=64, run_dir=folder.path).resolved()
+    config = TrainConfig(env=LEVEL, steps=64, max_steps=12, run_dir=folder.path).resolved()
     folder.begin(config.as_json())
     agent = PPO(env=make(LEVEL, n_envs=2, seed=0), n_steps=8, batch_size=16, seed=0)
     agent.learn(16)

@@ -23,7 +23,7 @@ from heed.training.errors import ConfigurationError
 from heed.training.threads import WAITING, wait_asleep
 
 FEW = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "2", "--rollout-steps", "8", "--device", "cpu"]
-FEW += ["--eval-episodes", "0", "--sample-every", "0", "--save-every", "16"]
+FEW += ["--eval-episodes", "0", "--sample-every", "0", "--save-every", "16", "--max-steps", "8"]
 
 
 @pytest.fixture(autouse=True)

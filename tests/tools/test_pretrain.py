@@ -214,6 +214,7 @@ def test_what_ships_knows_where_the_named_thing_is() -> None:
 def test_pretraining_writes_a_model_that_loads_and_is_the_same_for_the_same_seed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(pretrain, "TOKENIZED", 400)
     monkeypatch.setattr(corpus, "LEVELS", ("BabyAI-GoToRedBall-v0",))
     monkeypatch.setattr(corpus.collect_scenes, "__kwdefaults__", {"levels": corpus.LEVELS})
     scores = []

@@ -164,16 +164,19 @@ def test_a_csv_file_is_gone_on_with(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["--agent", "ppo", "--steps", "512", "--history", "2"],  # which remembers beginnings of prompts
-        ["--agent", "ppo", "--steps", "512", "--train-layers", "1"],  # which remembers states of frozen layers
-        ["--agent", "dqn", "--steps", "1024", "--hindsight", "0"],
-        ["--agent", "grpo", "--steps", "512", "--group-size", "2"],
+        ["--agent", "ppo", "--steps", "192", "--history", "2"],  # which remembers beginnings of prompts
+        ["--agent", "ppo", "--steps", "192", "--train-layers", "1"],  # which remembers states of frozen layers
+        ["--agent", "dqn", "--steps", "640", "--hindsight", "0"],
+        ["--agent", "grpo", "--steps", "192", "--group-size", "2"],
     ],
     ids=lambda options: "-".join(options[1::2]),
 )
 def test_sample_episodes_leave_a_training_as_it_is(options: list[str], tmp_path: Path) -> None:
-    run_train(*options, "--sample-every", "128", "--max-steps", "12", "--run-dir", str(tmp_path / "shown"))
-    run_train(*options, "--sample-every", "0", "--max-steps", "12", "--run-dir", str(tmp_path / "plain"))
+    # At least two updates, each with a sample episode before it.
+    few = ["--max-steps", "8", *([] if "dqn" in options else ["--rollout-steps", "16"])]
+    every = "256" if "dqn" in options else "64"
+    run_train(*options, *few, "--sample-every", every, "--run-dir", str(tmp_path / "shown"))
+    run_train(*options, *few, "--sample-every", "0", "--run-dir", str(tmp_path / "plain"))
     assert events_of(tmp_path / "shown" / "tensorboard").Images("sample/episode")
     assert not events_of(tmp_path / "plain" / "tensorboard").Tags()["images"]
     assert RunFolder(tmp_path / "shown").read_curve() == RunFolder(tmp_path / "plain").read_curve()
@@ -185,7 +188,7 @@ def test_sample_episodes_leave_a_training_as_it_is(options: list[str], tmp_path:
 def test_a_resumed_training_goes_on_in_all_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = stand_in(monkeypatch)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    options = ["--csv", "--wandb", "--sample-every", "256", "--max-steps", "6", "--steps", "768"]
+    options = ["--csv", "--wandb", "--sample-every", "256", "--max-steps", "6", "--steps", "768", "--head", "linear"]
     run_train(*options, "--run-dir", str(whole))
     shutil.copytree(whole, stopped)
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())  # as if it had been killed before the last one

@@ -46,8 +46,8 @@ def test_the_options_make_the_wrappers() -> None:
 
 def test_a_run_keeps_its_options_resumes_exactly_and_is_evaluated_in_the_plain_environment(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    few = ["--env", MIXTURE, "--n-envs", "4", "--save-every", "256", "--device", "cpu"]
-    train_module.main([*few, *WORDS, "--steps", "512", "--eval-episodes", "2", "--run-dir", str(whole)])
+    few = ["--env", MIXTURE, "--n-envs", "4", "--save-every", "64", "--rollout-steps", "16", "--device", "cpu"]
+    train_module.main([*few, *WORDS, "--steps", "128", "--eval-episodes", "2", "--run-dir", str(whole)])
     config = json.loads((whole / "config.json").read_text())
     assert {name: config[name] for name in OPTIONS} == OPTIONS
     command = command_of(config, seeds=[0])
