@@ -175,11 +175,15 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         if self.env is not None:
             self._require_groups(self.env)
+        self.rollout_buffer_class = self._make_groups  # type: ignore[assignment]  # SB3 does nothing but call it
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
+
+    def _make_groups(self, n_steps: int, prompts: spaces.Space[Any], actions: spaces.Space[Any], **_: Any) -> Any:
+        """Make what steps wait in; SB3's own buffer would cut episodes."""
         self.groups = EpisodeGroups(
-            self.observation_space,
-            self.action_space,
+            prompts,
+            actions,
             group_size=self.group_size,
             gamma=self.gamma,
             divide_by_deviation=self.divide_by_deviation,
@@ -188,7 +192,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             n_envs=self.n_envs,
         )
         self.groups.learners = self.learners
-        self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
+        return self.groups
 
     def _episodes_interrupted(self) -> None:
         super()._episodes_interrupted()

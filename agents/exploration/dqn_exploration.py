@@ -172,9 +172,9 @@ class ExploringDQN(LanguageAgent, SB3DQN):
 
     def _read_exploration(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_exploration` wrote."""
-        # A strategy that takes the place of another begins anew; a checkpoint of an earlier version holds none.
-        same = saved["arguments"].get("exploration") == argument_to_json("exploration", self._arguments["exploration"])
-        if same and (folder / "exploration.safetensors").is_file():
+        # A strategy that takes the place of another begins anew.
+        same = saved["arguments"]["exploration"] == argument_to_json("exploration", self._arguments["exploration"])
+        if same:
             tensors = read_tensors(folder / "exploration.safetensors")
             own = {k.removeprefix("ensemble."): t for k, t in tensors.items() if k.startswith("ensemble.")}
             self.exploration.set_state({k: t for k, t in tensors.items() if not k.startswith("ensemble.")})

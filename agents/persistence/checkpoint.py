@@ -16,9 +16,7 @@
 
 A checkpoint is written beside its place and moved there when it is whole, so a crash leaves the last good one. What a
 checkpoint may hold is checked before anything is made of it: here its files, in `heed.agents.persistence.untrusted`
-their content.
-
-Formats: 1, the first; 2, whose manifest names the version that wrote it. Both are read, 2 is written.
+their content. There is one format: a checkpoint of any other is refused.
 """
 
 from __future__ import annotations
@@ -42,11 +40,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 FORMAT = 2
-"""The format that is written."""
-READABLE_FORMATS = (1, 2)
-"""Those that are read. One that is dropped goes into `LAST_READERS`."""
-LAST_READERS: dict[int, str] = {}
-"""Formats that are read no longer, and the last version that could."""
+"""The format that is written and read; whatever changes what a checkpoint holds makes it another."""
 MANIFEST = "manifest.json"
 SUFFIXES = (".json", ".jsonl", ".safetensors", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".codes", ".bpe")
 """Of the files in a checkpoint: JSON, tensors, and what tokenizers keep their vocabularies in."""
@@ -60,7 +54,7 @@ class CheckpointError(ValueError):
 
 
 class CheckpointFormatError(CheckpointError):
-    """A checkpoint is of a format that this version does not read. The message says which version does."""
+    """A checkpoint is of another format than the one that is read here. The message says which version wrote it."""
 
 
 def write_checkpoint(folder: Path, fill: Callable[[Path], None]) -> None:
@@ -154,8 +148,13 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
     manifest = read_json(path)
     if not isinstance(manifest, dict) or not isinstance(manifest.get("format"), int):
         raise CheckpointError(f"{path} is no checkpoint's manifest: it names no format.")
-    if manifest["format"] not in READABLE_FORMATS:
-        raise CheckpointFormatError(_told_format(path, manifest["format"], manifest.get("heed")))
+    if manifest["format"] != FORMAT:
+        writer = manifest.get("heed")
+        known = isinstance(writer, str) and re.fullmatch(r"[\w.+-]{1,40}", writer)
+        raise CheckpointFormatError(
+            f"{path} is of checkpoint format {manifest['format']}, but heed {heed_version()} reads format {FORMAT}. "
+            f"Install {f'heed {writer}, which wrote it' if known else 'the version that wrote it'}."
+        )
     files = manifest.get("files")
     if not isinstance(files, dict):
         raise CheckpointError(f"{path} is damaged: it lists no files.")
@@ -168,19 +167,6 @@ def _read_manifest(folder: Path) -> dict[str, dict[str, Any]]:
         ):
             raise CheckpointError(f"{path} is damaged: it does not tell size and SHA-256 of {name!r}.")
     return files
-
-
-def _told_format(path: Path, number: int, writer: object) -> str:
-    """Return what is said of a format that is not read: which version can."""
-    ours = " and ".join(map(str, READABLE_FORMATS))
-    told = f"{path} is of checkpoint format {number}, but heed {heed_version()} reads formats {ours}."
-    if number in LAST_READERS:
-        return f"{told} The last version that reads it is heed {LAST_READERS[number]}: load and save it there."
-    if number > FORMAT:
-        version = writer if isinstance(writer, str) and re.fullmatch(r"[\w.+-]{1,40}", writer) else None
-        newer = f"heed {version}, which wrote it" if version else "a newer one"
-        return f"{told} Install {newer}."
-    return f"{told} No version of heed wrote such a format: it is not a checkpoint of heed's."
 
 
 def _plain_files(folder: Path) -> Iterator[Path]:

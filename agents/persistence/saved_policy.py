@@ -122,13 +122,13 @@ def read_language_model(
     else:
         check_language_model(folder / "language_model", tensors=len(tensor_names(folder / WEIGHTS)))
         with limited_parameters(folder):
-            tied = saved["language_model"].get("tied")  # checkpoints of earlier versions do not say
+            tied = saved["language_model"]["tied"]
             language_model = rebuild_language_model(folder / "language_model", name, template, tied=tied)
     encoder = language_model.encoder(
         template=template,
         max_tokens=saved["max_prompt_tokens"],
         modalities=modalities_from_json(saved["modalities"], saved["changing_action_texts"]),
-        segments=bool(saved.get("segments", False)),
+        segments=bool(saved["segments"]),
     )
     policy_kwargs["model"] = language_model.give_away()
     return policy_kwargs, encoder

@@ -301,8 +301,7 @@ class ReplayBuffer:
         steps = [observation for steps in waiting for observation, *_ in steps]
         arrays["waiting"] = np.array(steps, dtype=self.observations.dtype).reshape(-1, *shape)
         newest = [stream.newest for stream in self._streams if stream.waiting]
-        if not any(observation is None for observation in newest):  # after a checkpoint of an earlier version
-            arrays["newest"] = np.array(newest, dtype=self.observations.dtype).reshape(-1, *shape)
+        arrays["newest"] = np.array(newest, dtype=self.observations.dtype).reshape(-1, *shape)
         write_tensors(folder / TENSORS, {name: torch.from_numpy(array) for name, array in arrays.items()})
         state = {
             "position": self.position,
@@ -363,17 +362,14 @@ class ReplayBuffer:
             CheckpointError: if the tensors are not of these steps.
         """
         shape, begun = self.observations.shape[1:], sum(bool(steps) for steps in waiting)
-        expected = {"waiting": sum(map(len, waiting)), "newest": begun if "newest" in arrays else 0}
-        for name, count in expected.items():
-            if name in arrays and arrays[name].shape != (count, *shape):
-                raise CheckpointError(
-                    f"{folder / TENSORS} does not fit {folder / NUMBERS}: {name!r} is not of its steps."
-                )
-        observations, newest = iter(arrays["waiting"]), iter(arrays.get("newest", ()))
+        for name, count in {"waiting": sum(map(len, waiting)), "newest": begun}.items():
+            if arrays[name].dtype != self.observations.dtype or arrays[name].shape != (count, *shape):
+                raise CheckpointError(f"{folder / TENSORS} does not fit the agent: {name!r} is not of its steps.")
+        observations, newest = iter(arrays["waiting"]), iter(arrays["newest"])
         streams = []
         for steps in waiting:
             stream = NStepReturns(self.n_steps, self.gamma)
             stream.waiting = [(next(observations), int(action), float(reward)) for action, reward in steps]
-            stream.newest = next(newest, None) if steps else None
+            stream.newest = next(newest) if steps else None
             streams.append(stream)
         return streams

@@ -24,7 +24,7 @@ from heed.envs.faults import TooManyLostEpisodesError
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import load_language_model, rebuild_language_model
 from heed.policies.prompts.prompt import TEMPLATE
-from tests.checkpoint_files import FIRST_FORMAT, change_json, copy_of, put, sign
+from tests.checkpoint_files import change_json, copy_of, put, sign, small_checkpoint
 from tests.places import Places
 
 HUGE = 2**50
@@ -71,7 +71,24 @@ def test_the_trap_snaps_where_a_pickle_is_loaded(tmp_path: Path) -> None:
 
 # -- pickles, links, names ---------------------------------------------------------------------------------------------
 
-FILES = sorted(path.relative_to(FIRST_FORMAT / "dqn").as_posix() for path in (FIRST_FORMAT / "dqn").rglob("*.*"))
+OF_LANGUAGE_MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+FILES = (
+    "agent.json",
+    "exploration.json",
+    "exploration.safetensors",
+    *(f"language_model/{name}" for name in OF_LANGUAGE_MODEL),
+    "manifest.json",
+    "optimizer.safetensors",
+    "policy.safetensors",
+    "random.safetensors",
+    "replay_buffer.json",
+    "replay_buffer.safetensors",
+)
+
+
+def test_all_files_of_a_checkpoint_are_tried() -> None:
+    folder = small_checkpoint("dqn")
+    assert set(FILES) == {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,7 +158,7 @@ def test_links_and_pipes_are_refused(tmp_path: Path) -> None:
 
 
 def test_saving_never_goes_through_a_link(tmp_path: Path) -> None:
-    agent = load(FIRST_FORMAT / "ppo")
+    agent = load(small_checkpoint("ppo"))
     theirs = copy_of("dqn", tmp_path)
     (tmp_path / "link").symlink_to(theirs)
     with pytest.raises(FileExistsError, match="is a symbolic link"):
@@ -278,7 +295,7 @@ def test_json_that_nothing_can_be_made_of_is_refused(tmp_path: Path) -> None:
         sign(folder)
         with pytest.raises(CheckpointError, match=r"agent\.json"):
             PPO.load(folder)
-    manifests: list[Any] = [[], {"format": 1}, {"format": 1, "files": {"agent.json": 3}}, {"format": "1"}]
+    manifests: list[Any] = [[], {"format": 2}, {"format": 2, "files": {"agent.json": 3}}, {"format": "2"}]
     for manifest in manifests:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match=r"manifest\.json"):
