@@ -40,8 +40,10 @@ from torch import Tensor
 
 from heed.agents.agent import LANGUAGE_POLICY
 from heed.agents.persistence.checkpoint import read_tensors, write_tensors
-from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.agents.policy_gradient import Measures, PolicyGradient
+from heed.agents.ppo import clipped_surrogate
 from heed.agents.rollouts.groups import EpisodeGroups
+from heed.agents.rollouts.sample import Sample
 from heed.envs.demonstrations.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
@@ -273,9 +275,15 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self._clip_range = self.clip_range(self._current_progress_remaining)
         self.logger.record("train/clip_range", self._clip_range)
 
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the clipped surrogate loss (equation 3 of the paper, the mean over steps)."""
-        return clipped_surrogate(advantages, log_ratio, self._clip_range)
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return the clipped surrogate (equation 3 of the paper, the mean over steps) and the entropy bonus."""
+        policy_loss, clip_fraction = clipped_surrogate(sample, self._clip_range)
+        loss = policy_loss + self.entropy_weight * sample.entropy_loss
+        return loss, {
+            "clip_fraction": clip_fraction,
+            "policy_gradient_loss": policy_loss,
+            "entropy_loss": sample.entropy_loss,
+        }
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         write_tensors(folder / PENDING, self.groups.state())

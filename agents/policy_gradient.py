@@ -22,7 +22,7 @@ import numpy.typing as npt
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
@@ -33,11 +33,15 @@ from heed.agents.persistence.base_weights import put_back, weights_to_save
 from heed.agents.persistence.checkpoint import read_tensors, write_tensors
 from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.agents.rollouts.sample import RolloutBatch, Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptVecEnv
+
+Measures = dict[str, Tensor]
+"""What is logged of a loss, by name: means over its samples, ()."""
 
 
 class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
@@ -163,7 +167,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         self.policy.set_training_mode(not warms_up)
         self._update_learning_rate(self.policy.optimizer)
         self._begin_update()
-        entropy_weight = self._entropy_weight()
+        entropy_weight = self.entropy_weight
         measured: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
             moved_too_far, epoch = False, len(measured)
@@ -219,11 +223,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             }
         )
 
-    def _entropy_weight(self) -> float:
-        """Return the weight of the entropy bonus at this time of the training."""
+    @property
+    def entropy_weight(self) -> float:
+        """The weight of the entropy bonus at this time of the training."""
         return self.ent_coef(self._current_progress_remaining) if callable(self.ent_coef) else self.ent_coef
 
-    def _minibatches(self) -> Iterator[RolloutBufferSamples]:
+    def _minibatches(self) -> Iterator[RolloutBatch]:
         """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens.
 
         They are as many as that takes, and of like size: a small rest would move the weights as far as any other.
@@ -239,7 +244,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             for rows in _in_parts(tokens, self.learners.most(min(parts, len(tokens)))):
                 yield _rows(rollout, rows)
 
-    def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
+    def _gather_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
         """Put the gradient of the loss on a minibatch into the parameters; of several learners, this one's part of it.
 
         Returns:
@@ -266,13 +271,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
 
         return self.micro_batches.gather(lambda: Inputs.of_rows(self._layout, minibatch.observations), gather)
 
-    def _gather_value_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
+    def _gather_value_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
         """Put the gradient of the value loss into the value function's parameters, and none into any other.
 
         The optimizer leaves alone what has no gradient.
         """
-        policy = self.language_policy
-        assert isinstance(policy, LanguageActorCriticPolicy)
+        policy = self._actor_critic
         policy.optimizer.zero_grad(set_to_none=True)
         values = policy.read_values_alone(minibatch.observations)
         loss = functional.mse_loss(minibatch.returns, values.flatten())
@@ -280,46 +284,31 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         (self.vf_coef * loss * share).backward()
         return {"value_loss": loss.item() * share}
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, batch: RolloutBatch) -> tuple[Tensor, Measures]:
         """Return the loss of samples whose advantages are normalised already, and what to log of it."""
-        policy = self.language_policy
-        assert isinstance(policy, LanguageActorCriticPolicy)
-        actions = policy.action_head.from_rows(batch.actions)
-        evaluation = policy.evaluate(batch.observations, actions, values=self.has_critic)
-        log_ratio = evaluation.log_probability - batch.old_log_prob
-        policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)
-        entropy = evaluation.entropy
-        entropy_loss = evaluation.log_probability.mean() if entropy is None else -entropy.mean()
-        loss = policy_loss + self._entropy_weight() * entropy_loss
-        if evaluation.values is not None:
-            measures["value_loss"] = functional.mse_loss(batch.returns, evaluation.values.flatten())
-            loss = loss + self.vf_coef * measures["value_loss"]
+        sample = Sample.of(self._actor_critic, batch, values=self.has_critic)
+        loss, measures = self.objective(sample)
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         if self.reference is not None:
-            with torch.no_grad():
-                before = self.reference.evaluate(batch.observations, actions, values=False)
-            divergence = evaluation.kl(before).mean()
+            divergence = sample.evaluation.kl(sample.evaluated_by(self.reference)).mean()
             loss = loss + self.reference_coef * divergence
             measures["reference_kl"] = divergence
         with torch.no_grad():
-            measures |= {
-                "loss": loss,
-                "policy_gradient_loss": policy_loss,
-                "entropy_loss": entropy_loss,
-                # The k3 estimator of http://joschu.net/blog/kl-approx.html, as in SB3.
-                "approx_kl": (log_ratio.exp() - 1 - log_ratio).mean(),
-            }
+            measures |= {"loss": loss, "approx_kl": sample.approx_kl}
         return loss, measures
 
     @abstractmethod
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the part of the loss that improves the policy, and what else to log.
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return what the algorithm minimises, (), and what to log of it.
 
-        Args:
-            advantages: (B,).
-            log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
+        What all policy gradients may add, the divergence from a reference and an adapter's own penalty, is no part.
         """
+
+    @property
+    def _actor_critic(self) -> LanguageActorCriticPolicy:
+        assert isinstance(self.policy, LanguageActorCriticPolicy)
+        return self.policy
 
     def _begin_update(self) -> None:
         """Set what holds for a whole update; called before it."""
@@ -343,24 +332,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         self.renew_reference()  # a training that goes on from here begins with it
 
     def _probabilities(self, prompts: Any) -> Tensor:
-        assert isinstance(self.policy, LanguageActorCriticPolicy)
-        distribution: Any = self.policy.get_distribution(prompts).distribution
+        distribution: Any = self._actor_critic.get_distribution(prompts).distribution
         probabilities: Tensor = distribution.probs
         return probabilities
-
-
-def clipped_surrogate(advantages: Tensor, log_ratio: Tensor, clip_range: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return PPO's clipped loss (equation 7 of arXiv 1707.06347), and how many samples it clips.
-
-    Args:
-        advantages: (B,).
-        log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
-        clip_range: of the probability ratio.
-    """
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = -torch.min(advantages * ratio, advantages * clipped).mean()
-    return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).float().mean()}
 
 
 def _in_parts(tokens: Tensor, parts: int) -> list[Tensor]:
@@ -377,5 +351,5 @@ def _in_parts(tokens: Tensor, parts: int) -> list[Tensor]:
     return list((rows if len(rows) >= parts else rows.repeat(-(-parts // len(rows)))[:parts]).tensor_split(parts))
 
 
-def _rows(samples: RolloutBufferSamples, rows: Rows) -> RolloutBufferSamples:
-    return RolloutBufferSamples(*(part[rows] for part in samples))
+def _rows(samples: RolloutBatch, rows: Rows) -> RolloutBatch:
+    return type(samples)(*(part[rows] for part in samples))

@@ -11,12 +11,12 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from heed.agents.distributed.ranks import ALONE, Learners
 from heed.agents.rollouts.lost_steps import EPISODE_LOST
+from heed.agents.rollouts.sample import RolloutBatch
 
 GROUP = "episode_group"
 """The key of an episode's last `info` that names its group: two integers."""
@@ -93,7 +93,7 @@ class EpisodeGroups(BaseBuffer):
         """Drop all steps."""
         self._running = [Episode() for _ in range(self.n_envs)]
         self._ended: dict[tuple[int, int], list[Episode]] = {}
-        self._samples: RolloutBufferSamples | None = None
+        self._samples: RolloutBatch | None = None
 
     def reset(self) -> None:
         """Drop the complete groups, which were trained on; what is not complete stays."""
@@ -143,7 +143,7 @@ class EpisodeGroups(BaseBuffer):
         """Whether no episode of a group runs or is still to come."""
         return name not in self.running_groups
 
-    def samples(self) -> RolloutBufferSamples:
+    def samples(self) -> RolloutBatch:
         """Return all steps of the complete groups, M of them; there must be such a group."""
         if self._samples is None:
             groups = self.complete
@@ -154,15 +154,17 @@ class EpisodeGroups(BaseBuffer):
             if self.divide_by_length:
                 steps_of_all, episodes_of_all = self.learners.sums([int(lengths.sum()), len(lengths)])
                 worth = worth * (steps_of_all / episodes_of_all) / lengths  # so that the loss stays as large as it is
-            steps = RolloutBufferSamples(
+            steps = RolloutBatch(
                 observations=torch.as_tensor(np.stack([p for one in episodes for p in one.prompts])),
                 actions=torch.as_tensor(np.stack([action for one in episodes for action in one.actions])),
                 old_values=torch.zeros(int(lengths.sum())),
                 old_log_prob=torch.tensor([log for one in episodes for log in one.log_probabilities]),
                 advantages=torch.as_tensor(np.repeat(worth, lengths), dtype=torch.float32),
                 returns=torch.as_tensor(np.repeat(np.concatenate(returns), lengths), dtype=torch.float32),
+                episodes=torch.as_tensor(np.repeat(np.arange(len(lengths)), lengths)),
+                turns=torch.as_tensor(np.concatenate([np.arange(length) for length in lengths])),
             )
-            self._samples = RolloutBufferSamples(*(part.to(self.device) for part in steps))
+            self._samples = RolloutBatch(*(part.to(self.device) for part in steps))
         return self._samples
 
     def advantages_of(self, returns: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
@@ -172,7 +174,7 @@ class EpisodeGroups(BaseBuffer):
             advantages = advantages / (returns.std() + SMALLEST)
         return np.asarray(advantages)
 
-    def get(self, batch_size: int | None = None) -> Iterator[RolloutBufferSamples]:
+    def get(self, batch_size: int | None = None) -> Iterator[RolloutBatch]:
         """Yield the samples in random order, in minibatches of about `batch_size`, or all at once.
 
         Their sizes differ by one at most, since a small rest would move the weights as far as a whole minibatch.
@@ -185,9 +187,11 @@ class EpisodeGroups(BaseBuffer):
         for rows in order.tensor_split(parts):
             yield self._get_samples(rows.numpy())
 
-    def _get_samples(self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None) -> RolloutBufferSamples:
+    def _get_samples(  # type: ignore[override]  # of SB3's samples, with more in them
+        self, batch_inds: npt.NDArray[Any], env: VecNormalize | None = None
+    ) -> RolloutBatch:
         rows = torch.as_tensor(batch_inds, device=self.device)
-        return RolloutBufferSamples(*(part[rows] for part in self.samples()))
+        return RolloutBatch(*(part[rows] for part in self.samples()))
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from stable_baselines3.common.buffers import RolloutBuffer
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
 
 from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.rollouts.sample import RolloutBatch
 
 EPISODE_LOST = "episode_lost"
 """The key of an `info` that ends a lost episode, as `heed.envs` writes it."""
@@ -59,8 +61,11 @@ class RolloutWithoutLostSteps(RolloutBuffer):
         kept = np.flatnonzero(~self.lost.swapaxes(0, 1).reshape(-1))
         return kept if len(kept) else np.arange(self.lost.size)
 
-    def get(self, batch_size: int | None = None) -> Generator[RolloutBufferSamples, None, None]:
+    def get(  # type: ignore[override]  # of SB3's samples, with more in them
+        self, batch_size: int | None = None
+    ) -> Generator[RolloutBatch, None, None]:
         """Yield the samples in random order, in as many minibatches of like size as there would be without losses."""
+        self._number_episodes()
         divides = batch_size is None or batch_size >= self.lost.size or self.lost.size % batch_size == 0
         if divides and not self.lost.any() and not self.learners.several:
             yield from super().get(batch_size)
@@ -73,3 +78,17 @@ class RolloutWithoutLostSteps(RolloutBuffer):
         for rows in np.array_split(order, parts):
             if len(rows):
                 yield self._get_samples(rows)
+
+    def _number_episodes(self) -> None:
+        """Number the episodes, and the steps within each, environment by environment as SB3 numbers samples."""
+        begins = self.episode_starts.astype(bool).swapaxes(0, 1).copy()
+        begins[:, 0] = True
+        flat, steps = begins.reshape(-1), np.arange(begins.size)
+        self._episodes = flat.cumsum() - 1
+        self._turns = steps - np.maximum.accumulate(np.where(flat, steps, 0))
+
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: npt.NDArray[np.intp], env: VecNormalize | None = None
+    ) -> RolloutBatch:
+        places = (torch.from_numpy(place[batch_inds]).to(self.device) for place in (self._episodes, self._turns))
+        return RolloutBatch(*super()._get_samples(batch_inds, env), *places)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -181,8 +182,13 @@ def rewrite_beside(agent: Any, key: str) -> None:
 
 
 def advantages_are_turned(agent: Any) -> None:
-    loss = agent._policy_loss
-    agent._policy_loss = lambda advantages, log_ratio: loss(-advantages, log_ratio)
+    objective = agent.objective
+
+    def turned(sample: Any) -> Any:
+        batch = sample.batch._replace(advantages=-sample.batch.advantages)
+        return objective(dataclasses.replace(sample, batch=batch))
+
+    agent.objective = turned
 
 
 def scores_ignore_the_prompt(agent: Any) -> None:
