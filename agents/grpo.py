@@ -193,7 +193,6 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             device=self.device,
             n_envs=self.n_envs,
         )
-        self.groups.learners = self.learners
         return self.groups
 
     def _episodes_interrupted(self) -> None:

@@ -54,6 +54,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     micro_batch_tokens: int | None
     micro_batches: MicroBatches
     """What parts the gradient is gathered in, which may have become smaller than `micro_batch_tokens`."""
+    rollout_buffer: RolloutWithoutLostSteps  # in place of SB3's; of GRPO it is `EpisodeGroups`
     reference_coef: float
     value_warmup_steps: int
     ent_coef: float | Schedule  # type: ignore[assignment]
@@ -98,8 +99,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.rollout_buffer_class is None:
             self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
-        if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
-            self.rollout_buffer.learners = self.learners
+        self.rollout_buffer.learners = self.learners
         columns = getattr(getattr(self.policy, "action_head", None), "columns", None)
         if columns is not None and columns != self.rollout_buffer.action_dim:
             self.rollout_buffer.action_dim = columns  # a row holds more than the environment takes
@@ -194,10 +194,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.logger.record("train/entropy_weight", entropy_weight)
         if self.micro_batches.max_tokens is not None:
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
-        if self.has_critic:
-            values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
-            if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
-                values, returns = values[self.rollout_buffer.rows], returns[self.rollout_buffer.rows]
+        if self.has_critic and isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
+            rows = self.rollout_buffer.rows
+            values, returns = self.rollout_buffer.values.flatten()[rows], self.rollout_buffer.returns.flatten()[rows]
             values, returns = np.hstack(self.learners.gather(np.stack([values, returns])))
             self.logger.record("train/explained_variance", explained_variance(values, returns))
         deviation = getattr(self.policy.action_head, "log_std", None)
@@ -212,6 +211,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             NonFiniteError: naming the first quantity that is not finite, and its step.
         """
         buffer = self.rollout_buffer
+        assert isinstance(buffer, RolloutWithoutLostSteps)
         require_finite_rollout(
             {
                 "value": buffer.values,

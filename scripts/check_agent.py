@@ -13,7 +13,13 @@ import tyro
 from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
 from heed.training.model_file import use_model_file
-from heed.training.option_groups import LANGUAGE_AGENTS, EnvironmentOptions, RunOptions, TrackingOptions
+from heed.training.option_groups import (
+    LANGUAGE_AGENTS,
+    REPLAY_LEARNERS,
+    EnvironmentOptions,
+    RunOptions,
+    TrackingOptions,
+)
 from heed.training.options import TrainConfig
 
 if TYPE_CHECKING:
@@ -94,12 +100,12 @@ def run(config: CheckAgentConfig) -> list[Result]:
 
 def _filled(config: CheckAgentConfig) -> TrainConfig:
     """Return the options of a training on the probes, where they are not given."""
-    from heed.agents.probing import GAMMA, N_ENVS, SETTINGS, STEPS
+    from heed.agents.probing import GAMMA, N_ENVS, STEPS
 
-    settings = SETTINGS[config.agent]
+    settings = config.algorithm.probing
     defaults = {"steps": STEPS, "n_envs": N_ENVS, "gamma": GAMMA, "rollout_steps": settings.get("n_steps")}
     defaults |= {name: settings.get(name) for name in ("batch_size", "group_size")}
-    if config.agent == "dqn":
+    if config.agent in REPLAY_LEARNERS:
         defaults["hindsight"] = 0  # the probes do not tell what an episode fulfilled
     if config.batch_tokens is not None:
         del defaults["batch_size"]
@@ -115,12 +121,11 @@ def _maker(config: TrainConfig) -> MakeAgent:
         LanguageModelError: if there is no such language model.
     """
     from heed.agents import AGENTS
-    from heed.agents.probing import SETTINGS
     from heed.policies.backbones.precision import weights_dtype
     from heed.policies.models.loading import load_language_model
     from heed.training.agent_arguments import agent_arguments
 
-    arguments: dict[str, Any] = {**SETTINGS[config.agent], **agent_arguments(config)}
+    arguments: dict[str, Any] = {**config.algorithm.probing, **agent_arguments(config)}
     if config.agent in LANGUAGE_AGENTS:
         dtype = weights_dtype(config.weights)
         model = load_language_model(config.model, dtype=dtype, quantize=config.quantize)

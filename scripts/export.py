@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from heed.agents.registry import ALGORITHMS
 from heed.evaluation.command_line import tell, told_command
 from heed.training.command_line.parsing import parse
 from heed.training.errors import ConfigurationError, as_sentence
+from heed.training.option_groups import LANGUAGE_AGENTS
 
 if TYPE_CHECKING:
     from heed.evaluation.report.data import EvaluationData
@@ -69,8 +71,10 @@ def export_run(config: ExportConfig) -> Path:
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
     trained = run.read_config()
-    if trained["agent"] == "q-learning":
-        raise ConfigurationError(f"{run.path} was trained with q-learning: it has a table, and no language model.")
+    if trained["agent"] in ALGORITHMS and trained["agent"] not in LANGUAGE_AGENTS:
+        raise ConfigurationError(
+            f"{run.path} was trained with {trained['agent']}: it has a table, and no language model."
+        )
     try:
         require_free(config.out)
     except FileExistsError as error:

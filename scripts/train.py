@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-    from heed.agents import A2C, DQN, GRPO, PPO, QLearning
+    from heed.agents import LanguageAgent
     from heed.agents.distributed.ranks import Learners
     from heed.training.run_folder import RunFolder
     from heed.training.tracking.tracking import Tracking
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
-LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "grpo": 1, "dqn": 10, "q-learning": 100}
-"""How often is logged: in rollouts for policy gradients, in episodes for the others."""
 
 
 def train(config: TrainConfig) -> None:
@@ -135,8 +133,8 @@ def require_shares(config: TrainConfig, count: int) -> None:
         raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --group-size {size}.")
     if count == 1:
         return
-    if config.agent == "q-learning":
-        raise ConfigurationError("q-learning has no gradients to be averaged: train its table in one process.")
+    if not config.algorithm.language_model:
+        raise ConfigurationError(f"{config.agent} has no gradients to be averaged: train its table in one process.")
     if config.n_envs % (count * size):
         groups = f" with groups of {size}" if size > 1 else ""
         raise ConfigurationError(
@@ -223,7 +221,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
                         agent.learn(
                             config.steps - agent.num_timesteps,
                             callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * learners.is_first)],
-                            log_interval=LOG_INTERVAL[config.agent],
+                            log_interval=config.algorithm.log_interval,
                             reset_num_timesteps=fresh,
                         )
                     checkpointing.save()
@@ -288,24 +286,22 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
     return IntrinsicRewardVecEnv(env, bonus, coefficient=config.intrinsic_coef)
 
 
-def _described(config: TrainConfig, agent: PPO | A2C | GRPO | DQN | QLearning) -> str:
+def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     """Return what learns, in words."""
-    if config.agent == "q-learning":
+    if not config.algorithm.language_model:
         return "a table"
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
 
 
-def _begin(
-    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
-) -> PPO | A2C | GRPO | DQN | QLearning:
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners) -> LanguageAgent:
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
     from heed.policies.out_of_memory import is_out_of_memory
     from heed.training.agent_arguments import agent_arguments
 
     try:
-        agent = AGENTS[config.agent](
+        agent: LanguageAgent = AGENTS[config.agent](
             env=env,
             seed=config.seed,
             device=config.device,
@@ -333,16 +329,14 @@ def _begin(
     return agent
 
 
-def _resume(
-    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
-) -> PPO | A2C | GRPO | DQN | QLearning:
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners) -> LanguageAgent:
     """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
     found = learners.first(run.find_checkpoint)
     for sentence in found.passed_over:
         console.print(sentence, markup=False)
-    agent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
+    agent: LanguageAgent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
     threads = set_threads(config.threads, agent)
 
     def go_on() -> None:
@@ -357,9 +351,7 @@ def _resume(
     return agent
 
 
-def _track(
-    config: TrainConfig, run: RunFolder, agent: PPO | A2C | GRPO | DQN | QLearning, time_taken: TrainingTime
-) -> Tracking:
+def _track(config: TrainConfig, run: RunFolder, agent: LanguageAgent, time_taken: TrainingTime) -> Tracking:
     """Let the agent log into the run's trackers."""
     from stable_baselines3.common.logger import Logger
 

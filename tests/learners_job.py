@@ -115,7 +115,7 @@ def check_policy_gradients(learners: Learners) -> dict[str, Any]:
     results["even"] = compared(agent, next(iter(agent.rollout_buffer.get())))
     results["value"] = compared(agent, next(iter(agent.rollout_buffer.get())), value_only=True)
     if learners.rank == 1:  # as if an environment had lost half of its rollout
-        agent.rollout_buffer.lost[:11, :3] = True  # type: ignore[attr-defined]
+        agent.rollout_buffer.lost[:11, :3] = True
     minibatches = list(agent._minibatches())
     results["lost"] = compared(agent, minibatches[0])
     results["minibatches_lost"] = [len(minibatches), *learners.gather(sum(len(b.advantages) for b in minibatches))]

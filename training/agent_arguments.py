@@ -16,8 +16,14 @@ from heed.policies.adapters.adapters import Adapter, require_peft
 from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.prompts.template import CHAT, Chat, PromptTemplate
 from heed.training.errors import ConfigurationError
-from heed.training.option_groups import LANGUAGE_AGENTS, MINIBATCH_LEARNERS, POLICY_GRADIENTS, VALUE_LEARNERS
-from heed.training.options import TrainConfig
+from heed.training.option_groups import (
+    LANGUAGE_AGENTS,
+    MINIBATCH_LEARNERS,
+    POLICY_GRADIENTS,
+    REPLAY_LEARNERS,
+    VALUE_LEARNERS,
+)
+from heed.training.options import TOKEN_LEARNERS, TrainConfig
 from heed.training.settings import settings_of
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
@@ -45,18 +51,18 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     """Return the arguments of the configuration's agent, but for its environment, seed and device."""
     arguments: dict[str, Any] = {"gamma": config.gamma, "learning_rate": _learning_rate(config)}
     if config.agent in POLICY_GRADIENTS:
-        names = ("batch_tokens", "reference_coef", "target_kl", "group_size")
+        names = ("batch_tokens", "reference_coef", "target_kl", "group_size")  # None where the agent has none of it
         arguments |= {name: getattr(config, name) for name in names}
         arguments |= {"ent_coef": _ent_coef(config), "n_epochs": config.epochs, "n_steps": config.rollout_steps}
-    if config.agent in POLICY_GRADIENTS and config.agent != "grpo":
+    if config.agent in POLICY_GRADIENTS and config.algorithm.value_function:
         arguments["value_warmup_steps"] = config.value_warmup_steps
     if config.agent in MINIBATCH_LEARNERS:
         arguments["batch_size"] = config.batch_size
-    if config.agent == "ppo":
+    if config.agent in TOKEN_LEARNERS and not config.algorithm.groups:
         assert config.n_envs is not None
         rollout = config.n_envs * (config.rollout_steps or _default(config, "n_steps"))
         arguments["batch_size"] = _batch_size(rollout, config.batch_size or _default(config, "batch_size"))
-    if config.agent == "dqn":
+    if config.agent in REPLAY_LEARNERS:
         arguments |= {name: getattr(config, name) for name in ("priority_exponent", "margin_coef")}
         arguments["hindsight"] = _default_hindsight(config) if config.hindsight is None else config.hindsight
     set_of_agent, set_of_policy = settings_of(config)
@@ -69,7 +75,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
         given["policy_kwargs"] |= {"adapter": _adapter(config), "learning_rates": _learning_rates(config)}
         if config.template is not None:
             given["policy_kwargs"]["template"] = _template(config.template, config.system_prompt)
-        if config.agent == "dqn":
+        if config.agent in REPLAY_LEARNERS:
             given["policy_kwargs"]["dueling"] = config.dueling
         given["policy_kwargs"] |= set_of_policy
     return given | set_of_agent

@@ -14,7 +14,7 @@ from heed.training.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heed.agents import LanguageAgent, QLearning
+    from heed.agents import LanguageAgent
     from heed.agents.imitation.cloning import Cloned, Cloning, Epoch
     from heed.agents.policy_gradient import PolicyGradient
     from heed.envs.demonstrations.demonstrations import Demonstration
@@ -62,7 +62,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
 
 
 def learn_from_demonstrations(
-    agent: LanguageAgent | QLearning,
+    agent: LanguageAgent,
     demonstrations: Sequence[Demonstration],
     config: TrainConfig,
     run: RunFolder,

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import tyro
 
-POLICY_GRADIENTS = ("ppo", "a2c", "reinforce", "grpo")
-VALUE_LEARNERS = ("dqn", "q-learning")
-MINIBATCH_LEARNERS = ("ppo", "grpo", "dqn")
-LANGUAGE_AGENTS = (*POLICY_GRADIENTS, "dqn")
-ALL_AGENTS = (*POLICY_GRADIENTS, *VALUE_LEARNERS)
+from heed.agents.registry import ALGORITHMS, AgentsWith
+
+POLICY_GRADIENTS = AgentsWith(lambda agent: agent.policy_gradient, "policy gradients")
+VALUE_LEARNERS = AgentsWith(lambda agent: not agent.policy_gradient)
+REPLAY_LEARNERS = AgentsWith(lambda agent: agent.replay_buffer)
+MINIBATCH_LEARNERS = AgentsWith(lambda agent: agent.minibatches)
+LANGUAGE_AGENTS = AgentsWith(lambda agent: agent.language_model, "language models")
+ALL_AGENTS = AgentsWith(lambda agent: True)
+
+AgentName = Annotated[str, tyro.conf.arg(metavar=f"{{{','.join(ALGORITHMS)}}}")]
+"""An algorithm of the registry, which may get more of them after this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +30,7 @@ class RunOptions:
     """What every training has."""
 
     _title: ClassVar[str] = "Run"
-    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _agents: ClassVar[AgentsWith] = ALL_AGENTS
     _least: ClassVar[dict[str, float]] = {
         "steps": 0,
         "n_envs": 1,
@@ -41,7 +47,7 @@ class RunOptions:
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, or package.module:Id-v0, or ./file.py:Id-v0 (`heed check-env` says
     if it fits); or a mixture, LEVEL+LEVEL or LEVEL@3+LEVEL, with a level drawn for each episode."""
-    agent: Literal["ppo", "a2c", "reinforce", "grpo", "dqn", "q-learning"] = "ppo"
+    agent: AgentName = "ppo"
     """Algorithm; q-learning has a table instead of a language model, for environments of few states. With --help, the
     options of this agent alone."""
     steps: int | None = None
@@ -86,7 +92,7 @@ class EnvironmentOptions:
     """Of the environments, and of what is put around them."""
 
     _title: ClassVar[str] = "Environment"
-    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _agents: ClassVar[AgentsWith] = ALL_AGENTS
     _least: ClassVar[dict[str, float]] = {
         "history": 0,
         "intrinsic_coef": 0,
@@ -135,7 +141,7 @@ class TrackingOptions:
     """Of where the curves go, beside TensorBoard; a training is the same with any of them."""
 
     _title: ClassVar[str] = "Tracking"
-    _agents: ClassVar[tuple[str, ...]] = ALL_AGENTS
+    _agents: ClassVar[AgentsWith] = ALL_AGENTS
     _least: ClassVar[dict[str, float]] = {"sample_every": 0}
     _positive: ClassVar[tuple[str, ...]] = ()
 
@@ -153,7 +159,7 @@ class LanguageModelOptions:
     """Of agents that have a language model."""
 
     _title: ClassVar[str] = "Language model"
-    _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
+    _agents: ClassVar[AgentsWith] = LANGUAGE_AGENTS
     _least: ClassVar[dict[str, float]] = {
         "train_layers": 0,
         "max_prompt_tokens": 8,
@@ -222,7 +228,7 @@ class AdapterOptions:
     """Of a few new weights that train in the language model's stead."""
 
     _title: ClassVar[str] = "Adapter"
-    _agents: ClassVar[tuple[str, ...]] = LANGUAGE_AGENTS
+    _agents: ClassVar[AgentsWith] = LANGUAGE_AGENTS
     _least: ClassVar[dict[str, float]] = {"adapter_rank": 1, "virtual_tokens": 1}
     _positive: ClassVar[tuple[str, ...]] = ("adapter_alpha",)
 
@@ -245,7 +251,7 @@ class MinibatchOptions:
     """Of agents that learn from parts of what they gathered; the others take a rollout as a whole."""
 
     _title: ClassVar[str] = "Minibatch"
-    _agents: ClassVar[tuple[str, ...]] = MINIBATCH_LEARNERS
+    _agents: ClassVar[AgentsWith] = MINIBATCH_LEARNERS
     _least: ClassVar[dict[str, float]] = {"batch_size": 1}
     _positive: ClassVar[tuple[str, ...]] = ()
 
@@ -259,7 +265,7 @@ class PolicyGradientOptions:
     """Of policy gradients, with what they clone before they begin."""
 
     _title: ClassVar[str] = "Policy gradient"
-    _agents: ClassVar[tuple[str, ...]] = POLICY_GRADIENTS
+    _agents: ClassVar[AgentsWith] = POLICY_GRADIENTS
     _least: ClassVar[dict[str, float]] = {
         "ent_coef": 0,
         "ent_coef_end": 0,
@@ -314,7 +320,7 @@ class DeepQOptions:
     """How DQN makes up its values, and what it replays."""
 
     _title: ClassVar[str] = "DQN"
-    _agents: ClassVar[tuple[str, ...]] = ("dqn",)
+    _agents: ClassVar[AgentsWith] = REPLAY_LEARNERS
     _least: ClassVar[dict[str, float]] = {
         "priority_exponent": 0,
         "hindsight": 0,
@@ -341,7 +347,7 @@ class ExplorationOptions:
     """Of agents that learn values, and choose by them."""
 
     _title: ClassVar[str] = "Exploration"
-    _agents: ClassVar[tuple[str, ...]] = VALUE_LEARNERS
+    _agents: ClassVar[AgentsWith] = VALUE_LEARNERS
     _least: ClassVar[dict[str, float]] = {
         "exploration_start": 0,
         "exploration_end": 0,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from heed.agents.registry import ALGORITHMS, AgentsWith, Algorithm
 from heed.evaluation.command_line import PYTHON_FILE, env_for_any_folder
 from heed.training.command_line.named_values import NAMED, as_texts, environment_arguments, named_values
 from heed.training.errors import ConfigurationError
@@ -33,15 +34,11 @@ from heed.training.option_groups import (
     TrackingOptions,
 )
 
-DEFAULT_STEPS = {**dict.fromkeys(POLICY_GRADIENTS, 150_000), "dqn": 48_000, "q-learning": 100_000}
-DEFAULT_STOP = {**dict.fromkeys(POLICY_GRADIENTS, 1.0), **dict.fromkeys(VALUE_LEARNERS, 2.0)}
-"""DQN's greedy policy still jumps between updates when it first does well; its falling learning rate calms it."""
-DEFAULT_ENVS = {**dict.fromkeys(POLICY_GRADIENTS, 32), "dqn": 32, "q-learning": 1}
+GROUP_LEARNERS = AgentsWith(lambda agent: agent.groups)
+TOKEN_LEARNERS = AgentsWith(lambda agent: agent.policy_gradient and agent.minibatches)
 DEFAULT_GROUP_SIZE = 8
 DEFAULT_INTRINSIC = {"count": 0.05, "rnd": 1.0}
 """Coefficients of the bonuses, where success gives 1 at most."""
-DEFAULT_TEMPERATURE = 0.02
-"""Of DQN's best actions: on GoToLocal, where a success gives up to 1, 0.02 to 0.04 do equally well."""
 VALUE_WARMUP = 4096
 """Steps after cloning in which only the value function learns."""
 PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
@@ -106,6 +103,8 @@ class TrainConfig(
 
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option of the agent."""
+        if self.agent not in ALGORITHMS:
+            raise ConfigurationError(f"--agent is {self.agent!r}, but must be one of {', '.join(ALGORITHMS)}.")
         object.__setattr__(self, "env", env_for_any_folder(self.env))
         object.__setattr__(self, "model", model_for_any_folder(self.model))
         # With --resume, the option adds to what the run began with. JSON has lists.
@@ -119,11 +118,11 @@ class TrainConfig(
                 self._check(group, field.name, field.default)
         if self.gamma is not None and self.gamma > 1:
             raise ConfigurationError(f"--gamma is {self.gamma}, but must be at most 1.")
-        if self.group_size is not None and self.agent != "grpo":
-            raise ConfigurationError(f"--group-size is an option of grpo, not of {self.agent}.")
-        if self.batch_tokens is not None and (self.agent not in ("ppo", "grpo") or self.batch_size is not None):
+        if self.group_size is not None and self.agent not in GROUP_LEARNERS:
+            raise ConfigurationError(f"--group-size is an option of {GROUP_LEARNERS}, not of {self.agent}.")
+        if self.batch_tokens is not None and (self.agent not in TOKEN_LEARNERS or self.batch_size is not None):
             raise ConfigurationError(
-                f"--batch-tokens is an option of ppo and grpo, in place of --batch-size: it is not for {self.agent}."
+                f"--batch-tokens is an option of {TOKEN_LEARNERS}, in place of --batch-size, and not of {self.agent}."
                 if self.batch_size is None
                 else "--batch-tokens and --batch-size both say how large a minibatch is: leave one of them out."
             )
@@ -144,8 +143,8 @@ class TrainConfig(
                 else "With --train-layers 0 nothing of the language model has a gradient: leave "
                 "--activation-checkpointing out."
             )
-        if self.value_warmup_steps and self.agent == "grpo":
-            raise ConfigurationError("--value-warmup-steps is no option of grpo, which has no value function.")
+        if self.value_warmup_steps and not self.algorithm.value_function:
+            raise ConfigurationError(f"--value-warmup-steps is no option of {self.agent}, which has no value function.")
         for name in ("margin_coef", "pretraining_updates"):
             if getattr(self, name) and self.demonstrations is None:
                 raise ConfigurationError(f"{_option(name)} needs --demonstrations to learn from.")
@@ -176,8 +175,8 @@ class TrainConfig(
             raise ConfigurationError(
                 "--normalization says how the likelihoods of an action text become a score: --head linear has none."
             )
-        if self.value_learning_rate is not None and (self.agent == "grpo" or not self.dueling):
-            of = self.agent if self.agent == "grpo" else "dqn with --no-dueling"
+        if self.value_learning_rate is not None and not (self.algorithm.value_function and self.dueling):
+            of = f"{self.agent} with --no-dueling" if self.algorithm.value_function else self.agent
             raise ConfigurationError(f"--value-learning-rate is the value function's, and {of} has none.")
         for name, needed in _CLONING_OPTIONS.items():
             given = getattr(self, name) != TrainConfig.__dataclass_fields__[name].default
@@ -209,7 +208,12 @@ class TrainConfig(
         if name in group._positive and value <= 0:
             raise ConfigurationError(f"{_option(name)} is {value}, but must be positive.")
         if self.agent not in group._agents:
-            raise ConfigurationError(f"{_option(name)} is an option of {_list(group._agents)}, not of {self.agent}.")
+            raise ConfigurationError(f"{_option(name)} is an option of {group._agents}, not of {self.agent}.")
+
+    @property
+    def algorithm(self) -> Algorithm:
+        """What the agent is and has."""
+        return ALGORITHMS[self.agent]
 
     @property
     def env_arguments(self) -> dict[str, Any]:
@@ -227,17 +231,16 @@ class TrainConfig(
         return dataclasses.replace(self, **{name: v for name, v in defaults.items() if getattr(self, name) is None})
 
     def _defaults(self) -> Iterator[tuple[str, Any]]:
-        yield "steps", DEFAULT_STEPS[self.agent]
-        yield "n_envs", DEFAULT_ENVS[self.agent]
-        yield "stop_at_success", DEFAULT_STOP[self.agent]
+        for name in ("steps", "n_envs", "stop_at_success"):
+            yield name, getattr(self.algorithm, name)
         yield "run_dir", Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
         if self.agent in LANGUAGE_AGENTS:
             yield "max_prompt_tokens", _prompt_tokens(self.history)
-        if self.agent in POLICY_GRADIENTS and self.agent != "grpo":
+        if self.agent in POLICY_GRADIENTS and self.algorithm.value_function:
             yield "value_warmup_steps", VALUE_WARMUP if self.clones else 0
-        if self.agent == "dqn" and self.exploration == "epsilon-greedy":
-            yield "exploration_temperature", DEFAULT_TEMPERATURE
-        if self.agent == "grpo":
+        if self.agent in VALUE_LEARNERS and self.exploration == "epsilon-greedy":
+            yield "exploration_temperature", self.algorithm.exploration_temperature
+        if self.agent in GROUP_LEARNERS:
             yield "group_size", DEFAULT_GROUP_SIZE
         if self.intrinsic is not None:
             yield "intrinsic_coef", DEFAULT_INTRINSIC[self.intrinsic]
@@ -287,11 +290,6 @@ def range_of_steps(option: str, text: str) -> tuple[int, int]:
 
 def _option(name: str) -> str:
     return f"--{name.replace('_', '-')}"
-
-
-def _list(agents: tuple[str, ...]) -> str:
-    names = {POLICY_GRADIENTS: "policy gradients", LANGUAGE_AGENTS: "language models"}
-    return names.get(agents) or " and ".join(agents)
 
 
 def _as_file_name(env_id: str) -> str:

@@ -6,8 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from heed.agents import A2C, DQN, GRPO, PPO, QLearning
-    from heed.agents.agent import LanguageAgent
+    from heed.agents import LanguageAgent
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """How threads wait for each other, in the words of OpenMP, GNU's and LLVM's."""
@@ -23,7 +22,7 @@ def wait_asleep() -> None:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
 
 
-def set_threads(asked: int | None, agent: LanguageAgent | PPO | A2C | GRPO | DQN | QLearning) -> int:
+def set_threads(asked: int | None, agent: LanguageAgent) -> int:
     """Let torch compute with the threads that were asked for, or else with those that suit the agent.
 
     Returns:

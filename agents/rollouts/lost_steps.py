@@ -68,7 +68,7 @@ class RolloutWithoutLostSteps(RolloutBuffer):
         self._number_episodes()
         divides = batch_size is None or batch_size >= self.lost.size or self.lost.size % batch_size == 0
         if divides and not self.lost.any() and not self.learners.several:
-            yield from super().get(batch_size)
+            yield from super().get(batch_size)  # type: ignore[misc]  # `_get_samples` below
             return
         parts = 1 if batch_size is None else -(-self.lost.size * self.learners.count // batch_size)
         next(super().get(1))  # SB3 flattens its arrays where it gives the first sample

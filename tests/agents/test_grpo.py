@@ -10,10 +10,10 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import GRPO
+from heed.agents.rollouts.sample import RolloutBatch
 from heed.envs import Curriculum, CurriculumVecEnv, LanguageVecEnv
 from heed.envs.make import make
 from heed.evaluation.playing import greedy, run_episodes, success_rate
@@ -39,15 +39,15 @@ def weights(agent: Any) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in agent.policy.state_dict().items()}
 
 
-def three_steps(agent: GRPO, advantages: list[float], ratios: list[float]) -> tuple[RolloutBufferSamples, Tensor]:
+def three_steps(agent: GRPO, advantages: list[float], ratios: list[float]) -> tuple[RolloutBatch, Tensor]:
     """Return steps that took actions 0, 1 and 2, with such advantages and ratios, and the probabilities there."""
     prompts = torch.as_tensor(agent.env.reset())[:3]  # type: ignore[union-attr]
     with torch.no_grad():
         probabilities: Tensor = agent.policy.get_distribution(prompts).distribution.probs  # type: ignore[union-attr]
     actions = torch.arange(3)
     old = probabilities[actions, actions].log() - torch.tensor(ratios).log()
-    samples = RolloutBufferSamples(
-        prompts, actions[:, None], torch.zeros(3), old, torch.tensor(advantages), torch.zeros(3)
+    samples = RolloutBatch(
+        prompts, actions[:, None], torch.zeros(3), old, torch.tensor(advantages), *[torch.zeros(3)] * 3
     )
     return samples, probabilities
 

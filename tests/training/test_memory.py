@@ -78,7 +78,7 @@ def measured(config: MemoryConfig) -> int:
 def options(agent: str, model: Path | str, **more: Any) -> MemoryConfig:
     sizes = {"ppo": {"rollout_steps": 8, "epochs": 2, "batch_size": 32}, "dqn": {"batch_size": 32, "hindsight": 0}}
     given = {"n_envs": 4, "steps": 32 if agent == "ppo" else 404, **sizes[agent], **more}
-    return MemoryConfig(env=SALAD, model=str(model), agent=agent, device="cpu", **given)  # type: ignore[arg-type]
+    return MemoryConfig(env=SALAD, model=str(model), agent=agent, device="cpu", **given)
 
 
 @pytest.mark.parametrize(

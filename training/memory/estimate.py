@@ -339,18 +339,22 @@ class _Reckoning:
     def _heads(self) -> int:
         width, actions = int(self.trained.model.config.get_text_config().hidden_size), self.seen.n_actions
         linear = width * actions + actions if self.config.head == "linear" else 0
-        if self.config.agent == "dqn":
+        if self.config.algorithm.replay_buffer:
             return 4 * (linear + 2 + (width + 1 if self.config.dueling else 0))
         hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
         return 4 * (linear + width * hidden + 2 * hidden + 1)
+
+    @property
+    def _has_reference(self) -> bool:
+        return bool(self.arguments["reference_coef"])
 
     def _copies(self) -> list[Part]:
         """Return what else there is of weights, beside those of the policy."""
         size, note = self._trains() + self._heads(), "what trains, a second time"
         parts = []
-        if self.config.agent == "dqn":
+        if self.config.algorithm.networks > 1:
             parts.append(Part(name="target network", size=size, place="device", note=note))
-        elif self.arguments["reference_coef"]:
+        if self._has_reference:
             parts.append(Part(name="reference policy", size=size, place="device", note=note))
         if self.device.type == "cuda":  # elsewhere the policy has it as it came
             parts.append(
@@ -372,7 +376,7 @@ class _Reckoning:
         """Return how many prompts a minibatch has."""
         config = self.config
         assert config.n_envs is not None
-        if config.agent in ("a2c", "reinforce"):
+        if not config.algorithm.minibatches:
             return config.n_envs * int(self.arguments["n_steps"])
         if config.batch_tokens is not None:
             return max(1, config.batch_tokens // max(1, round(self.seen.mean_length)))
@@ -384,14 +388,14 @@ class _Reckoning:
         extra = self.seen.tries.n_nodes if self.config.head == "score" else 0
         parts = _chunks(lengths, extra, self.config.micro_batch_tokens)
         largest = max(parts, key=_tokens)
-        beside = largest if self.config.agent != "dqn" and self.arguments["reference_coef"] else []
+        beside = largest if self._has_reference else []
         peak = self.dry_run.gradient(largest, beside=beside, onto=len(parts) > 1)
         return peak, (len(lengths), sum(map(_tokens, parts))), _tokens(largest)
 
     def _reading(self) -> int:
-        """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of DQN's targets."""
+        """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of a target network."""
         assert self.config.n_envs is not None
-        count = max(self.config.n_envs, self._rows() if self.config.agent == "dqn" else 0)
+        count = max(self.config.n_envs, self._rows() if self.config.algorithm.networks > 1 else 0)
         extra = self.seen.tries.n_nodes if self.config.head == "score" else 0
         (chunks,) = _chunks(self.seen.draw(count), extra, None)
         return self.dry_run.reading([max(chunks, key=lambda chunk: chunk[0] * chunk[1])])
@@ -399,15 +403,15 @@ class _Reckoning:
     # -- what is kept --------------------------------------------------------------------------------------
 
     def _steps(self) -> int:
-        """Return how many environment steps a rollout has; of DQN, all that it reads between two updates."""
+        """Return how many environment steps a rollout has; with a replay buffer, those that are read at once."""
         assert self.config.n_envs is not None
-        return self.config.n_envs * (1 if self.config.agent == "dqn" else int(self.arguments["n_steps"]))
+        return self.config.n_envs * (1 if self.config.algorithm.replay_buffer else int(self.arguments["n_steps"]))
 
     def _memories(self) -> list[Part]:
         """Return what the network keeps of what it read (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
         width = text_config.hidden_size + (self.seen.tries.n_actions if self.config.head == "score" else 0)
-        networks = 2 if self.config.agent != "dqn" and self.arguments["reference_coef"] else 1
+        networks = 2 if self._has_reference else 1
         lengths = self.seen.draw(self._steps())
         kept = max(1024, 2 * len(lengths))
         readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
@@ -416,7 +420,7 @@ class _Reckoning:
             assert self.config.steps is not None
             tokens = int(self.seen.draw(self.config.steps).sum())
             states = min(FROZEN_BYTES, 2 * tokens * text_config.hidden_size * self.trained.model.dtype.itemsize)
-            copies = 2 if self.config.agent == "dqn" else 1
+            copies = self.config.algorithm.networks
             note = "of all prompts, up to 1 GiB for a network"
             parts.append(Part(name="states of frozen layers", size=copies * states, place="device", note=note))
         if self.config.history and self.trained.backbone.keeps_prefixes:
@@ -431,7 +435,7 @@ class _Reckoning:
     def _buffer(self) -> Part:
         """Return what was played and waits to be learned from."""
         row = self.seen.encoder.layout.width * np.dtype(self.seen.encoder.integer).itemsize
-        if self.config.agent == "dqn":
+        if self.config.algorithm.replay_buffer:
             return Part(name="replay buffer", size=int(self.arguments["buffer_size"]) * (2 * row + 16), place="host")
         # Minibatches are drawn from a copy that is flattened.
         return Part(name="rollout", size=2 * self._steps() * (row + 7 * 4), place="host")
