@@ -186,6 +186,8 @@ class LanguageAgent(SavedAgent):
                 f"{type(self).__name__}.load(path, env=...) takes another number."
             )
         self._given_env, self.env = env, taken
+        for part in self._parts():
+            part.uses(taken)
         if self.learners.several:
             self._require_shares()
 

@@ -5,21 +5,20 @@ SB3's DQN does the work. What differs:
   target network values it;
 - n-step returns and, as an option, prioritized replay (`heed.agents.replay.buffer`);
 - hindsight instruction replay as an option (`heed.agents.replay.hindsight`);
-- demonstrations as an option (`heed.agents.replay.dqn_demonstrations`);
+- demonstrations as an option (`heed.agents.replay.demonstrations`);
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
 - each environment explores by itself, by `exploration`, epsilon-greedily unless said otherwise
-  (`heed.agents.exploration.dqn_exploration`);
+  (`heed.agents.exploration.explorer`);
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +26,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.utils import LinearSchedule, polyak_update
@@ -39,18 +39,20 @@ from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
 from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.exploration.dqn_exploration import ExploringDQN
-from heed.agents.persistence.checkpoint import CheckpointError
+from heed.agents.exploration.explorer import Explorer
+from heed.agents.parts import Part
 from heed.agents.replay.buffer import Batch, ReplayBuffer
-from heed.agents.replay.dqn_demonstrations import DemonstratedDQN
-from heed.agents.replay.dqn_hindsight import RelabellingDQN
+from heed.agents.replay.demonstrations import keep_demonstrations, margin_loss
+from heed.agents.replay.hindsight import Hindsight, HindsightReplay, have_told
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
+from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy, sharing
 
 
-class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
+class DQN(LanguageAgent, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
@@ -91,6 +93,11 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageQPolicy}
+    replay_buffer: ReplayBuffer  # type: ignore[assignment] # SB3 calls nothing of it but `add`
+    explorer: Explorer
+    """Chooses the actions of the training."""
+    hindsight_replay: Hindsight | None = None
+    """Stores episodes a second time, if `hindsight` says so."""
     _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "_n_calls", "exploration_rate")
 
     def __init__(
@@ -146,10 +153,14 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         epsilon = ExplorationSchedule(
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
-        self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy(schedule=epsilon)
-        self.ensemble = None
         self.learners.share("batch_size", batch_size)
-        self._exploration = np.random.default_rng(self.learners.seed(seed))
+        self.explorer = Explorer(
+            EpsilonGreedy(schedule=epsilon) if exploration is None else exploration,
+            lambda prompts: self.q_net(prompts),
+            learners=self.learners,
+            seed=self.learners.seed(seed),
+            argument=exploration,
+        )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
             policy=policy,
@@ -178,6 +189,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         )
 
     def _setup_model(self) -> None:
+        assert isinstance(self.action_space, spaces.Discrete)
         # SB3 makes a buffer of its own where there is none yet.
         if getattr(self, "replay_buffer", None) is None:
             assert isinstance(self.observation_space, spaces.Box)
@@ -189,14 +201,37 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
                 gamma=self.gamma,
                 priority_exponent=self.priority_exponent,
                 demonstration_bonus=self.demonstration_bonus,
+                n_actions=int(self.action_space.n),
                 device=self.device,
                 seed=self.learners.seed(self.seed),
             )
         if issubclass(self.policy_class, LanguageQPolicy):
             self.policy_class = sharing(self.policy_class)
         super()._setup_model()
+        if self.hindsight:
+            self._begin_hindsight()
         require_rewards_for_replay(self.env)
-        self._begin_exploring()
+        # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
+        self.exploration_schedule = self.exploration.schedule
+        self.exploration_rate = self.exploration.schedule(1.0)
+        self.explorer.begin(self.action_space, n_envs=self.n_envs, layout=self._layout, device=self.device)
+
+    def _begin_hindsight(self) -> None:
+        if self.env is not None:
+            have_told(self.env)
+        if isinstance(self.observation_space, PromptSpace):
+            encoder, seed = self.observation_space.encoder, self.learners.seed(self.seed)
+            replay = HindsightReplay(self.n_envs, encoder, per_episode=self.hindsight, seed=seed)
+            self.hindsight_replay = Hindsight(replay, self.replay_buffer)
+
+    def _parts(self) -> list[Part]:
+        parts = (self.replay_buffer, self.hindsight_replay, self.explorer)
+        return [part for part in parts if part is not None]
+
+    @property
+    def exploration(self) -> Exploration:
+        """How actions are chosen while training; the agent's own copy."""
+        return self.explorer.strategy
 
     def _fitting_env(self, env: Any) -> VecEnv:
         taken = super()._fitting_env(env)
@@ -207,8 +242,29 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         """Set the seed of all randomness; the environments begin new episodes with it."""
         super().set_random_seed(seed)
         if seed is not None:
-            self._exploration = np.random.default_rng(self.learners.seed(seed))
+            self.explorer.seed(self.learners.seed(seed))
             self.replay_buffer.seed(self.learners.seed(seed))
+
+    # -- acting --------------------------------------------------------------------------------------------
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        self._step_is_open = True
+        if self.hindsight_replay is not None:
+            self.hindsight_replay.shown(cast(PromptVecEnv, self.env).words)
+        self.policy.set_training_mode(False)
+        prompts: Any = self.policy.obs_to_tensor(self._last_obs)[0]  # type: ignore[arg-type]
+        if self.num_timesteps < learning_starts:
+            actions = self.explorer.act_at_random(prompts)
+        else:
+            actions = self.explorer.act(prompts, self.exploration_rate)
+        return actions, actions
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        super()._update_info_buffer(infos, dones)
+        if dones is not None:
+            self.explorer.ended(dones)
 
     def _store_transition(
         self,
@@ -219,15 +275,73 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
+        prompts: Any = self._last_obs
         normalization = self.get_vec_normalize_env()
         if normalization is not None:  # the buffer holds rewards as they are, since the scale goes on changing
             reward = normalization.get_original_reward()
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if self.hindsight_replay is not None:
+            self.hindsight_replay.stepped(prompts, buffer_action, reward, dones, infos)
         self._step_is_open = False
 
-    def _episodes_interrupted(self) -> None:
-        self.replay_buffer.interrupt_episodes()
-        super()._episodes_interrupted()
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Return the best actions; unless `deterministic`, as the exploration draws them."""
+        if deterministic:
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        self.policy.set_training_mode(False)
+        prompts, batched = self.policy.obs_to_tensor(observation)
+        actions = self.explorer.sample(cast(Tensor, prompts), self.exploration_rate)
+        return (actions if batched else actions[0]), state
+
+    # -- learning ------------------------------------------------------------------------------------------
+
+    def add_demonstrations(self, demonstrations: Sequence[Demonstration], *, history: int = 0) -> None:
+        """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
+
+        Args:
+            demonstrations: episodes that an expert played, with the agent's actions; of several learners, all are given
+                the same ones.
+            history: of the environments, where they show one.
+
+        Raises:
+            ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
+                instead of an expert's actions, or they do not fit into the buffer beside others.
+            DemonstrationError: if they lack what the agent reads.
+        """
+        assert isinstance(self.action_space, spaces.Discrete)
+        keep_demonstrations(
+            self.replay_buffer,
+            demonstrations,
+            encoder=self.language_policy.encoder,
+            action_space=self.action_space,
+            history=history,
+            learners=self.learners,
+        )
+
+    def pretrain(self, updates: int) -> None:
+        """Learn from the demonstrations alone, before the first step of a training (DQfD's first phase).
+
+        The target network follows after as many updates as it does in the training.
+
+        Raises:
+            ValueError: if there are no demonstrations.
+        """
+        if not self.replay_buffer.kept:
+            raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
+        if not self._custom_logger and self.num_timesteps == 0:
+            self._logger = Logger(folder=None, output_formats=[])  # `learn` makes the real one
+        train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
+        interval = max(self._steps_of_target * self.gradient_steps // train_freq.frequency, 1)
+        with self._telling_when():
+            for done in range(0, updates, interval):
+                self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
+                self._update_target()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
@@ -251,7 +365,9 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
             self.policy.optimizer.step()
             self._share_ranks()
             self.replay_buffer.update_priorities(batch.indices, errors)
-            self._update_ensemble(batch)
+            ensemble_loss = self.explorer.learn(batch, self.exploration_rate)
+            if ensemble_loss is not None:
+                self.logger.record("train/ensemble_loss", ensemble_loss)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
@@ -290,7 +406,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         chosen = q_values.gather(1, batch.actions)
         loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
         if self.margin_coef and self.replay_buffer.kept:
-            loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
+            loss = loss + self.margin_coef * margin_loss(q_values, batch, self.margin)
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         return loss, chosen
@@ -384,18 +500,8 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         require_finite_values(values)
         return values
 
-    def _write_own(self, folder: Path) -> dict[str, Any]:
-        self.replay_buffer.write(folder)
-        return super()._write_own(folder)
-
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        place = self._own_folder(folder)
-        self.replay_buffer.read(place)
-        assert isinstance(self.action_space, spaces.Discrete)
-        actions = self.replay_buffer.actions
-        if actions.min() < 0 or actions.max() >= self.action_space.n:
-            raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        super()._read(folder, saved)
+    def _probabilities(self, prompts: Any) -> Tensor:
+        return torch.from_numpy(self.explorer.probabilities(prompts, self.exploration_rate))
 
     def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
         super()._read_shared(folder, saved)

@@ -24,7 +24,6 @@ The policy improves by PPO's clipped ratio, held near a reference policy by thei
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -39,7 +38,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
 from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.persistence.checkpoint import read_tensors, write_tensors
+from heed.agents.parts import Part
 from heed.agents.policy_gradient import Measures, PolicyGradient
 from heed.agents.ppo import clipped_surrogate
 from heed.agents.rollouts.groups import EpisodeGroups
@@ -47,9 +46,6 @@ from heed.agents.rollouts.sample import Sample
 from heed.envs.demonstrations.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
-
-PENDING = "episodes.safetensors"
-"""The file of a checkpoint that holds the steps which wait for their group."""
 
 
 class EndlessEpisodesError(ValueError):
@@ -195,10 +191,6 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         )
         return self.groups
 
-    def _episodes_interrupted(self) -> None:
-        super()._episodes_interrupted()
-        self.groups.clear()  # of an episode that was not played to its end nobody knows what it is worth
-
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
         """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
 
@@ -284,15 +276,13 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             "entropy_loss": sample.entropy_loss,
         }
 
-    def _write_own(self, folder: Path) -> dict[str, Any]:
-        write_tensors(folder / PENDING, self.groups.state())
-        return super()._write_own(folder)
+    def _restore_envs(self, state: dict[str, Any]) -> Any:
+        observations = super()._restore_envs(state)
+        self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+        return observations
 
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read(folder, saved)
-        if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
-            self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
-            self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+    def _parts(self) -> list[Part]:
+        return [*super()._parts(), self.groups]
 
 
 def _endless(env: VecEnv) -> int:

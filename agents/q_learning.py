@@ -207,9 +207,11 @@ class QLearning(LanguageAgent):
         callback.update_locals(locals())
         return callback.on_step()
 
-    def _episodes_interrupted(self) -> None:
-        super()._episodes_interrupted()
-        self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
+    def _interrupt_episodes(self) -> None:
+        running = self._last_episode_starts is not None
+        super()._interrupt_episodes()
+        if running:
+            self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
 
     def _given_now(self) -> Any:
         return getattr(self.env.unwrapped, "observations", None) if self.env is not None else None

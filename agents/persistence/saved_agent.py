@@ -178,6 +178,9 @@ class SavedAgent(JoinedAgent):
         raise TypeError("save_replay_buffer() writes a pickle: use save(), which keeps the replay buffer as well.")
 
     def _write(self, folder: Path) -> None:
+        for part in self._parts():
+            if part.is_shared:
+                part.write(folder)
         described = {**self._described(), **self._write_policy(folder)}
         write_json(
             folder / "agent.json",
@@ -192,6 +195,9 @@ class SavedAgent(JoinedAgent):
 
     def _write_own(self, folder: Path) -> dict[str, Any]:
         """Write what each of several learners has of its own; return what JSON is to hold of it."""
+        for part in self._parts():
+            if not part.is_shared:
+                part.write(folder)
         for name, wrapper in _reward_wrappers(self.env):
             write_tensors(folder / name, wrapper.get_tensors())
         random_numbers, random_tensors = get_random_state(self.action_space)
@@ -238,6 +244,8 @@ class SavedAgent(JoinedAgent):
         described = {**self._described(), **self._described_policy(), "shared": True}
         described["language_model"]["name"] = shared_name(described["language_model"]["name"])
         write_json(folder / "agent.json", described)
+        for part in self._parts():
+            part.write_export(folder)
 
     def get_env_state(self) -> dict[str, Any] | None:
         """Return the state of the training environments, where they can tell it and a training has begun.
@@ -402,6 +410,8 @@ class SavedAgent(JoinedAgent):
             self._last_episode_starts = np.array(own["episode_starts"], dtype=bool)
         if self.env is not None and own["envs"] is not None and saved["n_envs"] == self.n_envs:
             self._last_obs = self._restore_envs(own["envs"])
+        for part in self._parts():
+            part.read(folder if part.is_shared else place, saved)
         self._not_yet_logged = saved["log"]
         set_random_state(self.action_space, own["random"], read_tensors(place / "random.safetensors"))
 
@@ -410,6 +420,8 @@ class SavedAgent(JoinedAgent):
         set_heads(self.language_policy, read_tensors(folder / HEADS), folder / HEADS)
         for name, value in saved["counters"].items():
             setattr(self, name, value)
+        for part in self._parts():
+            part.read_export(folder, saved)
 
     def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
         """Put back what `_write_policy` wrote."""

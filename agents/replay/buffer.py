@@ -26,6 +26,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from heed.agents.parts import Part
 from heed.agents.persistence.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.replay.n_step_returns import NStepReturns, Transition
 from heed.agents.replay.sum_tree import SumTree
@@ -61,7 +62,7 @@ class Batch(NamedTuple):
     """Where they stand in the buffer, (B,)."""
 
 
-class ReplayBuffer:
+class ReplayBuffer(Part):
     """Keeps the last `capacity` transitions of all environments together.
 
     Args:
@@ -72,6 +73,7 @@ class ReplayBuffer:
         gamma: discount of a step.
         priority_exponent: alpha; 0 draws evenly.
         demonstration_bonus: added to the TD error of demonstrations, as a priority.
+        n_actions: which a checkpoint's actions must be among; None for any.
         device: where batches go.
         seed: of the draw.
 
@@ -89,6 +91,7 @@ class ReplayBuffer:
         gamma: float = 0.99,
         priority_exponent: float = 0.0,
         demonstration_bonus: float = 0.0,
+        n_actions: int | None = None,
         device: torch.device | str = "cpu",
         seed: int | None = None,
     ):
@@ -102,6 +105,7 @@ class ReplayBuffer:
         self.n_steps, self.gamma = n_steps, gamma
         self.priority_exponent = priority_exponent
         self.demonstration_bonus = demonstration_bonus
+        self.n_actions = n_actions
         self.device = torch.device(device)
         self.observations = np.zeros((capacity, *observation_space.shape), dtype=observation_space.dtype)
         self.next_observations = np.zeros_like(self.observations)
@@ -159,7 +163,7 @@ class ReplayBuffer:
             )
         self._insert(complete)
 
-    def interrupt_episodes(self) -> None:
+    def interrupted(self) -> None:
         """Complete the transitions of episodes that are not played on: they bootstrap from what was seen last."""
         self._insert([transition for stream in self._streams for transition in stream.interrupt()])
 
@@ -312,7 +316,7 @@ class ReplayBuffer:
         }
         write_json(folder / NUMBERS, state)
 
-    def read(self, folder: Path) -> None:
+    def read(self, folder: Path, saved: dict[str, Any] | None = None) -> None:
         """Bring the buffer back from a checkpoint's folder.
 
         Steps whose transition was not complete come back if there are as many environments as there were; of another
@@ -338,6 +342,9 @@ class ReplayBuffer:
                     f"{arrays[name].shape}, not {own.dtype} of shape {(size, *own.shape[1:])}."
                 )
             own[:size] = arrays[name]
+        actions = self.actions[:size]
+        if self.n_actions is not None and size and not 0 <= actions.min() <= actions.max() < self.n_actions:
+            raise CheckpointError(f"{folder / TENSORS} holds actions that are not in Discrete({self.n_actions}).")
         # The place behind the last is the first one again, and behind demonstrations alone their number.
         if not 0 <= state["kept"] <= size or not state["kept"] <= state["position"] <= min(size, self.capacity - 1):
             raise CheckpointError(f"{folder / NUMBERS} is damaged: its places are not in the buffer of {size} steps.")

@@ -19,14 +19,21 @@ says the step would have brought. What the papers do and this does not:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from heed.agents.parts import Part
+from heed.agents.persistence.checkpoint import read_json, write_json
+from heed.agents.replay.buffer import ReplayBuffer
 from heed.policies.prompts.prompt import PromptEncoder
+
+HINDSIGHT = "hindsight.json"
+"""The file of a checkpoint that holds the running episodes, as hindsight has seen them."""
 
 ENVIRONMENT_REWARD = "environment_reward"
 """The key of an `info` that holds the environment's own reward, as `heed.envs` writes it beside what was fulfilled."""
@@ -146,3 +153,65 @@ class HindsightReplay:
             _RunningEpisode(**{**saved, "fulfilled": {words: (when, r) for words, when, r in saved["fulfilled"]}})
             for saved in state["episodes"]
         ]
+
+
+class Hindsight(Part):
+    """Stores episodes a second time in a replay buffer, with the instructions that they did fulfil.
+
+    Args:
+        replay: watches the episodes.
+        buffer: where those in hindsight go.
+    """
+
+    def __init__(self, replay: HindsightReplay, buffer: ReplayBuffer):
+        self._replay = replay
+        self._buffer = buffer
+        self._words: Mapping[str, npt.NDArray[Any]] = {}
+
+    def uses(self, env: Any) -> None:
+        """Have other environments tell what each step fulfils."""
+        have_told(env)
+
+    def shown(self, words: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take notice of what the environments show before a step: `instruction` and `observation`, each (n_envs,)."""
+        self._words = words
+
+    def stepped(
+        self,
+        prompts: npt.NDArray[np.integer[Any]],
+        actions: npt.NDArray[Any],
+        rewards: npt.NDArray[Any],
+        dones: npt.NDArray[Any],
+        infos: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """Take one step of every environment, with the prompts before it and the rewards that the agent is given."""
+        own = [info.get(ENVIRONMENT_REWARD, seen) for info, seen in zip(infos, rewards, strict=True)]
+        self._add(self._replay.step(self._words, prompts, actions, np.array(own), dones, infos))
+
+    def interrupted(self) -> None:
+        """Store the running episodes in hindsight."""
+        self._add(self._replay.interrupt())
+
+    def _add(self, episodes: Iterable[RelabelledEpisode]) -> None:
+        for episode in episodes:
+            self._buffer.add_episode(episode.prompts, episode.actions, episode.rewards, terminated=True)
+
+    def write(self, folder: Path) -> None:
+        """Write the running episodes, and the state of the draw."""
+        write_json(folder / HINDSIGHT, self._replay.get_state())
+
+    def read(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put them back, if the training that was saved had any."""
+        if (folder / HINDSIGHT).is_file():
+            self._replay.set_state(read_json(folder / HINDSIGHT))
+
+
+def have_told(env: Any) -> None:
+    """Have environments tell what each step fulfils.
+
+    Raises:
+        ValueError: if they cannot.
+    """
+    if not hasattr(env, "words") or not hasattr(env.unwrapped, "tell_fulfilled_instructions"):
+        raise ValueError("Hindsight replay needs environments that tell what was fulfilled, from heed.envs.make.")
+    env.unwrapped.tell_fulfilled_instructions()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,13 @@ from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.parts import Part
+from heed.agents.persistence.checkpoint import read_tensors, write_tensors
 from heed.agents.rollouts.lost_steps import EPISODE_LOST
 from heed.agents.rollouts.sample import RolloutBatch
+
+PENDING = "episodes.safetensors"
+"""The file of a checkpoint that holds the steps which wait for their group."""
 
 GROUP = "episode_group"
 """The key of an episode's last `info` that names its group: two integers."""
@@ -45,7 +51,7 @@ class Episode:
         return total
 
 
-class EpisodeGroups(BaseBuffer):
+class EpisodeGroups(BaseBuffer, Part):
     """Collects steps of vectorised environments, and gives those of groups of which every episode has ended.
 
     Nothing is cut: the steps of a group wait until its last episode has ended, be it in a later rollout. An episode
@@ -87,6 +93,10 @@ class EpisodeGroups(BaseBuffer):
         self.gamma = gamma
         self.divide_by_deviation = divide_by_deviation
         self.divide_by_length = divide_by_length
+        self.clear()
+
+    def interrupted(self) -> None:
+        """Drop all steps: of an episode that was not played to its end nobody knows what it is worth."""
         self.clear()
 
     def clear(self) -> None:
@@ -194,6 +204,15 @@ class EpisodeGroups(BaseBuffer):
         return RolloutBatch(*(part[rows] for part in self.samples()))
 
     # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def write(self, folder: Path) -> None:
+        """Write the steps that wait, and which groups run."""
+        write_tensors(folder / PENDING, self.state())
+
+    def read(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put the steps back; if their episodes are not played on, `interrupted` follows."""
+        if saved["n_envs"] == self.n_envs:
+            self.set_state(read_tensors(folder / PENDING))
 
     def state(self) -> dict[str, Tensor]:
         """Return all steps as tensors; `set_state` is its inverse."""

@@ -3,8 +3,8 @@
 A training stops in the middle of episodes. The next `learn` may begin new ones: it resets the environments unless it is
 told not to, and it must where others are set, where a loaded agent's could not be brought back, or where nobody knows
 what they show (an exception in the middle of a step, or somebody else who has played in them since). Whatever an agent
-keeps of the running episodes is ended at that moment, in one place: `_episodes_interrupted`, which each algorithm
-extends by what it keeps. Otherwise a return would add up the rewards of two episodes.
+keeps of the running episodes is ended at that moment, in one place: each of its parts is told (`Part.interrupted`).
+Otherwise a return would add up the rewards of two episodes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
+
+from heed.agents.parts import Part
 
 
 class RunningEpisodes(BaseAlgorithm):
@@ -33,10 +35,12 @@ class RunningEpisodes(BaseAlgorithm):
             return
         self._last_obs = self._last_episode_starts = None
         self._step_is_open = False
-        self._episodes_interrupted()
+        for part in self._parts():
+            part.interrupted()
 
-    def _episodes_interrupted(self) -> None:
-        """End, as truncated, what is kept of episodes that are not played on."""
+    def _parts(self) -> list[Part]:
+        """Return what the agent has beside its policy, in the order in which it is told of what happens."""
+        return []
 
     def _setup_learn(
         self,

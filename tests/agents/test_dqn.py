@@ -184,7 +184,7 @@ def test_trap_exploration_is_drawn_from_the_agents_own_generator_for_each_enviro
     best = np.zeros(10_000, dtype=np.int64)
     np.random.seed(1)  # noqa: NPY002 - SB3 draws from this generator; Heed must not
     state = np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
-    actions = explore(best, 7, 0.5, agent._exploration)
+    actions = explore(best, 7, 0.5, agent.explorer.generator)
     assert np.random.get_state()[1].tolist() == state  # type: ignore[index] # noqa: NPY002
     # A random action is drawn half of the time, and one in seven of these is the best one.
     assert (actions != 0).mean() == pytest.approx(0.5 * 6 / 7, abs=0.02)

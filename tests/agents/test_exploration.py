@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -239,17 +238,8 @@ def test_numbers_beside_the_words_count_where_an_agent_explores(strategy: Any) -
     agent = DQN(env=env, exploration=strategy, learning_starts=4, n_steps=1, seed=0, **options).learn(16)
     words = {"instruction": ["say yes"] * 2, "observation": ["a longer step", "a longer step"]}
     prompts = agent.language_policy.encoder({**words, "numbers": np.array([[1, 1], [1, 3]], dtype=np.float32)})
-    values = agent._values_to_explore(torch.from_numpy(prompts))
+    values = agent.explorer.values(torch.from_numpy(prompts))
     assert np.abs(values[:, 0] - values[:, 1]).max() > 1e-3
-
-
-def test_an_ensemble_of_an_earlier_version_comes_back() -> None:
-    made = functools.partial(ValueEnsemble, heads=2, n_actions=3, layout=PromptLayout(6), prior_scale=1.0)
-    ensemble, rows = made(seed=0), rows_of(PromptLayout(6), 8)
-    ensemble.observe(rows)
-    again = made(seed=1)
-    again.set_state({name.replace("features.text.", "features."): t for name, t in ensemble.get_state().items()})
-    assert torch.equal(again(rows), ensemble(rows))
 
 
 def test_the_ensemble_learns_the_hand_worked_target_and_keeps_its_priors_apart() -> None:

@@ -114,9 +114,9 @@ def test_steps_that_are_too_large_end_a_training(kind: Any, rate: float) -> None
 
 def test_the_values_of_an_exploration_end_a_training() -> None:
     agent = make(DQN, exploration=Thompson())
-    assert agent.ensemble is not None
+    assert agent.explorer.ensemble is not None
     with torch.no_grad():
-        agent.ensemble.target.out_bias.fill_(float("inf"))
+        agent.explorer.ensemble.target.out_bias.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match=r"^The exploration's value loss is NaN, since the weight target"):
         agent.learn(64)
 

@@ -172,9 +172,9 @@ def exploration(agent: Any) -> tuple[Any, ...]:
     """Return what is known of how the agent explores, and what it does with that."""
     told: list[Any] = [agent.exploration.as_json()]
     if isinstance(agent, DQN):
-        assert (agent.ensemble is None) == isinstance(agent.exploration, EpsilonGreedy | Boltzmann)
-        if agent.ensemble is not None:
-            told += [{name: tensor.tolist() for name, tensor in agent.ensemble.get_state().items()}]
+        assert (agent.explorer.ensemble is None) == isinstance(agent.exploration, EpsilonGreedy | Boltzmann)
+        if agent.explorer.ensemble is not None:
+            told += [{name: tensor.tolist() for name, tensor in agent.explorer.ensemble.get_state().items()}]
         probabilities = agent.action_probabilities(WORDS)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
         assert agent.predict(WORDS)[0].shape == (2,)
