@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from heed.agents.imitation.dagger import dagger
     from heed.agents.persistence.checkpoint import CheckpointError
     from heed.agents.persistence.export import export
-    from heed.agents.persistence.loading import load
+    from heed.agents.persistence.saving import load
+    from heed.agents.policy_agent import LanguagePolicyAgent
     from heed.agents.ppo import PPO
-    from heed.agents.q_learning import QLearning
     from heed.agents.reinforce import REINFORCE
+    from heed.agents.tabular.q_learning import QLearning
 
 _PLACES = {
     "A2C": "a2c",
@@ -35,11 +36,12 @@ _PLACES = {
     "CheckpointError": "persistence.checkpoint",
     "Cloning": "imitation.cloning",
     "LanguageAgent": "agent",
-    "QLearning": "q_learning",
+    "LanguagePolicyAgent": "policy_agent",
+    "QLearning": "tabular.q_learning",
     "clone": "imitation.cloning",
     "dagger": "imitation.dagger",
     "export": "persistence.export",
-    "load": "persistence.loading",
+    "load": "persistence.saving",
 }
 """The modules of what is imported when it is asked for."""
 
@@ -55,6 +57,7 @@ __all__ = [
     "CheckpointError",
     "Cloning",
     "LanguageAgent",
+    "LanguagePolicyAgent",
     "QLearning",
     "clone",
     "dagger",

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
-from heed.agents.agent import LANGUAGE_POLICY
+from heed.agents.policy_agent import LANGUAGE_POLICY
 from heed.agents.policy_gradient import Measures, PolicyGradient
 from heed.agents.rollouts.sample import Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy

@@ -17,7 +17,6 @@ SB3's DQN does the work. What differs:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -35,12 +34,12 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
 from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
 from heed.agents.exploration.explorer import Explorer
 from heed.agents.parts import Part
+from heed.agents.policy_agent import LANGUAGE_POLICY, LanguagePolicyAgent
 from heed.agents.replay.buffer import Batch, ReplayBuffer
 from heed.agents.replay.demonstrations import keep_demonstrations, margin_loss
 from heed.agents.replay.hindsight import Hindsight, HindsightReplay, have_told
@@ -52,7 +51,7 @@ from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy, sharing
 
 
-class DQN(LanguageAgent, SB3DQN):
+class DQN(LanguagePolicyAgent, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
@@ -98,7 +97,7 @@ class DQN(LanguageAgent, SB3DQN):
     """Chooses the actions of the training."""
     hindsight_replay: Hindsight | None = None
     """Stores episodes a second time, if `hindsight` says so."""
-    _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "_n_calls", "exploration_rate")
+    counters: ClassVar[tuple[str, ...]] = (*LanguagePolicyAgent.counters, "_n_calls", "exploration_rate")
 
     def __init__(
         self,
@@ -224,7 +223,8 @@ class DQN(LanguageAgent, SB3DQN):
             replay = HindsightReplay(self.n_envs, encoder, per_episode=self.hindsight, seed=seed)
             self.hindsight_replay = Hindsight(replay, self.replay_buffer)
 
-    def _parts(self) -> list[Part]:
+    def parts(self) -> list[Part]:
+        """Return what it has beside its policy."""
         parts = (self.replay_buffer, self.hindsight_replay, self.explorer)
         return [part for part in parts if part is not None]
 
@@ -250,7 +250,7 @@ class DQN(LanguageAgent, SB3DQN):
     def _sample_action(
         self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
     ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        self._step_is_open = True
+        self.running.step_is_open = True
         if self.hindsight_replay is not None:
             self.hindsight_replay.shown(cast(PromptVecEnv, self.env).words)
         self.policy.set_training_mode(False)
@@ -282,7 +282,7 @@ class DQN(LanguageAgent, SB3DQN):
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if self.hindsight_replay is not None:
             self.hindsight_replay.stepped(prompts, buffer_action, reward, dones, infos)
-        self._step_is_open = False
+        self.running.step_is_open = False
 
     def predict(
         self,
@@ -449,7 +449,7 @@ class DQN(LanguageAgent, SB3DQN):
         before, taken_in = self._episode_num, self.episodes_of_all.count
         # SB3 would log by the episodes of this learner alone.
         interval = None if self.learners.several else log_interval
-        with self._playing():
+        with self.running.playing():
             rollout = super().collect_rollouts(
                 env, callback, train_freq, replay_buffer, action_noise, learning_starts, interval
             )
@@ -502,11 +502,6 @@ class DQN(LanguageAgent, SB3DQN):
 
     def _probabilities(self, prompts: Any) -> Tensor:
         return torch.from_numpy(self.explorer.probabilities(prompts, self.exploration_rate))
-
-    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read_shared(folder, saved)
-        # A training that goes on from here learns towards the values that it begins with.
-        self.policy.q_net_target.load_state_dict(self.policy.q_net.state_dict())
 
 
 def _rows(batch: Batch, rows: Rows) -> Batch:

@@ -37,8 +37,8 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from heed.agents.agent import LANGUAGE_POLICY
 from heed.agents.parts import Part
+from heed.agents.policy_agent import LANGUAGE_POLICY
 from heed.agents.policy_gradient import Measures, PolicyGradient
 from heed.agents.ppo import clipped_surrogate
 from heed.agents.rollouts.groups import EpisodeGroups
@@ -200,7 +200,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         Raises:
             EndlessEpisodesError: if no group is complete after `MOST_STEPS`, or twice the environment's own limit.
         """
-        with self._playing():
+        with self.running.playing():
             return self._collect(env, callback, n_rollout_steps)
 
     def _collect(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
@@ -276,13 +276,15 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             "entropy_loss": sample.entropy_loss,
         }
 
-    def _restore_envs(self, state: dict[str, Any]) -> Any:
-        observations = super()._restore_envs(state)
+    def restore_envs(self, state: dict[str, Any]) -> Any:
+        """Bring the environments back, and know which groups run there."""
+        observations = super().restore_envs(state)
         self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
         return observations
 
-    def _parts(self) -> list[Part]:
-        return [*super()._parts(), self.groups]
+    def parts(self) -> list[Part]:
+        """Return what it has beside its policy."""
+        return [*super().parts(), self.groups]
 
 
 def _endless(env: VecEnv) -> int:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,11 +27,11 @@ from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import LanguageAgent
-from heed.agents.persistence.base_weights import put_back, weights_to_save
-from heed.agents.persistence.checkpoint import read_tensors, write_tensors
+from heed.agents.parts import Part
+from heed.agents.policy_agent import LanguagePolicyAgent
 from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.agents.rollouts.reference import Reference
 from heed.agents.rollouts.sample import RolloutBatch, Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.caches.batching import Inputs
@@ -44,7 +43,7 @@ Measures = dict[str, Tensor]
 """What is logged of a loss, by name: means over its samples, ()."""
 
 
-class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
+class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
     """Mixin before an SB3 on-policy algorithm, over a `LanguageActorCriticPolicy`."""
 
     n_epochs: int = 1
@@ -119,7 +118,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     def renew_reference(self) -> None:
         """Let the reference, if there is one, be the policy as it is now: the training that follows begins with it."""
         if self.reference is not None:
-            self.reference.load_state_dict(self.policy.state_dict())
+            Reference(self.reference, self._actor_critic).renew()
 
     @property
     def warms_up(self) -> bool:
@@ -151,7 +150,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         Where a callback ends the training, the rollout is given up, but not the step that was just taken: SB3 returns
         before it has looked at what the environments show now.
         """
-        with self._playing():
+        with self.running.playing():
             is_whole = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
             if not is_whole:
                 step = callback.locals
@@ -316,20 +315,9 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     def _policies(self) -> list[torch.nn.Module]:
         return [self.policy] if self.reference is None else [self.policy, self.reference]
 
-    def _write(self, folder: Path) -> None:
-        super()._write(folder)
-        if self.reference is not None:
-            write_tensors(folder / "reference.safetensors", weights_to_save(self.reference))
-
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        if self.reference is not None:
-            file = folder / "reference.safetensors"
-            put_back(self.reference, read_tensors(file), file)
-        super()._read(folder, saved)
-
-    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read_shared(folder, saved)
-        self.renew_reference()  # a training that goes on from here begins with it
+    def parts(self) -> list[Part]:
+        """Return the reference policy, if there is one."""
+        return [] if self.reference is None else [Reference(self.reference, self._actor_critic)]
 
     def _probabilities(self, prompts: Any) -> Tensor:
         distribution: Any = self._actor_critic.get_distribution(prompts).distribution

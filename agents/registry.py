@@ -93,7 +93,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         probing=_SHORT_REPLAY,
     ),
     "q-learning": Algorithm(
-        place="heed.agents.q_learning:QLearning",
+        place="heed.agents.tabular.q_learning:QLearning",
         language_model=False,
         policy_gradient=False,
         minibatches=False,

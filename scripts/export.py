@@ -60,7 +60,7 @@ def export_run(config: ExportConfig) -> Path:
     from rich.console import Console
     from transformers.utils import logging
 
-    from heed.agents import export, load
+    from heed.agents import LanguagePolicyAgent, export, load
     from heed.agents.persistence.checkpoint import write_json
     from heed.agents.persistence.export import require_free
     from heed.training.run_folder import RunFolder
@@ -83,6 +83,7 @@ def export_run(config: ExportConfig) -> Path:
         require_hub(config.push_to_hub)  # told before anything is written
     checkpoint = run.latest_checkpoint()
     agent = load(checkpoint, device="cpu")
+    assert isinstance(agent, LanguagePolicyAgent)  # as its configuration said
     shared = without_own_folders(trained)
     evaluation = _evaluation_of(run, agent.num_timesteps)
     gifs = [] if evaluation is None else sorted(run.path.glob("episode-*.gif"))[:GIFS]

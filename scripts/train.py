@@ -288,7 +288,9 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
 
 def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     """Return what learns, in words."""
-    if not config.algorithm.language_model:
+    from heed.agents import LanguagePolicyAgent
+
+    if not isinstance(agent, LanguagePolicyAgent):
         return "a table"
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"

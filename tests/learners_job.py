@@ -108,7 +108,7 @@ def compared(agent: Any, minibatch: Any, *, value_only: bool = False) -> dict[st
 
 def check_policy_gradients(learners: Learners) -> dict[str, Any]:
     agent = PPO(env=share_of_envs(learners), n_steps=16, batch_size=64, n_epochs=1, seed=0, device="cpu")
-    results: dict[str, Any] = {"alike_at_first": learners.are_alike(agent._weights())}
+    results: dict[str, Any] = {"alike_at_first": learners.are_alike(agent.weights())}
     agent.learn(128)
     results["steps"] = agent.num_timesteps
     results["minibatches"] = [len(batch.advantages) for batch in agent._minibatches()]
@@ -125,10 +125,10 @@ def check_policy_gradients(learners: Learners) -> dict[str, Any]:
     results["minibatches_of_tokens"] = learners.gather(len(minibatches))
     agent.batch_tokens = None
     agent.train()
-    results["alike_at_last"] = learners.are_alike(agent._weights())
+    results["alike_at_last"] = learners.are_alike(agent.weights())
     with torch.no_grad():
         next(agent.policy.parameters()).add_(learners.rank * 1e-7)
-    results["drifted"] = not learners.are_alike(agent._weights())
+    results["drifted"] = not learners.are_alike(agent.weights())
     try:
         agent.save("nowhere")
     except LearnersError as error:

@@ -14,7 +14,7 @@ checkpoints/    step-000012288/ ...: the last few, and the best (`heed.training.
 best.json       which checkpoint is the best, and by what
 evaluation.json, axes.csv, episodes.csv, report.html, *.gif
 
-What `heed export` writes is one too, as far as an evaluation needs it (`heed.agents.persistence.shared`).
+What `heed export` writes is one too, as far as an evaluation needs it (`heed.agents.persistence.export`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ import numpy as np
 from stable_baselines3.common.logger import KVWriter
 
 from heed.agents.persistence.checkpoint import CheckpointError, as_json_text, flush_to_disk, read_json, replace_file
-from heed.agents.persistence.shared import home_of
+from heed.agents.persistence.saving import home_of
 from heed.evaluation.command_line import told_command
 from heed.training.run_checkpoints import Found, RunCheckpoints
 

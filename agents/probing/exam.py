@@ -12,7 +12,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from heed.agents.q_learning import QLearning
+from heed.agents.tabular.q_learning import QLearning
 from heed.envs.probes import Case, Probe
 from heed.policies.prompts.prompt import PromptSpace
 

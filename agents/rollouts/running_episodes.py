@@ -11,64 +11,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING
 
-from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import MaybeCallback
-
-from heed.agents.parts import Part
+if TYPE_CHECKING:
+    from heed.agents.agent import LanguageAgent
 
 
-class RunningEpisodes(BaseAlgorithm):
-    """Mixin before an SB3 algorithm: knows when running episodes are not played on.
+class RunningEpisodes:
+    """Knows when the running episodes of an agent are not played on.
 
-    Episodes run where `_last_episode_starts` is set; `_last_obs` is what their environments show.
+    Episodes run where the agent's `_last_episode_starts` is set; `_last_obs` is what it saw of their environments last.
+
+    Args:
+        agent: whose episodes they are.
     """
 
-    _step_is_open: bool = False
-    """Whether the environments have taken a step, or are about to, that the agent has not taken in."""
+    def __init__(self, agent: LanguageAgent):
+        self._agent = agent
+        self.step_is_open = False
+        """Whether the environments have taken a step, or are about to, that the agent has not taken in."""
 
-    def _interrupt_episodes(self) -> None:
+    def interrupt(self) -> None:
         """End what belongs to the running episodes, if there are any; the next `learn` resets the environments."""
-        if self._last_episode_starts is None:
+        if self._agent._last_episode_starts is None:
             return
-        self._last_obs = self._last_episode_starts = None
-        self._step_is_open = False
-        for part in self._parts():
+        self._agent._last_obs = self._agent._last_episode_starts = None
+        self.step_is_open = False
+        for part in self._agent.parts():
             part.interrupted()
 
-    def _parts(self) -> list[Part]:
-        """Return what the agent has beside its policy, in the order in which it is told of what happens."""
-        return []
-
-    def _setup_learn(
-        self,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        reset_num_timesteps: bool = True,
-        tb_log_name: str = "run",
-        progress_bar: bool = False,
-    ) -> tuple[int, BaseCallback]:
-        if reset_num_timesteps or not self._sees_what_is_shown():
-            self._interrupt_episodes()
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-
-    def _shown(self) -> Any:
-        """Return what the environments gave last, the very object; None where they do not tell."""
-        return getattr(self.env, "prompts", None)
-
-    def _sees_what_is_shown(self) -> bool:
+    def are_as_seen(self) -> bool:
         """Whether what the agent saw last is what the environments gave last."""
-        shown = self._shown()
+        shown, env = self._agent.shown(), self._agent.env
         # Not by its content: an episode that somebody else has begun since may look the same.
         if shown is None:
             return True
-        elsewhere = getattr(self.env, "is_stepping", False) or getattr(self.env, "is_played_elsewhere", False)
-        return shown is self._last_obs and not elsewhere
+        elsewhere = getattr(env, "is_stepping", False) or getattr(env, "is_played_elsewhere", False)
+        return shown is self._agent._last_obs and not elsewhere
 
     @contextmanager
-    def _playing(self) -> Iterator[None]:
+    def playing(self) -> Iterator[None]:
         """Interrupt the episodes where playing raises, unless the agent is known to have taken in all steps.
 
         A training that is ended between two rollouts (`on_rollout_start`) goes on exactly.
@@ -76,6 +58,6 @@ class RunningEpisodes(BaseAlgorithm):
         try:
             yield
         except BaseException:
-            if getattr(self.env, "is_stepping", True) or self._step_is_open or not self._sees_what_is_shown():
-                self._interrupt_episodes()
+            if getattr(self._agent.env, "is_stepping", True) or self.step_is_open or not self.are_as_seen():
+                self.interrupt()
             raise

@@ -15,7 +15,7 @@ from peft import PeftModel
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from heed.agents import DQN, PPO, CheckpointError, export, load
-from heed.agents.persistence.base_weights import weights_to_save
+from heed.agents.persistence.saved_policy import weights_to_save
 from heed.envs.make import make
 from heed.policies.adapters.adapters import Adapter
 from heed.policies.adapters.virtual_tokens import reader_of
@@ -147,7 +147,7 @@ def test_ranks_are_lost_until_the_budget_is_met(kind: Any, tmp_path: Path) -> No
     assert len(values) == 3 * len(layers)  # half as much again as 2
     assert int((values != 0).sum()) <= 2 * len(layers)
     agent.save(tmp_path / "agent")
-    loaded = load(tmp_path / "agent")
+    loaded: Any = load(tmp_path / "agent")
     assert agent.rank_budget is not None
     assert loaded.rank_budget is not None
     before, after = agent.rank_budget.get_state(), loaded.rank_budget.get_state()

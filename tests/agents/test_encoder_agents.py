@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, CheckpointError, export, load
-from heed.agents.persistence.base_weights import weights_to_save
+from heed.agents.persistence.saved_policy import weights_to_save
 from heed.envs.make import make
 from heed.policies import Adapter, LanguageModelError, load_language_model
 from heed.policies.networks.segment_network import SegmentNetwork

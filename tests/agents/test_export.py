@@ -16,7 +16,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from heed.agents import DQN, PPO, CheckpointError, QLearning, export, load
 from heed.agents.exploration import Thompson
 from heed.agents.persistence.checkpoint import write_checkpoint
-from heed.agents.persistence.shared import HEADS, SHARED, heads_of, language_model_of, shared_name
+from heed.agents.persistence.export import shared_name
+from heed.agents.persistence.saved_policy import HEADS, heads_of, language_model_of
+from heed.agents.persistence.saving import SHARED
 from heed.policies.models.language_model import LanguageModelError
 from heed.policies.models.loading import load_language_model
 from heed.policies.models.tiny import TEMPLATE

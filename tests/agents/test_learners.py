@@ -233,7 +233,7 @@ def test_what_two_processes_cannot_do_is_refused(arguments: dict[str, Any], told
 
 
 def test_an_agent_refuses_what_its_processes_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.agents.distributed.joined_agent.current", lambda: Learners(1, 3))
+    monkeypatch.setattr("heed.agents.agent.current", lambda: Learners(1, 3))
     with pytest.raises(ValueError, match="batch_size is 64, but must be a multiple of the 3 processes"):
         DQN(env=None, batch_size=64, _init_setup_model=False)
     with pytest.raises(ValueError, match="no gradients"):

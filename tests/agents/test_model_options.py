@@ -148,7 +148,7 @@ def test_a_template_comes_back_from_a_checkpoint_and_goes_with_a_shared_model(tm
     agent = make_agent(PPO, template=template)
     agent.learn(64)
     agent.save(tmp_path / "agent")
-    loaded = load(tmp_path / "agent", device="cpu")
+    loaded: Any = load(tmp_path / "agent", device="cpu")
     assert loaded.language_policy.encoder.template == template
     assert np.array_equal(loaded.action_probabilities(WORDS), agent.action_probabilities(WORDS))
     network: Any = loaded.language_policy.reader

@@ -48,8 +48,9 @@ def test_the_folder_is_evaluated_like_its_run_and_begins_another_training(run: P
     assert needs_evaluation(out, 4) is None  # `heed compare` takes it as it is
     assert Run.read(out).steps == 256
     train_module.main([*FEW, "--model", str(out), "--steps", "64", "--run-dir", str(tmp_path / "next")])
-    next_agent = load(RunFolder(tmp_path / "next").latest_checkpoint())
-    assert next_agent.language_policy.encoder.template == load(out).language_policy.encoder.template
+    next_agent: Any = load(RunFolder(tmp_path / "next").latest_checkpoint())
+    this_agent: Any = load(out)
+    assert next_agent.language_policy.encoder.template == this_agent.language_policy.encoder.template
 
 
 def test_the_card_tells_what_was_measured(run: Path, out: Path) -> None:

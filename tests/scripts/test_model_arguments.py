@@ -56,5 +56,5 @@ def test_a_run_keeps_the_text_of_its_template(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     train_module.main([*few, "--device", "cpu", "--template", str(file), "--run-dir", str(run_dir)])
     file.unlink()
-    agent = load(RunFolder(run_dir).latest_checkpoint())
+    agent: Any = load(RunFolder(run_dir).latest_checkpoint())
     assert agent.language_policy.encoder.template == PromptTemplate(" {observation}\n {instruction}\n do:")

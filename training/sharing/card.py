@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from heed.agents.agent import LanguageAgent
+from heed.agents.policy_agent import LanguagePolicyAgent
 from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_player, players_of
@@ -24,7 +24,7 @@ TASK = "reinforcement-learning"
 
 
 def card_of(
-    agent: LanguageAgent,
+    agent: LanguagePolicyAgent,
     config: dict[str, Any],
     evaluation: EvaluationData | None,
     *,

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from heed.agents.persistence.shared import shared_name
+from heed.agents.persistence.export import shared_name
 from heed.envs.environment_file import without_folders
 
 

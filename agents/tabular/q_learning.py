@@ -13,7 +13,7 @@ language model, and is what the tests hold `DQN` against. What is not in the tex
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +25,14 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback, Schedule
 from stable_baselines3.common.utils import safe_mean
 from stable_baselines3.common.vec_env import VecEnv
-from torch import Tensor
 
-from heed.agents.agent import LanguageAgent
+from heed.agents.agent import LanguageAgent, TakeEnv
 from heed.agents.environments import require_language_vec_env, require_same_actions
 from heed.agents.exploration import EpsilonGreedy, Exploration
+from heed.agents.parts import Part
 from heed.agents.persistence.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
-from heed.agents.q_table import QTable, State, states_of
 from heed.agents.rollouts.lost_steps import EPISODE_LOST
+from heed.agents.tabular.q_table import QTable, State, states_of
 from heed.envs.contract import ChangingActions, language_space
 from heed.policies.finite import (
     REMEDY,
@@ -67,7 +67,7 @@ class QLearning(LanguageAgent):
         ValueError: if its actions are not `Discrete`, or a number cannot be.
     """
 
-    _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "exploration_rate")
+    counters: ClassVar[tuple[str, ...]] = (*LanguageAgent.counters, "exploration_rate")
     table: QTable
     _given_last: Any = None
     """What the environments had given when `_last_obs` was taken in, the very object; a wrapper may have copied it."""
@@ -162,7 +162,7 @@ class QLearning(LanguageAgent):
         logged = self._episode_num
         while self.num_timesteps < total_timesteps:
             callbacks.on_rollout_start()
-            with self._playing():
+            with self.running.playing():
                 goes_on = self._step(callbacks)
             if not goes_on:
                 break
@@ -207,16 +207,15 @@ class QLearning(LanguageAgent):
         callback.update_locals(locals())
         return callback.on_step()
 
-    def _interrupt_episodes(self) -> None:
-        running = self._last_episode_starts is not None
-        super()._interrupt_episodes()
-        if running:
-            self.exploration.ended(np.ones(self.n_envs, dtype=bool), self._generator)
+    def parts(self) -> list[Part]:
+        """Return the exploration, which is told where episodes end."""
+        return [_Exploring(self)]
 
     def _given_now(self) -> Any:
         return getattr(self.env.unwrapped, "observations", None) if self.env is not None else None
 
-    def _shown(self) -> Any:
+    def shown(self) -> Any:
+        """Return what the agent saw last, if that is what the environments gave last, else what they gave."""
         now = self._given_now()
         return self._last_obs if now is self._given_last else now
 
@@ -283,12 +282,6 @@ class QLearning(LanguageAgent):
         """Return the values of the actions, (B, A)."""
         return self.q_values(observations)
 
-    def forget_readings(self) -> None:
-        """Do nothing: a table reads nothing into a memory."""
-
-    def _probabilities(self, prompts: Any) -> Tensor:
-        raise TypeError("A table reads words, not prompts: use action_probabilities.")
-
     def _values_to_explore(
         self, values: npt.NDArray[np.float64], heads: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
@@ -319,9 +312,6 @@ class QLearning(LanguageAgent):
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
-    def _policies(self) -> list[torch.nn.Module]:
-        return []
-
     def require_finite(self) -> None:
         """Refuse to be saved with a value that is not finite.
 
@@ -332,7 +322,7 @@ class QLearning(LanguageAgent):
             if not np.isfinite(values).all():
                 raise NonFiniteError(f"The table holds a {name} that is {kind_of(values)}. {REMEDY}")
 
-    def _write_policy(self, folder: Path) -> dict[str, Any]:
+    def write_learned(self, folder: Path) -> dict[str, Any]:
         """Write the table: its states as JSON, its values as tensors."""
         states = [list(state) for state in self.table.states]
         write_json(folder / "states.json", states)
@@ -342,12 +332,14 @@ class QLearning(LanguageAgent):
         return {"generator": self._generator.bit_generator.state}
 
     @classmethod
-    def _read_arguments(
+    def read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
-    ) -> tuple[dict[str, Any], spaces.Space[Any], Callable[[Any, spaces.Space[Any]], VecEnv]]:
+    ) -> tuple[dict[str, Any], spaces.Space[Any], TakeEnv]:
+        """Return no more arguments, the space of words, and what takes an env."""
         return {}, language_space(), _fitting_table_env
 
-    def _read_policy(self, folder: Path, saved: dict[str, Any]) -> None:
+    def read_learned(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put the table back."""
         states = [(instruction, observation) for instruction, observation in read_json(folder / "states.json")]
         arrays = read_tensors(folder / "table.safetensors")
         width = self.table.values.shape[1]
@@ -364,12 +356,22 @@ class QLearning(LanguageAgent):
             self.exploration.set_state(read_tensors(folder / "exploration.safetensors"))
         self._generator.bit_generator.state = saved["generator"]
 
-    def _restore_envs(self, state: dict[str, Any]) -> Any:
-        assert self.env is not None
-        set_state = getattr(self.env, "set_state", None)
-        observations = set_state(state) if set_state is not None else None
+    def restore_envs(self, state: dict[str, Any]) -> Any:
+        """Bring the environments back; return their words, or None if they cannot be."""
+        observations = super().restore_envs(state)
         self._given_last = self._given_now()
         return observations
+
+
+class _Exploring(Part):
+    """What an agent with a table does where its episodes are not played on."""
+
+    def __init__(self, agent: QLearning):
+        self._agent = agent
+
+    def interrupted(self) -> None:
+        """Tell the exploration that all episodes are over."""
+        self._agent.exploration.ended(np.ones(self._agent.n_envs, dtype=bool), self._agent._generator)
 
 
 def _fitting_table_env(env: Any, action_space: spaces.Space[Any]) -> VecEnv:
