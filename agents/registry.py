@@ -12,6 +12,18 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+_SHORT = {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1}
+# At 3e-3 a gradient of so few steps leaves some models unable to see a picture.
+_SHORT_ROLLOUT = {"n_steps": 4, "learning_rate": 2e-3, "ent_coef": 0.1}
+_SHORT_REPLAY = {
+    "learning_starts": 64,
+    "buffer_size": 2_000,
+    "batch_size": 64,
+    "gradient_steps": 1,
+    "target_update_interval": 64,
+    "learning_rate": 3e-3,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
@@ -41,7 +53,7 @@ class Algorithm:
     """At which the best actions share, where it explores epsilon-greedily."""
     log_interval: int = 1
     """Between two lines of the log: rollouts of a policy gradient, episodes of others."""
-    probing: Mapping[str, Any] = field(default_factory=dict)
+    probing: Mapping[str, Any] = field(default_factory=lambda: _SHORT)
     """Arguments that suit the short episodes of `heed check-agent`."""
 
     @property
@@ -61,20 +73,8 @@ class Algorithm:
         return 2 if self.replay_buffer else 1
 
 
-_SHORT = {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1}
-# At 3e-3 a gradient of so few steps leaves some models unable to see a picture.
-_SHORT_ROLLOUT = {"n_steps": 4, "learning_rate": 2e-3, "ent_coef": 0.1}
-_SHORT_REPLAY = {
-    "learning_starts": 64,
-    "buffer_size": 2_000,
-    "batch_size": 64,
-    "gradient_steps": 1,
-    "target_update_interval": 64,
-    "learning_rate": 3e-3,
-}
-
 ALGORITHMS: dict[str, Algorithm] = {
-    "ppo": Algorithm(place="heed.agents.ppo:PPO", probing=_SHORT),
+    "ppo": Algorithm(place="heed.agents.ppo:PPO"),
     "a2c": Algorithm(place="heed.agents.a2c:A2C", minibatches=False, log_interval=4, probing=_SHORT_ROLLOUT),
     "reinforce": Algorithm(place="heed.agents.reinforce:REINFORCE", minibatches=False, probing=_SHORT_ROLLOUT),
     "grpo": Algorithm(
@@ -101,6 +101,7 @@ ALGORITHMS: dict[str, Algorithm] = {
         n_envs=1,
         stop_at_success=2.0,
         log_interval=100,
+        probing={},
     ),
 }
 """Heed's algorithms, by the names that the command line knows. Whoever adds one of their own puts it in here."""
