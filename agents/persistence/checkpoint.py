@@ -39,7 +39,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-FORMAT = 2
+FORMAT = 3
 """The format that is written and read; whatever changes what a checkpoint holds makes it another."""
 MANIFEST = "manifest.json"
 SUFFIXES = (".json", ".jsonl", ".safetensors", ".jinja", ".txt", ".model", ".spm", ".tiktoken", ".codes", ".bpe")

@@ -295,7 +295,7 @@ def test_json_that_nothing_can_be_made_of_is_refused(tmp_path: Path) -> None:
         sign(folder)
         with pytest.raises(CheckpointError, match=r"agent\.json"):
             PPO.load(folder)
-    manifests: list[Any] = [[], {"format": 2}, {"format": 2, "files": {"agent.json": 3}}, {"format": "2"}]
+    manifests: list[Any] = [[], {"format": 3}, {"format": 3, "files": {"agent.json": 3}}, {"format": "3"}]
     for manifest in manifests:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match=r"manifest\.json"):
