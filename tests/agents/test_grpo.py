@@ -95,7 +95,7 @@ def test_no_value_is_computed_or_learned(monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*_: Any) -> Any:
         raise AssertionError("a value was computed")
 
-    monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.read", refuse)
+    monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.values_from", refuse)
     monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.predict_values", refuse)
     agent = trained(0, reference_coef=0.1)
     before = weights(agent)
