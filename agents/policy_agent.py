@@ -22,14 +22,14 @@ from heed.agents.environments import fitting_env, require_language_vec_env
 from heed.agents.persistence.saved_policy import read_language_model, read_policy, require_savable, write_policy
 from heed.policies.adapters.parameter_groups import FACTOR
 from heed.policies.adapters.rank_budget import RankBudget
-from heed.policies.networks.choosing import reads_segments
 from heed.policies.backbones.precision import weights_dtype
-from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.finite import require_finite_weights
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.networks.choosing import reads_segments
+from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 

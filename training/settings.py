@@ -43,7 +43,7 @@ def settings_of(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     if config.agent in LANGUAGE_AGENTS:
         from heed.policies import LanguageActorCriticPolicy, LanguageQPolicy
 
-        of_policy = _parameters(LanguageQPolicy if config.agent == "dqn" else LanguageActorCriticPolicy)
+        of_policy = _parameters(LanguageQPolicy if config.algorithm.replay_buffer else LanguageActorCriticPolicy)
     agent: dict[str, Any] = {}
     policy: dict[str, Any] = {}
     for name, value in named_values("--set", config.set).items():

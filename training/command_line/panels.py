@@ -84,7 +84,7 @@ def shown_defaults(config_class: type[TrainConfig], given: Mapping[str, Any]) ->
     """
     agent = given.get("agent", TrainConfig.agent)
     shown = {name: str(of[agent]) for name, of in AGENT_DEFAULTS.items() if agent in of}
-    if agent != "q-learning":
+    if agent in LANGUAGE_AGENTS and "learning_rate" in shown:
         shown["learning_rate"] += ", falling to a tenth"
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     try:
@@ -94,6 +94,6 @@ def shown_defaults(config_class: type[TrainConfig], given: Mapping[str, Any]) ->
     shown |= {name: str(value) for name, value in config._defaults()}
     if config.stop_at_success is None and float(shown["stop_at_success"]) > 1:
         shown["stop_at_success"] = "never"
-    if agent == "q-learning":
+    if shown.get("exploration_temperature") == "None":
         shown["exploration_temperature"] = "0"
     return shown

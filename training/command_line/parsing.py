@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tyro
 import yaml
 
+from heed.agents.registry import ALGORITHMS
 from heed.training.command_line.named_values import NAMED, Loader, as_texts
 from heed.training.command_line.panels import panels_of, shown_defaults
 from heed.training.errors import ConfigurationError
@@ -220,10 +221,9 @@ def _parser(config_class: type[Any], base: Mapping[str, Any], words: list[str]) 
 
 def _agent_of(words: list[str]) -> str | None:
     """Return the agent that a command line names, if there is such an agent."""
-    agents = typing.get_args(typing.get_type_hints(TrainConfig)["agent"])
     joined = [word.removeprefix("--agent=") for word in words if word.startswith("--agent=")]
     behind = [after for word, after in itertools.pairwise(words) if word == "--agent"]
-    return next((name for name in reversed([*joined, *behind]) if name in agents), None)
+    return next((name for name in reversed([*joined, *behind]) if name in ALGORITHMS), None)
 
 
 def _hint(default: Any, told: str, shown: str | None) -> Any:
