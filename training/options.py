@@ -104,7 +104,7 @@ class TrainConfig(
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option of the agent."""
         if self.agent not in ALGORITHMS:
-            raise ConfigurationError(f"--agent is {self.agent!r}, but must be one of {', '.join(ALGORITHMS)}.")
+            raise ConfigurationError(f"--agent cannot be {self.agent!r}: it must be one of {', '.join(ALGORITHMS)}.")
         object.__setattr__(self, "env", env_for_any_folder(self.env))
         object.__setattr__(self, "model", model_for_any_folder(self.model))
         # With --resume, the option adds to what the run began with. JSON has lists.
