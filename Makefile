@@ -6,7 +6,7 @@
 # make gpu-wheels   what `make test-gpu` needs on a machine without a network, as wheels in wheels/
 # make dev     the virtual environment with all development tools
 # make docs    build the documentation into site/
-# make format  let ruff format and mend what it can
+# make format  let ruff format and fix what it can
 # make clean   remove what was built; runs/ stays
 #
 # A stamp file inside .venv remembers each installation, so that a second call starts at once.

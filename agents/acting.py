@@ -124,7 +124,7 @@ def _read_alone(
     agent: LanguageAgent, words: Words, row: np.integer, read: Callable[[Words], npt.NDArray[np.floating]]
 ) -> npt.NDArray[np.floating]:
     """Return what `read` says of one observation, (1, A), with nothing in memory that was read beside others."""
-    agent.forget_readings()
+    agent.clear_cache()
     return read({key: [texts[row]] for key, texts in words.items()})
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from heed.agents.device import available_device
 from heed.agents.distributed.counts import EpisodesOfAll, counting_together
-from heed.agents.distributed.ranks import ALONE, Learners, current
+from heed.agents.distributed.ranks import ALONE, Ranks, current
 from heed.agents.distributed.together import begin_together, require_shares
 from heed.agents.environments import reward_normalization
 from heed.agents.parts import Part
@@ -62,7 +62,7 @@ class LanguageAgent(BaseAlgorithm):
         "_current_progress_remaining",
     )
     """Attributes that say how far a training is; an algorithm may have more."""
-    learners: Learners = ALONE
+    ranks: Ranks = ALONE
     """The processes that train it together; one alone has nobody to wait for."""
     episodes_of_all: EpisodesOfAll
     """What keeps their episodes until all of them take them in."""
@@ -86,8 +86,8 @@ class LanguageAgent(BaseAlgorithm):
             raise TypeError(_no_env(type(self).__name__, arguments.get("policy")))
         available_device(arguments["device"])
         self._given_env = given
-        self.learners = current()
-        self.episodes_of_all = EpisodesOfAll(self.learners)
+        self.ranks = current()
+        self.episodes_of_all = EpisodesOfAll(self.ranks)
         self.running = RunningEpisodes(self)
         self.not_yet_logged = {}
         self._arguments = {k: v for k, v in arguments.items() if k not in NOT_SAVED and not k.startswith("__")}
@@ -103,7 +103,7 @@ class LanguageAgent(BaseAlgorithm):
 
     def _setup_model(self) -> None:
         super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, behind this mixin
-        if self.learners.several:
+        if self.ranks.several:
             begin_together(self)
         # SB3 would put back what VecNormalize has changed in observations. Here it changes rewards alone.
         self._vec_normalize_env = None
@@ -174,8 +174,8 @@ class LanguageAgent(BaseAlgorithm):
         self._given_env, self.env = env, taken
         for part in self.parts():
             part.uses(taken)
-        if self.learners.several:
-            require_shares(self.learners, taken)
+        if self.ranks.several:
+            require_shares(self.ranks, taken)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Set the seed of all randomness; the environments begin new episodes with it."""
@@ -216,9 +216,9 @@ class LanguageAgent(BaseAlgorithm):
             raise ValueError(
                 "There is no environment to train in: load the agent with one (env=...), or give it one by set_env."
             )
-        if self.learners.several:
+        if self.ranks.several:
             callback = counting_together(callback)
-            if not self.learners.is_first:
+            if not self.ranks.is_first:
                 progress_bar = False
                 if not self._custom_logger:
                     self.set_logger(Logger(folder=None, output_formats=[]))
@@ -228,14 +228,14 @@ class LanguageAgent(BaseAlgorithm):
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
         """Log how many episodes the environments have lost, once one is."""
-        if self.learners.several:
+        if self.ranks.several:
             self.episodes_of_all.note(infos, dones)  # `take_in_episodes` follows
             return
         super()._update_info_buffer(infos, dones)
         self._log_lost(self._lost_here)
 
     def take_in_episodes(self) -> None:
-        """Take the episodes of all learners since the last rollout into the statistics; called by all."""
+        """Take the episodes of all ranks since the last rollout into the statistics; called by all."""
         infos, dones = self.episodes_of_all.exchange(self._lost_here)
         super()._update_info_buffer(infos, dones)
         self._log_lost(self.episodes_of_all.lost)
@@ -294,7 +294,7 @@ class LanguageAgent(BaseAlgorithm):
         """
         return self.action_probabilities(observations)
 
-    def forget_readings(self) -> None:
+    def clear_cache(self) -> None:
         """Forget what a language model has read: prompts are read again, and rounded by those read beside them."""
 
     # -- checkpoints ---------------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ class LanguageAgent(BaseAlgorithm):
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Save the agent into the folder `path`: weights, optimizer, counters, random states, environments.
 
-        Where several learners train it all of them call this, and the first one writes what all of them need.
+        Where several ranks train it all of them call this, and the first one writes what all of them need.
 
         An older checkpoint of that name is replaced. `exclude` and `include` are of SB3's pickled format and must be
         left out.
@@ -310,7 +310,7 @@ class LanguageAgent(BaseAlgorithm):
         Raises:
             FileExistsError: if something else stands at `path`.
             TypeError: if an argument of the agent cannot be written as JSON.
-            LearnersError: if the learners have not the same weights any more.
+            RanksError: if the ranks have not the same weights any more.
             NonFiniteError: if a weight is not finite; what was saved before stays.
         """
         if exclude is not None or include is not None:
@@ -373,11 +373,11 @@ class LanguageAgent(BaseAlgorithm):
 
         With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
         continues exactly where the checkpoint was made; where environments cannot be brought back, the episodes that
-        ran there end as truncated, and new ones begin. One that several learners made is continued by as many. An
+        ran there end as truncated, and new ones begin. One that several ranks made is continued by as many. An
         agent that was shared has no optimizer and no replay buffer, and can be trained on from its weights only.
 
         Args:
-            path: the checkpoint folder, which each of several learners reads.
+            path: the checkpoint folder, which each of several ranks reads.
             env: to train on; as in the constructor.
             device: as in SB3.
             base_model: of a checkpoint with an adapter: where the adapted model is, if not where it was.
@@ -404,7 +404,7 @@ class LanguageAgent(BaseAlgorithm):
                 "load(), which brings the weights back as well."
             )
         super().set_parameters(load_path_or_dict, exact_match, device)
-        self.forget_readings()
+        self.clear_cache()
 
     def save_replay_buffer(self, path: Any) -> None:
         """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""

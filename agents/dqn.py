@@ -58,9 +58,9 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         policy: "LanguagePolicy" or a policy class.
         env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
         learning_rate: a number or a schedule; by default 5e-4 falling linearly to 5e-5.
-        buffer_size: transitions that the replay buffer holds; several learners have a buffer each, of its share.
+        buffer_size: transitions that the replay buffer holds; several ranks have a buffer each, of its share.
         learning_starts: steps of random actions before learning.
-        batch_size: transitions in an update; several learners take the same share of them each.
+        batch_size: transitions in an update; several ranks take the same share of them each.
         micro_batch_tokens: the gradient of a batch is gathered in parts of at most so many different tokens, which
             bounds memory and changes nothing but rounding; None for the whole batch at once.
         tau: how far the target network moves towards the online network at each of its updates.
@@ -152,12 +152,12 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         epsilon = ExplorationSchedule(
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
-        self.learners.share("batch_size", batch_size)
+        self.ranks.share("batch_size", batch_size)
         self.explorer = Explorer(
             EpsilonGreedy(schedule=epsilon) if exploration is None else exploration,
             lambda prompts: self.q_net(prompts),
-            learners=self.learners,
-            seed=self.learners.seed(seed),
+            ranks=self.ranks,
+            seed=self.ranks.seed(seed),
             argument=exploration,
         )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
@@ -193,7 +193,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         if getattr(self, "replay_buffer", None) is None:
             assert isinstance(self.observation_space, spaces.Box)
             self.replay_buffer = ReplayBuffer(
-                max(1, self.buffer_size // self.learners.count),
+                max(1, self.buffer_size // self.ranks.count),
                 self.observation_space,
                 n_envs=self.n_envs,
                 n_steps=self.n_steps,
@@ -202,7 +202,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
                 demonstration_bonus=self.demonstration_bonus,
                 n_actions=int(self.action_space.n),
                 device=self.device,
-                seed=self.learners.seed(self.seed),
+                seed=self.ranks.seed(self.seed),
             )
         if issubclass(self.policy_class, LanguageQPolicy):
             self.policy_class = sharing(self.policy_class)
@@ -219,7 +219,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         if self.env is not None:
             have_told(self.env)
         if isinstance(self.observation_space, PromptSpace):
-            encoder, seed = self.observation_space.encoder, self.learners.seed(self.seed)
+            encoder, seed = self.observation_space.encoder, self.ranks.seed(self.seed)
             replay = HindsightReplay(self.n_envs, encoder, per_episode=self.hindsight, seed=seed)
             self.hindsight_replay = Hindsight(replay, self.replay_buffer)
 
@@ -242,8 +242,8 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         """Set the seed of all randomness; the environments begin new episodes with it."""
         super().set_random_seed(seed)
         if seed is not None:
-            self.explorer.seed(self.learners.seed(seed))
-            self.replay_buffer.seed(self.learners.seed(seed))
+            self.explorer.seed(self.ranks.seed(seed))
+            self.replay_buffer.seed(self.ranks.seed(seed))
 
     # -- acting --------------------------------------------------------------------------------------------
 
@@ -305,12 +305,12 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
 
         Args:
-            demonstrations: episodes that an expert played, with the agent's actions; of several learners, all are given
+            demonstrations: episodes that an expert played, with the agent's actions; of several ranks, all are given
                 the same ones.
             history: of the environments, where they show one.
 
         Raises:
-            ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
+            ValueError: if there are none, or not one for each rank, one has actions that the agent has not or labels
                 instead of an expert's actions, or they do not fit into the buffer beside others.
             DemonstrationError: if they lack what the agent reads.
         """
@@ -321,7 +321,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
             encoder=self.language_policy.encoder,
             action_space=self.action_space,
             history=history,
-            learners=self.learners,
+            ranks=self.ranks,
         )
 
     def pretrain(self, updates: int) -> None:
@@ -346,18 +346,18 @@ class DQN(LanguagePolicyAgent, SB3DQN):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
 
-        Of several learners each draws the same share of a batch from its own buffer. While the first n-step returns
+        Of several ranks each draws the same share of a batch from its own buffer. While the first n-step returns
         are not complete there is nothing to draw, and nothing is done.
         """
-        if not self.learners.least(self.replay_buffer.size):
+        if not self.ranks.least(self.replay_buffer.size):
             return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
         for _ in range(gradient_steps):
-            batch = self._sample(batch_size // self.learners.count)
-            measures, errors = self._gather_gradient(batch)
-            measures = self.learners.sum_gradients(self.policy.q_net.parameters(), measures)
+            batch = self._sample(batch_size // self.ranks.count)
+            measures, errors = self._accumulate_gradient(batch)
+            measures = self.ranks.sum_gradients(self.policy.q_net.parameters(), measures)
             require_finite_loss(measures, self.policy.q_net)
             losses.append(measures["loss"])
             values.append(measures["q_value"])
@@ -375,8 +375,8 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         if self.micro_batches.max_tokens is not None:
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
 
-    def _gather_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
-        """Put the gradient of the loss on a batch into the parameters; of several learners, this one's part of it.
+    def _accumulate_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+        """Put the gradient of the loss on a batch into the parameters; of several ranks, this one's part of it.
 
         Returns:
             The loss and the mean value as means over the batch (or the part in them), and the TD errors, (B,).
@@ -384,21 +384,21 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         with torch.no_grad():
             targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
 
-        def gather(parts: Iterator[Rows]) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+        def accumulate(parts: Iterator[Rows]) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
             self.policy.optimizer.zero_grad()
             means = {"loss": 0.0, "q_value": 0.0}
             errors = torch.zeros_like(targets[:, 0])
             for rows in parts:
                 part = _rows(batch, rows)
                 loss, chosen = self._loss(part, targets[rows])
-                share = len(part.actions) / (len(targets) * self.learners.count)
+                share = len(part.actions) / (len(targets) * self.ranks.count)
                 (loss * share).backward()
                 means["loss"] += share * loss.item()
                 means["q_value"] += share * chosen.mean().item()
                 errors[rows] = (chosen - targets[rows]).detach()[:, 0]
             return means, errors.cpu().numpy()
 
-        return self.micro_batches.gather(lambda: Inputs.of_rows(self._layout, batch.observations), gather)
+        return self.micro_batches.accumulate(lambda: Inputs.of_rows(self._layout, batch.observations), accumulate)
 
     def _loss(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of transitions, and the values of what was done, (B, 1), given their targets, (B, 1)."""
@@ -412,7 +412,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         return loss, chosen
 
     def _sample(self, batch_size: int) -> Batch:
-        """Draw transitions, of several learners each this many from its own buffer."""
+        """Draw transitions, of several ranks each this many from its own buffer."""
         exponent = self._importance_exponent_now()
         batch = self.replay_buffer.sample(batch_size, exponent)
         normalization = self.get_vec_normalize_env()
@@ -420,11 +420,11 @@ class DQN(LanguagePolicyAgent, SB3DQN):
             rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
             batch = batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
         priorities = self.replay_buffer.priorities
-        if priorities is None or not self.learners.several:
+        if priorities is None or not self.ranks.several:
             return batch
         # The buffer divides the weights by the greatest of its own batch; here it is the greatest of all batches.
         rarest = float((priorities[batch.indices] / priorities.total).min())
-        return batch._replace(weights=batch.weights * (rarest / self.learners.least(rarest)) ** -exponent)
+        return batch._replace(weights=batch.weights * (rarest / self.ranks.least(rarest)) ** -exponent)
 
     def _importance_exponent_now(self) -> float:
         """Return beta, which rises linearly to 1 over the training."""
@@ -433,7 +433,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
     @property
     def _steps_of_target(self) -> int:
         """How many steps of all environments lie between the target network's updates."""
-        return max(self.target_update_interval // (self.n_envs * self.learners.count), 1)
+        return max(self.target_update_interval // (self.n_envs * self.ranks.count), 1)
 
     def collect_rollouts(
         self,
@@ -447,15 +447,15 @@ class DQN(LanguagePolicyAgent, SB3DQN):
     ) -> RolloutReturn:
         """Act and store transitions; the arguments are SB3's."""
         before, taken_in = self._episode_num, self.episodes_of_all.count
-        # SB3 would log by the episodes of this learner alone.
-        interval = None if self.learners.several else log_interval
+        # SB3 would log by the episodes of this rank alone.
+        interval = None if self.ranks.several else log_interval
         with self.running.playing():
             rollout = super().collect_rollouts(
                 env, callback, train_freq, replay_buffer, action_noise, learning_starts, interval
             )
             if not rollout.continue_training:
                 self._take_in_last_step(replay_buffer, callback.locals)
-        if self.learners.several:
+        if self.ranks.several:
             self._episode_num = before + self.episodes_of_all.count - taken_in
             if log_interval is not None and self._episode_num // log_interval > before // log_interval:
                 self.dump_logs()

@@ -192,7 +192,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         return self.groups
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
+        """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several ranks.
 
         Returns:
             False if a callback ended the training.
@@ -208,7 +208,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         n_steps = 0
-        while n_steps < n_rollout_steps or not self.learners.least(len(self.groups.complete)):
+        while n_steps < n_rollout_steps or not self.ranks.least(len(self.groups.complete)):
             prompts: Any = self._last_obs
             with torch.no_grad():
                 reading = self.policy.read(torch.as_tensor(prompts, device=self.device))
@@ -246,7 +246,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         groups = [self.groups.advantages_of(self._returns(group)) for group in self.groups.complete]
         super().train()
         # Where all episodes of a group were worth the same, there is nothing to learn from it.
-        count, differ = self.learners.sums([len(groups), sum(np.ptp(group) > 1e-6 for group in groups)])
+        count, differ = self.ranks.sums([len(groups), sum(np.ptp(group) > 1e-6 for group in groups)])
         self.logger.record("train/groups", int(count))
         self.logger.record("train/groups_that_differ", differ / count)
         self.groups.reset()

@@ -187,12 +187,12 @@ class LanguagePolicyAgent(LanguageAgent):
     def _probabilities(self, prompts: Any) -> Tensor:
         """Return the probability of every action, (B, A), for prompts (B, L)."""
 
-    def forget_readings(self) -> None:
+    def clear_cache(self) -> None:
         """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
         for policy in self._policies():
             for module in policy.modules():
                 if isinstance(module, PromptNetwork):
-                    module.forget()
+                    module.clear_cache()
 
     def weights(self) -> Iterator[Tensor]:
         """Yield all tensors of the policy, which are the same in all processes."""

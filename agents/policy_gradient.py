@@ -98,7 +98,7 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         if self.rollout_buffer_class is None:
             self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
-        self.rollout_buffer.learners = self.learners
+        self.rollout_buffer.ranks = self.ranks
         columns = getattr(getattr(self.policy, "action_head", None), "columns", None)
         if columns is not None and columns != self.rollout_buffer.action_dim:
             self.rollout_buffer.action_dim = columns  # a row holds more than the environment takes
@@ -127,7 +127,7 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         A rollout belongs to the warm-up if it began within it: so this follows from the count of steps alone.
         """
         buffer = self.rollout_buffer
-        rollout = buffer.buffer_size * buffer.n_envs * self.learners.count
+        rollout = buffer.buffer_size * buffer.n_envs * self.ranks.count
         return self.num_timesteps - rollout < self.value_warmup_steps
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
@@ -171,8 +171,10 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         for _ in range(self.n_epochs):
             moved_too_far, epoch = False, len(measured)
             for minibatch in self._minibatches():
-                measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
-                measures = self.learners.sum_gradients(self.policy.parameters(), measures)
+                measures = (
+                    self._accumulate_value_gradient(minibatch) if warms_up else self._accumulate_gradient(minibatch)
+                )
+                measures = self.ranks.sum_gradients(self.policy.parameters(), measures)
                 require_finite_loss(measures, self.policy)
                 measured.append(measures)
                 moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
@@ -196,7 +198,7 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         if self.has_critic and isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
             rows = self.rollout_buffer.rows
             values, returns = self.rollout_buffer.values.flatten()[rows], self.rollout_buffer.returns.flatten()[rows]
-            values, returns = np.hstack(self.learners.gather(np.stack([values, returns])))
+            values, returns = np.hstack(self.ranks.gather(np.stack([values, returns])))
             self.logger.record("train/explained_variance", explained_variance(values, returns))
         deviation = getattr(self.policy.action_head, "log_std", None)
         if deviation is not None:
@@ -239,24 +241,24 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         for rollout in self.rollout_buffer.get():
             prompts = self._layout.tokens_of(rollout.observations)
             tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
-            parts = -(-int(tokens[-1]) * self.learners.count // self.batch_tokens)
-            for rows in _in_parts(tokens, self.learners.most(min(parts, len(tokens)))):
+            parts = -(-int(tokens[-1]) * self.ranks.count // self.batch_tokens)
+            for rows in _in_parts(tokens, self.ranks.most(min(parts, len(tokens)))):
                 yield _rows(rollout, rows)
 
-    def _gather_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
-        """Put the gradient of the loss on a minibatch into the parameters; of several learners, this one's part of it.
+    def _accumulate_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
+        """Put the gradient of the loss on a minibatch into the parameters; of several ranks, this one's part of it.
 
         Returns:
             The loss, its parts, and how far the policy has moved, as means over the minibatch (or the part in them).
         """
         advantages = minibatch.advantages
-        count = self.learners.total(len(advantages))
+        count = self.ranks.total(len(advantages))
         if self.normalize_advantage and count > 1:
-            mean, deviation = self.learners.moments(advantages)
+            mean, deviation = self.ranks.moments(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)
         minibatch = minibatch._replace(advantages=advantages)
 
-        def gather(parts: Iterator[Rows]) -> dict[str, float]:
+        def accumulate(parts: Iterator[Rows]) -> dict[str, float]:
             self.policy.optimizer.zero_grad()
             means: dict[str, float] = {}
             for rows in parts:
@@ -268,9 +270,9 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
                     means[name] = means.get(name, 0.0) + share * value.item()
             return means
 
-        return self.micro_batches.gather(lambda: Inputs.of_rows(self._layout, minibatch.observations), gather)
+        return self.micro_batches.accumulate(lambda: Inputs.of_rows(self._layout, minibatch.observations), accumulate)
 
-    def _gather_value_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
+    def _accumulate_value_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
         """Put the gradient of the value loss into the value function's parameters, and none into any other.
 
         The optimizer leaves alone what has no gradient.
@@ -279,7 +281,7 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         policy.optimizer.zero_grad(set_to_none=True)
         values = policy.read_values_alone(minibatch.observations)
         loss = functional.mse_loss(minibatch.returns, values.flatten())
-        share = len(values) / self.learners.total(len(values))
+        share = len(values) / self.ranks.total(len(values))
         (self.vf_coef * loss * share).backward()
         return {"value_loss": loss.item() * share}
 

@@ -69,7 +69,7 @@ class LanguageObservation(TypedDict):
 
 
 class ContractError(ValueError):
-    """An environment breaks the language contract. The message says which rule and how to mend it."""
+    """An environment breaks the language contract. The message says which rule and how to fix it."""
 
 
 class UnknownEnvironmentError(ValueError):
@@ -295,7 +295,7 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
     """Refuse an environment that breaks the static part of the contract (spaces and action texts).
 
     Raises:
-        ContractError: in a sentence that names the broken rule and the mend.
+        ContractError: in a sentence that names the broken rule and the fix.
     """
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     if not speaks_language(env):
@@ -394,7 +394,7 @@ def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -
     """Refuse an environment with the `Discrete` action space `space` that does not name its actions.
 
     Raises:
-        ContractError: in a sentence that names the broken rule and the mend.
+        ContractError: in a sentence that names the broken rule and the fix.
     """
     texts = action_texts_of(env)
     if texts is None:

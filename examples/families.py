@@ -191,7 +191,7 @@ def agent_of(kind: str, model: Path, adapter: Adapter | None) -> LanguageAgent:
 
 def outputs(agent: LanguageAgent) -> np.ndarray[Any, Any]:
     """Return probabilities of a policy gradient's actions, Q-values of DQN, for `WORDS`."""
-    agent.forget_readings()
+    agent.clear_cache()
     return np.asarray(agent.action_preferences(WORDS))
 
 

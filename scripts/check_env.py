@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
-    """Check that an environment keeps the language contract, and say how to mend what does not."""
+    """Check that an environment keeps the language contract, and say how to fix what does not."""
 
     env: tyro.conf.Positional[str]
     """The environment's id, package.module:Id-v0 or ./file.py:Id-v0 to import what registers it, or a mixture:
@@ -109,7 +109,7 @@ def _table(env_id: str, checks: Sequence[Check]) -> Table:
     for check in checks:
         # Text, because the environment's words may hold square brackets, which rich would read as markup.
         table.add_row(Text(*marks[check.outcome]), check.name, Text(check.detail))
-        for title, words in (("Mend", check.mend), ("Note", check.note)):
+        for title, words in (("Fix", check.fix), ("Note", check.note)):
             if words:
                 table.add_row("", "", Text(f"{title}: {words}", "yellow"))
     return table

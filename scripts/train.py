@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
 
     from heed.agents import LanguageAgent
-    from heed.agents.distributed.ranks import Learners
+    from heed.agents.distributed.ranks import Ranks
     from heed.training.run_folder import RunFolder
     from heed.training.tracking.tracking import Tracking
     from heed.training.training_time import TrainingTime
@@ -49,7 +49,7 @@ def train(config: TrainConfig) -> None:
         CheckpointError: if none of the checkpoints to continue from can be read.
         SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
-        LearnersError: if one of several processes has ended, or they cannot begin.
+        RanksError: if one of several processes has ended, or they cannot begin.
         NonFiniteError: if a loss, gradient, score, value or reward is NaN or infinite; the checkpoints before it stay.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
@@ -67,17 +67,17 @@ def train(config: TrainConfig) -> None:
         require_arguments(config.env, config.env_arguments)
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
-    with join(config.device) as learners, _telling_once(learners, run):
-        require_shares(config, learners.count)
-        learners.first(functools.partial(_require_folder, config, run))
-        run.command = learners.command
-        console = Console(highlight=False, quiet=not learners.is_first)
+    with join(config.device) as ranks, _telling_once(ranks, run):
+        require_shares(config, ranks.count)
+        ranks.first(functools.partial(_require_folder, config, run))
+        run.command = ranks.command
+        console = Console(highlight=False, quiet=not ranks.is_first)
         with run.telling_of_the_disk():
-            stopped = _train(config, run, console, learners)
+            stopped = _train(config, run, console, ranks)
     if stopped:
         tell(console, f"Stopped and saved. {run.told_how_to_continue()}")
         raise SystemExit(stopped)
-    if config.eval_episodes and learners.is_first:
+    if config.eval_episodes and ranks.is_first:
         with run.telling_of_the_disk():
             evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes, threads=config.threads))
 
@@ -92,19 +92,19 @@ def _require_folder(config: TrainConfig, run: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
+def _telling_once(ranks: Ranks, run: RunFolder) -> Iterator[None]:
     """Let one of several processes say why all of them end, and none of them more.
 
     Raises:
         SystemExit: in the others, in place of an error.
     """
-    from heed.agents.distributed.ranks import LearnersError
+    from heed.agents.distributed.ranks import RanksError
     from heed.policies.finite import NonFiniteError
 
     try:
         yield
-    except (LearnersError, NonFiniteError) as error:
-        if not learners.first_to_tell():
+    except (RanksError, NonFiniteError) as error:
+        if not ranks.first_to_tell():
             raise SystemExit(STATUS) from None
         # On another machine than the first process's there need not be a run.
         told = f"{error} {run.told_last_good()}" if run.holds_run else str(error)
@@ -115,7 +115,7 @@ def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
             )
         raise type(error)(told) from error
     except Exception as error:
-        if not learners.first_to_tell() and isinstance(error, known_errors()):
+        if not ranks.first_to_tell() and isinstance(error, known_errors()):
             raise SystemExit(STATUS) from None
         raise
 
@@ -149,11 +149,11 @@ def require_shares(config: TrainConfig, count: int) -> None:
             )
 
 
-def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Learners) -> int:
+def _train(config: TrainConfig, run: RunFolder, console: Console, ranks: Ranks) -> int:
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from stable_baselines3.common.logger import Logger
 
-    from heed.agents.distributed.ranks import LearnersError
+    from heed.agents.distributed.ranks import RanksError
     from heed.envs.faults import told_losses
     from heed.evaluation.report.sentences import NO_EPISODE_ENDED
     from heed.training.cloning import learn_from_demonstrations, read_for
@@ -175,39 +175,37 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     if config.wandb:
         from heed.training.tracking.weights_and_biases import require_wandb
 
-        learners.first(require_wandb)
+        ranks.first(require_wandb)
     if config.resume:
         run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
-    fresh = learners.first(lambda: not config.resume or not run.saved.all())
-    env = make_training_env(config, learners)
+    fresh = ranks.first(lambda: not config.resume or not run.saved.all())
+    env = make_training_env(config, ranks)
     demonstrations = read_for(config) if fresh else ()
-    estimate = tell_estimate(config, console) if learners.is_first else None
+    estimate = tell_estimate(config, console) if ranks.is_first else None
     begin = _begin if fresh else _resume
-    agent = begin(config, run, env, console, learners)
+    agent = begin(config, run, env, console, ranks)
     log_also: list[BaseCallback] = [LogIntrinsicReward()] if config.intrinsic else []
     log_also += [LogCurriculum()] if config.curriculum else []
     time_taken = None
-    if learners.is_first:
+    if ranks.is_first:
         time_taken = TrainingTime(run, steps=agent.num_timesteps)
         log_also += [TrackTraining(_track(config, run, agent, time_taken), config)]
     else:
         agent.set_logger(Logger(folder=None, output_formats=[]))
 
-    together = f" in {learners.count} processes" if learners.several else ""
+    together = f" in {ranks.count} processes" if ranks.several else ""
     console.print(
         f"{config.agent} with {_described(config, agent)} on {config.env}, "
         f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}",
         markup=False,
     )
     began, began_at = time.monotonic(), agent.num_timesteps
-    checkpointing = Checkpointing(
-        run, time_taken, every=config.save_every, keep=config.keep_checkpoints, learners=learners
-    )
+    checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints, ranks=ranks)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
-    lost = RecordLostEpisodes(run, learners)
-    stop = StopOnSignal(learners)
+    lost = RecordLostEpisodes(run, ranks)
+    stop = StopOnSignal(ranks)
     try:
         with contextlib.ExitStack() as closing:
             for close in (env.close, agent.logger.close, functools.partial(lost.write, env), progress.close):
@@ -220,7 +218,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
                     with stop.stopped_there():
                         agent.learn(
                             config.steps - agent.num_timesteps,
-                            callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * learners.is_first)],
+                            callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * ranks.is_first)],
                             log_interval=config.algorithm.log_interval,
                             reset_num_timesteps=fresh,
                         )
@@ -229,19 +227,19 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         tell(console, f"Ended at once. {run.told_last_good()}")
         raise SystemExit(stop.status if stop.at_once else INTERRUPTED) from None
     except Exception as error:
-        if learners.is_first and not isinstance(error, OSError | LearnersError):  # which are told with it already
+        if ranks.is_first and not isinstance(error, OSError | RanksError):  # which are told with it already
             tell(console, f"The training has ended with an error. {run.told_last_good()}")
         raise
-    if agent.num_timesteps and not agent.ep_info_buffer and learners.is_first:
+    if agent.num_timesteps and not agent.ep_info_buffer and ranks.is_first:
         console.print(NO_EPISODE_ENDED)
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     if steps:
         console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
-    if learners.is_first:
+    if ranks.is_first:
         tell_used(run, agent.device, estimate, console)
     losses = Counter[str]()
-    for reasons in learners.gather(env.unwrapped.lost_summary()):  # type: ignore[attr-defined]
+    for reasons in ranks.gather(env.unwrapped.lost_summary()):  # type: ignore[attr-defined]
         losses.update(reasons)
     if losses:
         console.print(f"{told_losses(losses)} All of them: {run.lost_episodes}", markup=False)
@@ -250,18 +248,18 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     return stop.status if stop.received is not None else 0
 
 
-def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
-    """Return the environments that a configuration trains in: of several learners, this one's share."""
+def make_training_env(config: TrainConfig, ranks: Ranks) -> VecEnv:
+    """Return the environments that a configuration trains in: of several ranks, this one's share."""
     from heed.envs.make import make
     from heed.training.wrappers import wrapping
 
     assert config.n_envs is not None
-    n_envs = learners.share("--n-envs", config.n_envs)
+    n_envs = ranks.share("--n-envs", config.n_envs)
     env = make(
         config.env,
         n_envs=n_envs,
         seed=config.seed,
-        first_index=learners.rank * n_envs,
+        first_index=ranks.rank * n_envs,
         group_size=config.group_size or 1,
         processes=config.processes,
         step_timeout=config.step_timeout,
@@ -296,7 +294,7 @@ def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
 
 
-def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners) -> LanguageAgent:
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
     from heed.policies.out_of_memory import is_out_of_memory
@@ -324,18 +322,18 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, l
     resolved = {**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters}
     if config.resume:
         console.print(f"{run.path} has no checkpoint yet: the run begins again.", markup=False)
-        learners.first(run.begin_again)
-        learners.first(functools.partial(run.rewrite_config, resolved))
+        ranks.first(run.begin_again)
+        ranks.first(functools.partial(run.rewrite_config, resolved))
     else:
-        learners.first(functools.partial(run.begin, resolved))
+        ranks.first(functools.partial(run.begin, resolved))
     return agent
 
 
-def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners) -> LanguageAgent:
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:
     """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
-    found = learners.first(run.find_checkpoint)
+    found = ranks.first(run.find_checkpoint)
     for sentence in found.passed_over:
         console.print(sentence, markup=False)
     agent: LanguageAgent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
@@ -349,7 +347,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, 
         run.cut_lost_episodes(agent.num_timesteps)
         run.rewrite_config({**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters})
 
-    learners.first(go_on)
+    ranks.first(go_on)
     return agent
 
 

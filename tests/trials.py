@@ -20,11 +20,11 @@ def keep_trials(patch: Callable[[Any, str, Any], None]) -> None:
     A small model is tried out with weights that are not its own, so the outcome depends on its architecture alone. It
     takes as long as the rest of an agent, and many tests make many agents of `heed-tiny`.
     """
-    patch(scoring, "exact_ways", _exact_ways)
-    patch(text_network, "exact_ways", _exact_ways)
+    patch(scoring, "exact_methods", _exact_ways)
+    patch(text_network, "exact_methods", _exact_ways)
 
 
-_tried = scoring.exact_ways
+_tried = scoring.exact_methods
 
 
 def _exact_ways(model: Any, candidates: Sequence[Any], normalization: Any = "mean", **lengths: Any) -> list[Any]:

@@ -27,7 +27,7 @@ from heed.training.options import TOKEN_LEARNERS, TrainConfig
 from heed.training.settings import settings_of
 
 CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
-"""After cloning: smaller steps and a smaller entropy bonus, so that the clone is mended rather than unlearned."""
+"""After cloning: smaller steps and a smaller entropy bonus, so that the clone is fixed rather than unlearned."""
 DEFAULT_HINDSIGHT = 4
 """Instructions that DQN relabels an episode with, where the environment tells which it fulfilled."""
 MODEL_OPTIONS = (

@@ -140,7 +140,7 @@ def clone_into(
                 on_round=told,
             )
             rounds = [this.as_json() for this in aggregated.rounds]
-    agent.learners.first(lambda: write_json(run.cloning, {"rounds": rounds}))
+    agent.ranks.first(lambda: write_json(run.cloning, {"rounds": rounds}))
 
 
 def _tell(what: str, cloned: Cloned, console: Console) -> None:

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend come out of a command as one sentence, not as a traceback."""
+"""Errors that are the user's to fix come out of a command as one sentence, not as a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KNOWN_ERRORS = {
     "heed.evaluation.playing.episode": ("EpisodesError",),
     "heed.evaluation.playing.evaluation": ("OtherActionsError",),
     "heed.agents.grpo": ("EndlessEpisodesError",),
-    "heed.agents.distributed.ranks": ("LearnersError",),
+    "heed.agents.distributed.ranks": ("RanksError",),
     "heed.evaluation.axes.registry": ("AxisError", "AxisDoesNotApplyError"),
     "heed.envs.arguments": ("EnvironmentArgumentError",),
     "heed.envs.contract": ("ContractError", "ExpertError", "UnknownEnvironmentError"),

@@ -180,8 +180,8 @@ class LanguageModelOptions:
     head: Literal["score", "linear"] = "score"
     """How actions come out of it: by the likelihood of their texts (an encoder reads each with the prompt), or by a
     linear layer."""
-    normalization: Literal["mean", "sum", "siblings"] = "mean"
-    """How the likelihoods of an action text's tokens become one score (siblings: shared among the actions' tokens)."""
+    normalization: Literal["mean", "sum", "constrained"] = "mean"
+    """How the likelihoods of an action text's tokens become one score (constrained: among the actions' tokens)."""
     train_layers: int | None = None
     """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
     freeze_embeddings: bool = False

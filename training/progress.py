@@ -11,7 +11,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_wrapper
 
-from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.distributed.ranks import ALONE, Ranks
 from heed.agents.exploration import IntrinsicRewardVecEnv
 from heed.envs.faults import LostEpisode
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
@@ -80,7 +80,7 @@ class Checkpointing(BaseCallback):
         time_taken: is told of each checkpoint.
         every: steps.
         keep: how many of the newest stay.
-        learners: the processes that train together; the first of them writes.
+        ranks: the processes that train together; the first of them writes.
     """
 
     def __init__(
@@ -90,10 +90,10 @@ class Checkpointing(BaseCallback):
         *,
         every: int,
         keep: int,
-        learners: Learners = ALONE,
+        ranks: Ranks = ALONE,
     ):
         super().__init__()
-        self._learners = learners
+        self._ranks = ranks
         self._run = run
         self._time_taken = time_taken
         self._every = every
@@ -102,7 +102,7 @@ class Checkpointing(BaseCallback):
     def _on_training_start(self) -> None:
         self._saved_at = self.num_timesteps
         # A kill may have come between the checkpoint that the training goes on from and the note of what it is worth.
-        if self._learners.is_first and self._run.checkpoint_path(self._saved_at).is_dir():
+        if self._ranks.is_first and self._run.checkpoint_path(self._saved_at).is_dir():
             self._run.saved.note(Worth.of(self.model))
 
     def _on_rollout_start(self) -> None:
@@ -113,18 +113,18 @@ class Checkpointing(BaseCallback):
         return True
 
     def save(self) -> None:
-        """Save now, unless that is done; called by all learners.
+        """Save now, unless that is done; called by all ranks.
 
         Raises:
             OSError: if the disk does not take it; the checkpoints before it stay.
         """
         steps = self.model.num_timesteps
         self._saved_at = steps
-        if self._learners.first(self._run.checkpoint_path(steps).is_dir):
+        if self._ranks.first(self._run.checkpoint_path(steps).is_dir):
             return
-        self._learners.first(self._run.flush)
+        self._ranks.first(self._run.flush)
         self.model.save(self._run.checkpoint_path(steps))
-        self._learners.first(self._note)
+        self._ranks.first(self._note)
 
     def _note(self) -> None:
         """Take notice of the checkpoint that was just written."""
@@ -192,16 +192,16 @@ class RecordLostEpisodes(BaseCallback):
 
     Args:
         run: the run.
-        learners: the processes that train together: the first writes what all of them have lost.
+        ranks: the processes that train together: the first writes what all of them have lost.
     """
 
-    def __init__(self, run: RunFolder, learners: Learners = ALONE):
+    def __init__(self, run: RunFolder, ranks: Ranks = ALONE):
         super().__init__()
         self._run = run
-        self._learners = learners
+        self._ranks = ranks
         self._written = 0
         self._exchanged = 0
-        """Losses of all learners that were written."""
+        """Losses of all ranks that were written."""
 
     def _on_training_start(self) -> None:
         # A training that goes on begins with the losses of its checkpoint, which are written already. Those of the
@@ -210,24 +210,24 @@ class RecordLostEpisodes(BaseCallback):
         self._written = env.lost_count - len(env.lost_episodes)  # type: ignore[attr-defined]
 
     def _on_rollout_end(self) -> None:
-        # All learners have just taken in how many all of them have lost, so all of them come here.
-        lost = self.model.episodes_of_all.lost if self._learners.several else 0  # type: ignore[attr-defined]
+        # All ranks have just taken in how many all of them have lost, so all of them come here.
+        lost = self.model.episodes_of_all.lost if self._ranks.several else 0  # type: ignore[attr-defined]
         if lost > self._exchanged:
             self._exchanged = lost
-            of_all = self._learners.gather(self._new(self.training_env))
-            if self._learners.is_first:
+            of_all = self._ranks.gather(self._new(self.training_env))
+            if self._ranks.is_first:
                 self._append([record for records in of_all for record in records])
 
     def _on_step(self) -> bool:
-        if self._learners.several:
+        if self._ranks.several:
             return True
         if self.training_env.unwrapped.lost_count > self._written:  # type: ignore[attr-defined]
             self.write(self.training_env)
         return True
 
     def write(self, env: VecEnv) -> None:
-        """Write what is not written yet; of several learners, what the first has lost itself."""
-        if self._learners.is_first:
+        """Write what is not written yet; of several ranks, what the first has lost itself."""
+        if self._ranks.is_first:
             self._append(self._new(env))
 
     def _new(self, env: VecEnv) -> list[LostEpisode]:

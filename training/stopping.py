@@ -10,7 +10,7 @@ from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
 
-from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.distributed.ranks import ALONE, Ranks
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 """Ctrl-C, and what schedulers and `kill` send."""
@@ -34,12 +34,12 @@ class StopOnSignal(BaseCallback):
     `stopped_there`.
 
     Args:
-        learners: the processes that train together. All of them end there, whichever the signal has come to.
+        ranks: the processes that train together. All of them end there, whichever the signal has come to.
     """
 
-    def __init__(self, learners: Learners = ALONE) -> None:
+    def __init__(self, ranks: Ranks = ALONE) -> None:
         super().__init__()
-        self._learners = learners
+        self._ranks = ranks
         self.received: signal.Signals | None = None
         """The first signal that came."""
         self.at_once = False
@@ -71,7 +71,7 @@ class StopOnSignal(BaseCallback):
                 signal.signal(each, signal.SIG_DFL)
             raise KeyboardInterrupt
         self.received = signal.Signals(number)
-        if not self._learners.several:  # a launcher also sends it to those that are left, when one has died
+        if not self._ranks.several:  # a launcher also sends it to those that are left, when one has died
             self._tell("the training ends after this rollout, with a checkpoint. Again: at once.")
 
     def _tell(self, what: str) -> None:
@@ -80,12 +80,12 @@ class StopOnSignal(BaseCallback):
         os.write(2, f"\n{self.received.name}: {what}\n".encode())
 
     def _on_rollout_start(self) -> None:
-        number = self._learners.most(self.received or 0)
+        number = self._ranks.most(self.received or 0)
         if not number:
             return
         self.received = signal.Signals(number)
-        if self._learners.several and self._learners.is_first:
-            self._tell(f"the {self._learners.count} processes end here, with a checkpoint.")
+        if self._ranks.several and self._ranks.is_first:
+            self._tell(f"the {self._ranks.count} processes end here, with a checkpoint.")
         raise TrainingStopped
 
     def _on_step(self) -> bool:

@@ -1,6 +1,6 @@
-"""What several learners count together: the steps of all environments, their episodes, and those that were lost.
+"""What several ranks count together: the steps of all environments, their episodes, and those that were lost.
 
-Between two rollouts all learners have the same counts and the same last episodes, in the order in which one process
+Between two rollouts all ranks have the same counts and the same last episodes, in the order in which one process
 with all environments would have seen them. So whatever hangs on these, the learning rate, a checkpoint, the end of the
 training, they decide alike without asking each other.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, ConvertCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
-from heed.agents.distributed.ranks import Learners
+from heed.agents.distributed.ranks import Ranks
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -23,14 +23,14 @@ _TOLD = ("episode", "is_success")
 
 
 class EpisodesOfAll:
-    """Keeps the episodes that ended here until the next rollout, when all learners take in everybody's.
+    """Keeps the episodes that ended here until the next rollout, when all ranks take in everybody's.
 
     Args:
-        learners: all of them.
+        ranks: all of them.
     """
 
-    def __init__(self, learners: Learners):
-        self._learners = learners
+    def __init__(self, ranks: Ranks):
+        self._ranks = ranks
         self._here: list[list[tuple[dict[str, Any], bool]]] = []
         self._lost_here = 0
         self.lost = 0
@@ -45,7 +45,7 @@ class EpisodesOfAll:
         self._here.append([({k: info[k] for k in _TOLD if k in info}, done) for info, done in step if done])
 
     def exchange(self, lost: int) -> tuple[list[dict[str, Any]], npt.NDArray[np.bool_]]:
-        """Return the episodes of all learners since the last exchange, in order; called by all.
+        """Return the episodes of all ranks since the last exchange, in order; called by all.
 
         Args:
             lost: episodes that the environments here have lost so far.
@@ -55,9 +55,9 @@ class EpisodesOfAll:
         """
         here, self._here = self._here, []
         news, self._lost_here = any(here) or lost != self._lost_here, lost
-        if not self._learners.most(int(news)):
+        if not self._ranks.most(int(news)):
             return [], np.zeros(0, dtype=bool)  # in most steps, where an update follows every step
-        everybody = self._learners.gather((here, lost))
+        everybody = self._ranks.gather((here, lost))
         self.lost = sum(theirs for _, theirs in everybody)
         steps = zip(*(ended for ended, _ in everybody), strict=True)
         together = [episode for step in steps for ended in step for episode in ended]
@@ -66,11 +66,11 @@ class EpisodesOfAll:
 
 
 class CountTogether(BaseCallback):
-    """Comes before all other callbacks, and lets them find the counts of all learners."""
+    """Comes before all other callbacks, and lets them find the counts of all ranks."""
 
     def _on_step(self) -> bool:
         # SB3 has just counted the environments here.
-        others = self.model.learners.count - 1  # type: ignore[attr-defined]
+        others = self.model.ranks.count - 1  # type: ignore[attr-defined]
         self.model.num_timesteps += others * self.training_env.num_envs
         return True
 

@@ -1,13 +1,13 @@
 """Several processes that train one agent together: which one this is, how many there are, what they tell each other.
 
 A launcher (`torchrun`, `accelerate launch`) starts the same program several times, on one machine or on many. Each of
-these *learners* has the whole agent and a share of the environments; their gradients are added up, so all of them take
+these *ranks* has the whole agent and a share of the environments; their gradients are added up, so all of them take
 the same steps of the optimizer and have the same weights at all times (data parallelism, as in Li et al. 2020, arXiv
 2006.15704). `join` makes them one group by `torch.distributed`, which `accelerate` sets up: gloo where the CPU
 computes, NCCL on GPUs.
 
-Every method that says so is called by all learners, in the same order: one that calls it alone waits for the others
-until the time is up. On its own a learner returns at once what it was given.
+Every method that says so is called by all ranks, in the same order: one that calls it alone waits for the others
+until the time is up. On its own a rank returns at once what it was given.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from heed.agents.distributed.threads import available_cores
 T = TypeVar("T")
 
 PATIENCE = timedelta(minutes=30)
-"""How long a learner waits for the others: one may write a large checkpoint, or play a sample episode, meanwhile."""
+"""How long a rank waits for the others: one may write a large checkpoint, or play a sample episode, meanwhile."""
 
 BUCKET = 2**26
 """Numbers that are sent at once, at most but for a larger parameter: 256 MiB beside the gradients themselves."""
@@ -38,12 +38,12 @@ HOW_TO_INSTALL = "Several processes need accelerate: pip install 'heed[distribut
 _TOLD = "heed/told"
 
 
-class LearnersError(RuntimeError):
-    """The learners cannot go on together. The message says why, for the user."""
+class RanksError(RuntimeError):
+    """The ranks cannot go on together. The message says why, for the user."""
 
 
-class Learners:
-    """All learners, as one of them sees them; made by `join`.
+class Ranks:
+    """All ranks, as one of them sees them; made by `join`.
 
     Args:
         rank: which one this is, from 0.
@@ -70,13 +70,13 @@ class Learners:
 
     @property
     def command(self) -> str:
-        """How `heed` is called for as many learners, on one machine."""
+        """How `heed` is called for as many ranks, on one machine."""
         return f"torchrun --nproc-per-node {self.count} --no-python heed" if self.several else "heed"
 
     # -- shares --------------------------------------------------------------------------------------------
 
     def share(self, name: str, number: int) -> int:
-        """Return this learner's share of a number that goes out evenly.
+        """Return this rank's share of a number that goes out evenly.
 
         Raises:
             ValueError: if it does not; `name` is what it is called.
@@ -88,13 +88,13 @@ class Learners:
         return number // self.count
 
     def part(self, things: Sequence[T]) -> Sequence[T]:
-        """Return this learner's part of a sequence: every `count`-th, beginning with the `rank`-th."""
+        """Return this rank's part of a sequence: every `count`-th, beginning with the `rank`-th."""
         return things[self.rank :: self.count] if self.several else things
 
     def seed(self, seed: int | None) -> int | None:
-        """Return the seed of this learner's own random numbers; the first one's is `seed` itself.
+        """Return the seed of this rank's own random numbers; the first one's is `seed` itself.
 
-        Without a seed every learner but the first draws one: torch begins with the same in each process.
+        Without a seed every rank but the first draws one: torch begins with the same in each process.
         """
         if self.is_first:
             return seed
@@ -103,7 +103,7 @@ class Learners:
     # -- what is added up ----------------------------------------------------------------------------------
 
     def sums(self, numbers: Sequence[float]) -> list[float]:
-        """Return the sum of each number over all learners, in double precision; called by all."""
+        """Return the sum of each number over all ranks, in double precision; called by all."""
         if not self.several:
             return list(numbers)
         summed = torch.tensor(numbers, dtype=torch.float64, device=self._device)
@@ -112,11 +112,11 @@ class Learners:
         return [float(number) for number in summed.tolist()]
 
     def total(self, number: int) -> int:
-        """Return the sum of an integer over all learners; called by all."""
+        """Return the sum of an integer over all ranks; called by all."""
         return int(self.sums([number])[0]) if self.several else number
 
     def most(self, number: int) -> int:
-        """Return the largest of all learners' integers; called by all."""
+        """Return the largest of all ranks' integers; called by all."""
         if not self.several:
             return number
         largest = torch.tensor(number, device=self._device)
@@ -125,7 +125,7 @@ class Learners:
         return int(largest)
 
     def least(self, number: float) -> float:
-        """Return the smallest of all learners' numbers; called by all."""
+        """Return the smallest of all ranks' numbers; called by all."""
         if not self.several:
             return number
         smallest = torch.tensor(number, dtype=torch.float64, device=self._device)
@@ -134,10 +134,10 @@ class Learners:
         return float(smallest)
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard deviation (by one less than the number) of all learners' values; called by all.
+        """Return mean and standard deviation (by one less than the number) of all ranks' values; called by all.
 
         Args:
-            values: (B,); other learners may have more or fewer.
+            values: (B,); other ranks may have more or fewer.
         """
         if not self.several:
             return values.mean(), values.std()
@@ -148,14 +148,14 @@ class Learners:
         return values.new_tensor(mean), values.new_tensor(variance**0.5)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter], measures: dict[str, float]) -> dict[str, float]:
-        """Put the sum of all learners' gradients in place of each one's; called by all.
+        """Put the sum of all ranks' gradients in place of each one's; called by all.
 
-        A parameter that no learner has a gradient of stays without. Losses are to be divided by all learners' samples,
+        A parameter that no rank has a gradient of stays without. Losses are to be divided by all ranks' samples,
         so that the sum is the gradient of the mean over all of them.
 
         Args:
-            parameters: the same ones in every learner.
-            measures: what is logged, as each learner's part of a sum; all have the same names.
+            parameters: the same ones in every rank.
+            measures: what is logged, as each rank's part of a sum; all have the same names.
 
         Returns:
             The sums of the measures.
@@ -188,7 +188,7 @@ class Learners:
     # -- what is handed on ---------------------------------------------------------------------------------
 
     def gather(self, value: T) -> list[T]:
-        """Return every learner's value, in the order of their ranks; called by all."""
+        """Return every rank's value, in the order of their ranks; called by all."""
         if not self.several:
             return [value]
         values: list[Any] = [None] * self.count
@@ -197,7 +197,7 @@ class Learners:
         return values
 
     def to_first(self, value: T) -> list[T]:
-        """Return every learner's value to the first one, and to the others nothing; called by all."""
+        """Return every rank's value to the first one, and to the others nothing; called by all."""
         if not self.several:
             return [value]
         values: list[Any] | None = [None] * self.count if self.is_first else None
@@ -206,10 +206,10 @@ class Learners:
         return values or []
 
     def first(self, function: Callable[[], T]) -> T:
-        """Have the first learner alone call a function, and return to all what it returned; called by all.
+        """Have the first rank alone call a function, and return to all what it returned; called by all.
 
         Raises:
-            Exception: in all learners what the function raised in the first.
+            Exception: in all ranks what the function raised in the first.
         """
         if not self.several:
             return function()
@@ -229,7 +229,7 @@ class Learners:
     # -- the same weights ----------------------------------------------------------------------------------
 
     def are_alike(self, tensors: Iterable[Tensor]) -> bool:
-        """Say whether all learners have the same tensors, to the last bit; called by all."""
+        """Say whether all ranks have the same tensors, to the last bit; called by all."""
         if not self.several:
             return True
         sums = torch.stack([_checksum(tensor) for tensor in tensors]).to(self._device)
@@ -238,20 +238,20 @@ class Learners:
             dist.all_reduce(ends, op=dist.ReduceOp.MAX)
         return bool((ends[: len(sums)] == -ends[len(sums) :]).all())
 
-    def require_alike(self, tensors: Iterable[Tensor]) -> None:
-        """Refuse to go on where the learners' weights are not the same any more; called by all.
+    def assert_in_sync(self, tensors: Iterable[Tensor]) -> None:
+        """Refuse to go on where the ranks' weights are not the same any more; called by all.
 
         Raises:
-            LearnersError: in that case.
+            RanksError: in that case.
         """
         if not self.are_alike(tensors):
-            raise LearnersError(
+            raise RanksError(
                 f"The weights of the {self.count} processes are not the same any more, which they must be: the "
                 "machines compute differently (other processors, or versions of PyTorch), or one of them wrongly."
             )
 
-    def make_alike(self, tensors: Iterable[Tensor]) -> None:
-        """Let all learners have the tensors of the first, in place; called by all."""
+    def broadcast(self, tensors: Iterable[Tensor]) -> None:
+        """Let all ranks have the tensors of the first, in place; called by all."""
         tensors = list(tensors)
         if self.are_alike(tensors):
             return
@@ -264,7 +264,7 @@ class Learners:
     # -- the end -------------------------------------------------------------------------------------------
 
     def first_to_tell(self) -> bool:
-        """Say whether no other learner has asked before: so that why a training ends is told once, by who knows it."""
+        """Say whether no other rank has asked before: so that why a training ends is told once, by who knows it."""
         if not self.several or self._store is None:
             return True
         try:
@@ -274,28 +274,28 @@ class Learners:
 
     @contextlib.contextmanager
     def _together(self) -> Iterator[None]:
-        """Turn what goes wrong between the learners into one sentence.
+        """Turn what goes wrong between the ranks into one sentence.
 
         Raises:
-            LearnersError: in its place.
+            RanksError: in its place.
         """
         try:
             yield
         except RuntimeError as error:  # gloo raises the class itself, others subclasses
-            raise LearnersError(
+            raise RanksError(
                 f"One of the {self.count} processes of this training has ended, or does not answer any more, so all "
                 "of them end."
             ) from error
 
 
-ALONE = Learners()
+ALONE = Ranks()
 """Of a process that trains by itself."""
 
 _joined = ALONE
 
 
-def current() -> Learners:
-    """Return the learners that this process has joined."""
+def current() -> Ranks:
+    """Return the ranks that this process has joined."""
     return _joined
 
 
@@ -305,7 +305,7 @@ def started() -> int:
 
 
 @contextlib.contextmanager
-def join(device: str = "auto") -> Iterator[Learners]:
+def join(device: str = "auto") -> Iterator[Ranks]:
     """Join the processes that a launcher has started beside this one, for as long as the context lasts.
 
     Without a launcher, and within another `join`, nothing is done. Threads of PyTorch are set to this process's share
@@ -315,7 +315,7 @@ def join(device: str = "auto") -> Iterator[Learners]:
         device: where the agents compute: `cpu`, `cuda`, or `auto`.
 
     Raises:
-        LearnersError: if accelerate is not installed, there are more processes than GPUs, or they do not find together.
+        RanksError: if accelerate is not installed, there are more processes than GPUs, or they do not find together.
     """
     global _joined
     if started() < 2 or _joined.several:
@@ -324,7 +324,7 @@ def join(device: str = "auto") -> Iterator[Learners]:
     on_gpu = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
     _set_threads()
     state = _find_together(on_gpu=on_gpu)
-    _joined = Learners(
+    _joined = Ranks(
         dist.get_rank(),
         dist.get_world_size(),
         device=state.device if on_gpu else "cpu",
@@ -344,10 +344,10 @@ def _find_together(*, on_gpu: bool) -> Any:
     try:
         from accelerate import PartialState
     except ImportError as error:
-        raise LearnersError(f"{HOW_TO_INSTALL} ({error})") from None
+        raise RanksError(f"{HOW_TO_INSTALL} ({error})") from None
     here = int(os.environ.get("LOCAL_WORLD_SIZE", started()))
     if on_gpu and here > torch.cuda.device_count():
-        raise LearnersError(
+        raise RanksError(
             f"There are {here} processes on this machine, but {torch.cuda.device_count()} GPUs: start one for each "
             "GPU, or give --device cpu."
         )
@@ -356,7 +356,7 @@ def _find_together(*, on_gpu: bool) -> Any:
         return PartialState(cpu=not on_gpu, backend="nccl" if on_gpu else "gloo", timeout=PATIENCE)
     except (RuntimeError, ValueError) as error:
         first = os.environ.get("MASTER_ADDR", "?"), os.environ.get("MASTER_PORT", "?")
-        raise LearnersError(
+        raise RanksError(
             f"The {started()} processes do not find together at {first[0]}, port {first[1]}: {error}"
         ) from None
 

@@ -17,7 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.distributed.ranks import Learners
+from heed.agents.distributed.ranks import Ranks
 from heed.agents.exploration import Exploration
 from heed.agents.exploration.counts import fingerprint
 from heed.agents.exploration.ensemble import ValueEnsemble
@@ -40,7 +40,7 @@ class Explorer(Part):
     Args:
         strategy: how.
         values: returns the agent's values, (B, A), of prompts (B, L).
-        learners: the processes that train the agent.
+        ranks: the processes that train the agent.
         seed: of the generator; None draws one.
         argument: the strategy as the agent was given it, or None.
 
@@ -52,11 +52,11 @@ class Explorer(Part):
         strategy: Exploration,
         values: Callable[[Tensor], Tensor],
         *,
-        learners: Learners,
+        ranks: Ranks,
         seed: int | None,
         argument: Exploration | None,
     ):
-        if strategy.heads and learners.several:
+        if strategy.heads and ranks.several:
             raise ValueError(
                 f"Exploration by {strategy.name} keeps values and counts of its own, which several processes do not "
                 "share: use epsilon-greedy or boltzmann, or train in one process."

@@ -8,7 +8,7 @@ The loss is the cross-entropy of the demonstrated actions. What differs from the
   loss on it has not fallen for some epochs, and the best weights come back;
 - an optimizer of its own, which is forgotten afterwards: that of the agent begins with the agent's own training.
 
-Several learners clone the same demonstrations in the same order, and each takes its part of every minibatch.
+Several ranks clone the same demonstrations in the same order, and each takes its part of every minibatch.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.distributed.ranks import ALONE, Ranks
 from heed.agents.imitation.readable_demonstrations import readable
 from heed.agents.policy_gradient import PolicyGradient
 from heed.agents.rollouts.micro_batches import MicroBatches, Rows
@@ -200,14 +200,14 @@ def clone_split(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * (1 - 0.9 * steps / total) * group.get(FACTOR, 1.0)
             with telling_when(partial("The cloning ends here, in epoch {} at update {}.".format, number, steps + 1)):
-                measures = _gather_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.learners)
+                measures = _accumulate_gradient(policy, optimizer, batch, settings, agent.micro_batches, agent.ranks)
                 clip_gradient(policy, settings.max_grad_norm)
             optimizer.step()
             sums += np.array(measures) * len(batch)
             steps += 1
         policy.set_training_mode(False)
         loss, value_loss = (sums / len(examples)).tolist()
-        measured = _measure(policy, validation, agent.learners) if len(validation) else (None, None, None)
+        measured = _measure(policy, validation, agent.ranks) if len(validation) else (None, None, None)
         epoch = Epoch(
             epoch=number,
             loss=loss,
@@ -329,18 +329,18 @@ class Examples:
             yield self.rows(rows)
 
 
-def _gather_gradient(
+def _accumulate_gradient(
     policy: LanguageActorCriticPolicy,
     optimizer: torch.optim.Optimizer,
     batch: Examples,
     settings: Cloning,
     micro_batches: MicroBatches,
-    learners: Learners = ALONE,
+    ranks: Ranks = ALONE,
 ) -> tuple[float, float]:
     """Put the gradient of the loss on a minibatch into the parameters; return cross-entropy and value loss."""
-    here = _part(batch, learners)
+    here = _part(batch, ranks)
 
-    def gather(parts: Iterator[Rows]) -> tuple[float, float]:
+    def accumulate(parts: Iterator[Rows]) -> tuple[float, float]:
         optimizer.zero_grad()
         cross_entropy, value_loss = 0.0, 0.0
         for rows in parts:
@@ -361,34 +361,32 @@ def _gather_gradient(
         return cross_entropy, value_loss
 
     if len(here):
-        cross_entropy, value_loss = micro_batches.gather(
-            lambda: Inputs.of_rows(policy.encoder.layout, here.prompts), gather
+        cross_entropy, value_loss = micro_batches.accumulate(
+            lambda: Inputs.of_rows(policy.encoder.layout, here.prompts), accumulate
         )
-    else:  # fewer examples are left than there are learners
+    else:  # fewer examples are left than there are ranks
         optimizer.zero_grad()
         cross_entropy, value_loss = 0.0, 0.0
     measures = {"cross_entropy": cross_entropy, "value_loss": value_loss}
-    measures = learners.sum_gradients(policy.parameters(), measures)
+    measures = ranks.sum_gradients(policy.parameters(), measures)
     require_finite_loss(measures, policy)
     return measures["cross_entropy"], measures["value_loss"]
 
 
-def _part(examples: Examples, learners: Learners = ALONE) -> Examples:
-    """Return those that this learner reads."""
-    if not learners.several:
+def _part(examples: Examples, ranks: Ranks = ALONE) -> Examples:
+    """Return those that this rank reads."""
+    if not ranks.several:
         return examples
-    return examples.rows(torch.arange(len(examples), device=examples.actions.device)[learners.rank :: learners.count])
+    return examples.rows(torch.arange(len(examples), device=examples.actions.device)[ranks.rank :: ranks.count])
 
 
 def _total(weights: Tensor) -> Tensor:
     return weights.sum().clamp(min=1e-8)
 
 
-def _measure(
-    policy: LanguageActorCriticPolicy, examples: Examples, learners: Learners = ALONE
-) -> tuple[float, float, float]:
+def _measure(policy: LanguageActorCriticPolicy, examples: Examples, ranks: Ranks = ALONE) -> tuple[float, float, float]:
     """Return cross-entropy, accuracy and value loss."""
-    here = _part(examples, learners)
+    here = _part(examples, ranks)
     sums = torch.zeros(3, device=examples.actions.device)
     with torch.no_grad():
         for start in range(0, len(here), EVALUATION_BATCH):
@@ -405,8 +403,8 @@ def _measure(
                     (part.value_weights * errors).sum(),
                 ]
             )
-    if learners.several:
-        sums = sums.new_tensor(learners.sums(sums.tolist()))
+    if ranks.several:
+        sums = sums.new_tensor(ranks.sums(sums.tolist()))
     totals = torch.stack([_total(examples.weights)] * 2 + [_total(examples.value_weights)])
     cross_entropy, accuracy, value_loss = (sums / totals).tolist()
     return cross_entropy, accuracy, value_loss

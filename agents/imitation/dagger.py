@@ -120,9 +120,9 @@ def dagger(
                 "step_timeout": step_timeout,
                 "reset_timeout": reset_timeout,
             }
-            learners = agent.learners
-            played = demonstrate(make_env, learners.part(seeds), choose, **options)  # type: ignore[arg-type]
-            of_each = learners.gather(sorted(played, key=lambda outcome: outcome.number))
+            ranks = agent.ranks
+            played = demonstrate(make_env, ranks.part(seeds), choose, **options)  # type: ignore[arg-type]
+            of_each = ranks.gather(sorted(played, key=lambda outcome: outcome.number))
             outcomes = [outcome for each in itertools.zip_longest(*of_each) for outcome in each if outcome is not None]
         # Each round is split by itself: what was held out once is never trained on.
         parts = split_by_seed([outcome.demonstration for outcome in outcomes], settings.validation, seed=settings.seed)

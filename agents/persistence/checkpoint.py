@@ -11,7 +11,7 @@
       hindsight.json             DQN with hindsight only: the running episodes that it watches
       episodes.safetensors       GRPO only: steps that wait for their group
       ranks.safetensors          AdaLoRA only: what it has measured of its ranks
-      learner-1/ ...             several processes only: what each but the first has of its own
+      rank-1/ ...             several processes only: what each but the first has of its own
       language_model/            configuration and tokenizer, as transformers writes them
 
 A checkpoint is written beside its place and moved there when it is whole, so a crash leaves the last good one. What a

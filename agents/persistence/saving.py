@@ -2,7 +2,7 @@
 
 A folder holds what the agent is (`agent.json`), what it has learned (of a language policy
 `heed.agents.persistence.saved_policy` writes it), and what it needs to go on: counters, random states, environments,
-its parts, the log's next line. Of several learners each has some of that for itself, in a folder of its own.
+its parts, the log's next line. Of several ranks each has some of that for itself, in a folder of its own.
 `heed.agents.persistence.checkpoint` is about the files.
 """
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 Agent = TypeVar("Agent", bound="LanguageAgent")
 
 OWN = "own.json"
-"""The file of a learner's folder in a checkpoint that holds what `agent.json` holds of the first one."""
+"""The file of a rank's folder in a checkpoint that holds what `agent.json` holds of the first one."""
 
 SHARED = "heed"
 """The folder beside an exported language model that holds the rest of its agent."""
@@ -59,9 +59,9 @@ NOT_SAVED = ("self", "policy", "env", "policy_kwargs", "_init_setup_model", "dev
 
 def save_agent(agent: LanguageAgent, path: Path) -> None:
     """Do as `LanguageAgent.save`."""
-    agent.learners.require_alike(agent.weights())
+    agent.ranks.assert_in_sync(agent.weights())
     agent.require_finite()
-    own_files = agent.learners.to_first({} if agent.learners.is_first else _own_files(agent))
+    own_files = agent.ranks.to_first({} if agent.ranks.is_first else _own_files(agent))
 
     def fill(folder: Path) -> None:
         _write(agent, folder)
@@ -71,9 +71,9 @@ def save_agent(agent: LanguageAgent, path: Path) -> None:
             for name, content in files.items():
                 (place / name).write_bytes(content)
 
-    agent.learners.first(lambda: write_checkpoint(path, fill))
+    agent.ranks.first(lambda: write_checkpoint(path, fill))
     # What was computed in earlier batches differs, in the last bit, from what a resumed training computes.
-    agent.forget_readings()
+    agent.clear_cache()
 
 
 def describe(agent: LanguageAgent) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def _write(agent: LanguageAgent, folder: Path) -> None:
         {
             **describe(agent),
             **agent.write_learned(folder),
-            **({"learners": agent.learners.count} if agent.learners.several else {}),
+            **({"ranks": agent.ranks.count} if agent.ranks.several else {}),
             "episodes": [list(agent.ep_info_buffer or []), [float(s) for s in agent.ep_success_buffer or []]],
             **_write_own(agent, folder),
             "log": _pending_log(agent),
@@ -105,7 +105,7 @@ def _write(agent: LanguageAgent, folder: Path) -> None:
 
 
 def _write_own(agent: LanguageAgent, folder: Path) -> dict[str, Any]:
-    """Write what each of several learners has of its own; return what JSON is to hold of it."""
+    """Write what each of several ranks has of its own; return what JSON is to hold of it."""
     for part in agent.parts():
         if not part.is_shared:
             part.write(folder)
@@ -121,7 +121,7 @@ def _write_own(agent: LanguageAgent, folder: Path) -> dict[str, Any]:
 
 
 def _own_files(agent: LanguageAgent) -> dict[str, bytes]:
-    """Return the same as files, for the first learner to write."""
+    """Return the same as files, for the first rank to write."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         write_json(folder / OWN, _write_own(agent, folder))
@@ -211,7 +211,7 @@ def _load_verified(
         raise TypeError(f"{cls.__name__} has no argument {unknown[0]!r}; it has {', '.join(list(known)[1:])}.")
     check_agent(folder / "agent.json", saved, arguments=set(known) - set(NOT_SAVED), counters=frozenset(cls.counters))
     if env is not None and not saved.get("shared"):
-        _require_as_many(folder, saved.get("learners", 1), current().count)
+        _require_as_many(folder, saved.get("ranks", 1), current().count)
     device = available_device(device)
     # What the caller changes may be wrong in ways of its own.
     reading = contextlib.nullcontext() if arguments else as_checkpoint_error(folder)
@@ -247,7 +247,7 @@ def _load_verified(
 
 def _read(agent: LanguageAgent, folder: Path, saved: dict[str, Any]) -> None:
     """Put the saved state into this newly made agent; the random states come last."""
-    place = folder if agent.learners.is_first else folder / _folder_of(agent.learners.rank)
+    place = folder if agent.ranks.is_first else folder / _folder_of(agent.ranks.rank)
     own = saved if place == folder else read_json(place / OWN)
     agent.read_learned(folder, saved)
     for name, wrapper in _reward_wrappers(agent.env):
@@ -279,8 +279,8 @@ def _read_export(agent: LanguageAgent, folder: Path, saved: dict[str, Any]) -> N
 
 
 def _folder_of(rank: int) -> str:
-    """Return the name of the folder in a checkpoint that holds another learner's own files than the first one's."""
-    return f"learner-{rank}"
+    """Return the name of the folder in a checkpoint that holds another rank's own files than the first one's."""
+    return f"rank-{rank}"
 
 
 def _require_as_many(folder: Path, theirs: int, ours: int) -> None:

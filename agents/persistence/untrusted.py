@@ -25,7 +25,7 @@ from heed.policies.prompts.template import PromptTemplate
 
 MOST = {
     "n_envs": 2**16,
-    "learners": 2**16,
+    "ranks": 2**16,
     "max_prompt_tokens": 2**20,
     "actions": 2**20,
     "columns": 2**24,
@@ -85,7 +85,7 @@ def check_agent(path: Path, saved: Any, *, arguments: Collection[str], counters:
             _require(name in counters, f"{name!r} is nothing that a checkpoint counts")
             _require(_is_number(value), f"the counter {name!r} is {value!r}, which is no number")
         _at_most("n_envs", saved.get("n_envs"), least=1)
-        _at_most("learners", saved.get("learners", 1), least=1)
+        _at_most("ranks", saved.get("ranks", 1), least=1)
         for name, value in _integers(saved["arguments"].get("exploration")):
             _require(
                 abs(value) <= MOST_HEADS, f"the exploration's {name!r} is {value}, but may be {MOST_HEADS} at most"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.agents.distributed.ranks import Learners
+from heed.agents.distributed.ranks import Ranks
 from heed.agents.imitation.readable_demonstrations import readable
 from heed.agents.replay.buffer import Batch, ReplayBuffer
 from heed.envs.demonstrations.demonstrations import Demonstration
@@ -26,11 +26,11 @@ def keep_demonstrations(
     encoder: PromptEncoder,
     action_space: spaces.Discrete,
     history: int,
-    learners: Learners,
+    ranks: Ranks,
 ) -> None:
     """Put demonstrations into a replay buffer, where they stay.
 
-    Of several learners, which all are given the same ones, each keeps its part of them.
+    Of several ranks, which all are given the same ones, each keeps its part of them.
 
     Args:
         buffer: that holds nothing but demonstrations yet.
@@ -38,26 +38,24 @@ def keep_demonstrations(
         encoder: makes the prompts that the agent reads.
         action_space: of the agent.
         history: of the environments, where they show one.
-        learners: the processes that train the agent.
+        ranks: the processes that train the agent.
 
     Raises:
-        ValueError: if there are none, or not one for each learner, one has actions that the agent has not or labels
+        ValueError: if there are none, or not one for each rank, one has actions that the agent has not or labels
             instead of an expert's actions, or they do not fit into the buffer beside others.
         DemonstrationError: if they lack what the agent reads.
     """
     if not demonstrations:
         raise ValueError("There are no demonstrations.")
-    if len(demonstrations) < learners.count:
-        raise ValueError(
-            f"There are {len(demonstrations)} demonstrations for {learners.count} processes: each needs one."
-        )
+    if len(demonstrations) < ranks.count:
+        raise ValueError(f"There are {len(demonstrations)} demonstrations for {ranks.count} processes: each needs one.")
     texts = getattr(action_space, "texts", tuple(map(str, range(int(action_space.n)))))
     for demonstration in demonstrations:
         if demonstration.labels is not None:
             raise ValueError("These episodes were not played by the expert that labelled them: clone them instead.")
         if any(not 0 <= action < action_space.n for action in demonstration.actions):
             raise ValueError(f"A demonstration has an action that is not in {action_space}.")
-    for demonstration in learners.part(readable(demonstrations, encoder, history=history, texts=texts)):
+    for demonstration in ranks.part(readable(demonstrations, encoder, history=history, texts=texts)):
         buffer.keep_episode(
             encoder(demonstration.read(history, texts, auxiliary=encoder.keys)),
             demonstration.actions,

@@ -15,7 +15,7 @@ from stable_baselines3.common.buffers import BaseBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.distributed.ranks import ALONE, Ranks
 from heed.agents.parts import Part
 from heed.agents.persistence.checkpoint import read_tensors, write_tensors
 from heed.agents.rollouts.lost_steps import EPISODE_LOST
@@ -71,7 +71,7 @@ class EpisodeGroups(BaseBuffer, Part):
         n_envs: how many environments.
     """
 
-    learners: Learners = ALONE
+    ranks: Ranks = ALONE
     """Those who learn from groups of their own at the same time."""
     running_groups: Collection[tuple[int, int]] = ()
     """The groups of which an episode runs; only of these may others be still to come. As of the last step."""
@@ -162,7 +162,7 @@ class EpisodeGroups(BaseBuffer, Part):
             returns = [np.array([episode.discounted_return(self.gamma) for episode in group]) for group in groups]
             worth = np.concatenate([self.advantages_of(group) for group in returns])
             if self.divide_by_length:
-                steps_of_all, episodes_of_all = self.learners.sums([int(lengths.sum()), len(lengths)])
+                steps_of_all, episodes_of_all = self.ranks.sums([int(lengths.sum()), len(lengths)])
                 worth = worth * (steps_of_all / episodes_of_all) / lengths  # so that the loss stays as large as it is
             steps = RolloutBatch(
                 observations=torch.as_tensor(np.stack([p for one in episodes for p in one.prompts])),
@@ -190,10 +190,10 @@ class EpisodeGroups(BaseBuffer, Part):
         Their sizes differ by one at most, since a small rest would move the weights as far as a whole minibatch.
         """
         count = len(self.samples().advantages)
-        parts = 1 if batch_size is None else max(1, round(self.learners.total(count) / batch_size))
+        parts = 1 if batch_size is None else max(1, round(self.ranks.total(count) / batch_size))
         order = torch.randperm(count)
-        if self.learners.several and count < parts:
-            order = order.repeat(-(-parts // count))[:parts]  # each learner has something for each minibatch
+        if self.ranks.several and count < parts:
+            order = order.repeat(-(-parts // count))[:parts]  # each rank has something for each minibatch
         for rows in order.tensor_split(parts):
             yield self._get_samples(rows.numpy())
 

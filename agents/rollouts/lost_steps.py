@@ -16,7 +16,7 @@ import torch
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from heed.agents.distributed.ranks import ALONE, Learners
+from heed.agents.distributed.ranks import ALONE, Ranks
 from heed.agents.rollouts.sample import RolloutBatch
 
 EPISODE_LOST = "episode_lost"
@@ -32,10 +32,10 @@ class RolloutWithoutLostSteps(RolloutBuffer):
     Minibatches are of like size: where a rollout is no multiple of theirs, SB3 ends with the rest, however small it is.
     Where it is one, and no step is lost, this is SB3's altogether.
 
-    Several learners give equally many minibatches, each of its own samples.
+    Several ranks give equally many minibatches, each of its own samples.
     """
 
-    learners: Learners = ALONE
+    ranks: Ranks = ALONE
     lost: npt.NDArray[np.bool_]
     """(n_steps, n_envs)"""
 
@@ -67,13 +67,13 @@ class RolloutWithoutLostSteps(RolloutBuffer):
         """Yield the samples in random order, in as many minibatches of like size as there would be without losses."""
         self._number_episodes()
         divides = batch_size is None or batch_size >= self.lost.size or self.lost.size % batch_size == 0
-        if divides and not self.lost.any() and not self.learners.several:
+        if divides and not self.lost.any() and not self.ranks.several:
             yield from super().get(batch_size)  # type: ignore[misc]  # `_get_samples` below
             return
-        parts = 1 if batch_size is None else -(-self.lost.size * self.learners.count // batch_size)
+        parts = 1 if batch_size is None else -(-self.lost.size * self.ranks.count // batch_size)
         next(super().get(1))  # SB3 flattens its arrays where it gives the first sample
         order = np.random.permutation(self.rows)  # noqa: NPY002 - from where SB3 draws, so that resuming is exact
-        if self.learners.several and len(order) < parts:
+        if self.ranks.several and len(order) < parts:
             order = np.resize(order, parts)  # nearly all was lost here: some samples are taken more than once
         for rows in np.array_split(order, parts):
             if len(rows):

@@ -38,7 +38,7 @@ class MicroBatches:
         self.max_tokens = max_tokens
         """What is used: what was asked for, or less."""
 
-    def gather(self, inputs: Callable[[], Inputs], compute: Callable[[Iterator[Rows]], Result]) -> Result:
+    def accumulate(self, inputs: Callable[[], Inputs], compute: Callable[[Iterator[Rows]], Result]) -> Result:
         """Compute a gradient in parts; where memory runs out, anew from the beginning in parts half as large.
 
         Args:

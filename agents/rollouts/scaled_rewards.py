@@ -30,7 +30,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
     """Divides rewards by the running standard deviation of the discounted return.
 
     For agents that learn from what has just been played: a replay buffer would hold rewards of several units. An agent
-    saves the scale in its checkpoints. Several learners scale by the returns of all of them, for which each step waits.
+    saves the scale in its checkpoints. Several ranks scale by the returns of all of them, for which each step waits.
 
     Args:
         venv: as `heed.envs.make` gives it.
@@ -46,7 +46,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         super().__init__(venv)
         self.gamma = gamma
         self._statistics = RunningMeanStd()
-        self._learners = current()
+        self._ranks = current()
         self._returns: npt.NDArray[np.float64] = np.zeros(venv.num_envs)
 
     @property
@@ -63,7 +63,7 @@ class ScaledRewardsVecEnv(VecEnvWrapper):
         """Return what a step gave, with scaled rewards."""
         observations, rewards, dones, infos = self.venv.step_wait()
         self._returns = self.gamma * self._returns + rewards
-        self._statistics.update(np.concatenate(self._learners.gather(self._returns)))
+        self._statistics.update(np.concatenate(self._ranks.gather(self._returns)))
         self._returns[dones] = 0
         scaled = (rewards / self.scale).astype(np.float32)
         require_finite_array(scaled, "scaled reward", REWARD_REMEDY)

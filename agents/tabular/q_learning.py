@@ -88,7 +88,7 @@ class QLearning(LanguageAgent):
     ):
         self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy()
         self._remember_arguments({**locals(), "exploration": self.exploration})
-        if self.learners.several:
+        if self.ranks.several:
             raise ValueError("A table has no gradients to be averaged: train it in one process.")
         if env is not None:
             _require_table_env(env)

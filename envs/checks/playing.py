@@ -159,8 +159,8 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
         try:
             check_admissible_actions(observation["actions"], int(env.action_space.n))
         except ContractError as error:
-            mend = "List under `actions` a tuple of different texts, one for each action that can be done now."
-            raise fault(f"{method}: {error}", mend) from None
+            fix = "List under `actions` a tuple of different texts, one for each action that can be done now."
+            raise fault(f"{method}: {error}", fix) from None
     inspector = _inspectors.get(env)
     if inspector is None:
         inspector = _inspectors[env] = Inspector(env)
@@ -168,20 +168,20 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
         try:  # as a training looks at it
             inspector.check_part(key, observation[key])
         except FaultError as error:
-            mend = f"Return what the space holds: {short(part)}."
+            fix = f"Return what the space holds: {short(part)}."
             if isinstance(part, spaces.Text):
-                mend = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
+                fix = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
             detail = f"{method} returned the {key} {short(observation[key])}, not in the space: {error}"
-            raise fault(detail, mend) from None
+            raise fault(detail, fix) from None
     for key in ("instruction", "observation"):
         if not observation[key].strip():
             raise fault(f"{method} returned an empty {key}", "Say something, if only `nothing`: the agent reads it.")
     return observation
 
 
-def fault(detail: str, mend: str) -> BrokenRuleError:
+def fault(detail: str, fix: str) -> BrokenRuleError:
     """Return the error of a broken answer."""
-    return BrokenRuleError(failed(PLAYING, detail, mend))
+    return BrokenRuleError(failed(PLAYING, detail, fix))
 
 
 @dataclass(kw_only=True)

@@ -98,8 +98,8 @@ def _check_prompts(reader: Reader, played: Sequence[Episode]) -> Check:
     most = max(map(len, longest.values()))
     detail = f"up to {most} tokens of {reader.name}, where {reader.max_prompt_tokens} are read"
     if bare > reader.max_prompt_tokens:
-        mend = "Shorten the instruction, or raise --max-prompt-tokens."
-        return failed(name, f"{detail}; an instruction alone needs {bare}", mend)
+        fix = "Shorten the instruction, or raise --max-prompt-tokens."
+        return failed(name, f"{detail}; an instruction alone needs {bare}", fix)
     if most > reader.max_prompt_tokens:
         note = f"The end of long observations is cut off: train with --max-prompt-tokens {most}, or say it shorter."
         return passed(name, detail, note=note)

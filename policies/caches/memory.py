@@ -33,7 +33,7 @@ class RowMemory:
     def __len__(self) -> int:
         return len(self._starts)
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Empty the table."""
         self._starts.clear()
         self._used, self._table = 0, None
@@ -52,12 +52,12 @@ class RowMemory:
             None if so many rows do not fit at all.
         """
         if self.watch.changed():
-            self.forget()
+            self.clear_cache()
         if sum(counts) > self.max_rows:
             return None
         new = [index for index, key in enumerate(keys) if key not in self._starts]
         if self._used + sum(counts[index] for index in new) > self.max_rows:
-            self.forget()
+            self.clear_cache()
             new = list(range(len(keys)))
         if new:
             self._append(compute(new))

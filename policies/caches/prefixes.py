@@ -52,9 +52,9 @@ class PrefixMemory:
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self._token_bytes = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
-        self.forget()
+        self.clear_cache()
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Empty the table."""
         self._tokens = np.full((0, 0), PADDING, dtype=np.int64)  # of the prompt in each slot, (slots, columns)
         self._filled = np.zeros(0, dtype=bool)  # whether a slot has keys and values, not tokens only
@@ -75,7 +75,7 @@ class PrefixMemory:
             self._watch.changed()
         if self._watch.changes != self._changes:
             self._changes = self._watch.changes
-            self.forget()
+            self.clear_cache()
         self._calls += 1
         self._pause -= 1
         if self._pause > 0:
@@ -107,7 +107,7 @@ class PrefixMemory:
         columns = max(before, -(-columns // 64) * 64)
         more = min(max(slots, 2 * batch), self.max_bytes // (columns * self._token_bytes))
         if more < slots:
-            self.forget()
+            self.clear_cache()
             slots, before = 0, 0
         if (more, columns) == (slots, before):
             return

@@ -37,12 +37,12 @@ from heed.policies.backbones.hidden_states import read_hidden_states
 from heed.policies.heads.trie import Tries
 from heed.policies.prompts.layout import PADDING
 
-Normalization = Literal["mean", "sum", "siblings"]
+Normalization = Literal["mean", "sum", "constrained"]
 """How the log-probabilities of an action's tokens become one score: their mean; their sum; or their sum with each
 token's probability shared among the tokens that actions have there, which makes the scores log-probabilities of the
 actions themselves."""
 
-Way = Literal["packed", "cached", "encoder-decoder", "naive"]
+ScoringMethod = Literal["packed", "cached", "encoder-decoder", "naive"]
 
 CACHED_FROM = 400
 """Prompt tokens from which the cached way is the faster one, where both are exact (`tools/benchmark/scoring.py`)."""
@@ -55,12 +55,12 @@ class ActionScorer:
     """Scores actions after prompts.
 
     Args:
-        ways: those to use; with both `packed` and `cached`, the length of the prompts decides.
+        methods: those to use; with both `packed` and `cached`, the length of the prompts decides.
         normalization: of an action's tokens.
     """
 
-    def __init__(self, ways: Sequence[Way] = ("packed", "cached"), normalization: Normalization = "mean"):
-        self.ways: tuple[Way, ...] = tuple(ways)
+    def __init__(self, methods: Sequence[ScoringMethod] = ("packed", "cached"), normalization: Normalization = "mean"):
+        self.methods: tuple[ScoringMethod, ...] = tuple(methods)
         self.normalization: Normalization = normalization
 
     def __call__(
@@ -78,7 +78,7 @@ class ActionScorer:
             The hidden state of the first context, (B, D): the prompt's last token, or the decoder's first. And the
             scores, (B, A), which are -inf where a prompt has fewer than A actions.
         """
-        way = self.way_for(model, prompts, tries)
+        way = self.method_for(model, prompts, tries)
         if way == "naive":
             return last_hidden_state(model, prompts), self._naive(model, prompts, tries)
         if way == "encoder-decoder":
@@ -89,15 +89,15 @@ class ActionScorer:
             hidden = read(model, **vars(pack(prompts, tries)))
         return hidden[:, 0], score_contexts(model, hidden, tries, self.normalization)
 
-    def way_for(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Way:
+    def method_for(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> ScoringMethod:
         """Return the way in which such prompts are scored."""
         length = prompts.shape[1]
         window = backbone_of(model).window
         if window is not None and length + tries.n_nodes > window:
             return "naive"  # a mask of ours would not know the window, and where nodes stand may count for it
-        if self.ways == ("packed", "cached"):
+        if self.methods == ("packed", "cached"):
             return "packed" if length < CACHED_FROM or tries.n_nodes == 0 else "cached"
-        return self.ways[0]
+        return self.methods[0]
 
     def _naive(self, model: PreTrainedModel, prompts: Tensor, tries: Tries) -> Tensor:
         groups = range(len(prompts)) if tries.count > 1 else [0] * len(prompts)
@@ -219,7 +219,7 @@ def _log_probabilities(
     logits = token_logits(model, hidden)
     logits = logits.to(_at_least_float32(logits))  # (B, C, V)
     batch = len(logits)
-    if normalization == "siblings":
+    if normalization == "constrained":
         siblings = tries.siblings[:, here].expand(batch, -1, -1)
         shares = logits.gather(2, siblings.clamp(min=0)).masked_fill(siblings < 0, -torch.inf)
         # A context of a trie smaller than the largest has no siblings at all, and is never read.
@@ -254,7 +254,7 @@ def naive_scores(
                 prompt, torch.tensor(action, dtype=prompt.dtype, device=prompt.device)
             )  # (T, V)
             logits = logits.to(_at_least_float32(logits))
-            if normalization == "siblings":
+            if normalization == "constrained":
                 for t, line in enumerate(logits):
                     elsewhere = {other[t] for other in actions if len(other) > t and other[:t] == action[:t]}
                     barred = [token for token in range(len(line)) if token not in elsewhere]
@@ -283,7 +283,7 @@ def make_scorer(
         longest: how many tokens the prompts have at the most.
     """
     candidates: Any = backbone_of(model).scoring_methods
-    exact = exact_ways(model, candidates, normalization, longest=longest, n_nodes=tries.n_nodes)
+    exact = exact_methods(model, candidates, normalization, longest=longest, n_nodes=tries.n_nodes)
     if not exact:
         warnings.warn(
             f"{type(model).__name__} with {model.config._attn_implementation} attention scores actions exactly only "
@@ -293,21 +293,21 @@ def make_scorer(
     return ActionScorer(exact or ["naive"], normalization)
 
 
-def exact_ways(
+def exact_methods(
     model: PreTrainedModel,
-    candidates: Sequence[Way],
+    candidates: Sequence[ScoringMethod],
     normalization: Normalization = "mean",
     *,
     longest: int,
     n_nodes: int = 0,
-) -> list[Way]:
+) -> list[ScoringMethod]:
     """Return those of `candidates` that give what the definition gives; the other arguments are `make_scorer`'s."""
     positions = backbone_of(model).most_tokens
     longest += n_nodes  # they stand behind the prompt
     if positions is not None:
         longest = max(1, min(longest, positions - max(map(len, ACTIONS))))
 
-    def scores_by(way: Way) -> Scores:
+    def scores_by(way: ScoringMethod) -> Scores:
         return lambda model, prompts, tries: ActionScorer((way,), normalization)(model, prompts, tries)[1]
 
     with trials_of(model, scores_by("naive"), longest, backbone_of(model).window) as trials:

@@ -234,7 +234,7 @@ class LanguageModel:
             ValueError: if two texts that are to be `distinct` cannot be told apart by their tokens.
         """
         actions = self.action_tokens(texts, template)
-        if normalization == "siblings":
+        if normalization == "constrained":
             actions = close_prefixes(actions, self.tokenizer.eos_token_id)
         self._require_embedded(max((token for action in actions for token in action), default=0))
         return ActionTrie.build(actions, distinct=distinct)

@@ -169,7 +169,7 @@ class EncoderNetwork(PromptNetwork):
                 return read_texts(self.model, self.pooling, [text for text, _ in chosen], firsts)
 
         found = None
-        if self.memory is not None and (self.stands_still or self.is_frozen):
+        if self.memory is not None and (self.is_inference or self.is_frozen):
             found = self.memory.find(keys, [1] * len(keys), compute)
         if found is None:
             return compute(list(range(len(keys))))

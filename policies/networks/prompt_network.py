@@ -115,7 +115,7 @@ class PromptNetwork(nn.Module):
             raise ValueError(f"{', '.join(keys)} enter the sequence of a causal model, and this one is an encoder.")
 
     @property
-    def stands_still(self) -> bool:
+    def is_inference(self) -> bool:
         """Whether nothing learns from what is read now."""
         return not (self.training or torch.is_grad_enabled())
 
@@ -129,11 +129,11 @@ class PromptNetwork(nn.Module):
         self.model.train(False)
         return self
 
-    def forget(self) -> None:
+    def clear_cache(self) -> None:
         """Forget what was computed: the next prompts are read as by a network that was just loaded."""
         for memory in (self.memory, self.prefixes, None if self.frozen is None else self.frozen.memory):
             if memory is not None:
-                memory.forget()
+                memory.clear_cache()
 
     @contextlib.contextmanager
     def reading_anew(self) -> Iterator[None]:

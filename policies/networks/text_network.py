@@ -27,7 +27,7 @@ from heed.policies.caches.memory import RowMemory
 from heed.policies.caches.prefixes import PrefixMemory, keeps_exactly
 from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.action_sets import ActionSets, trial_trie
-from heed.policies.heads.scoring import Normalization, exact_ways, last_hidden_state, make_scorer, score_contexts
+from heed.policies.heads.scoring import Normalization, exact_methods, last_hidden_state, make_scorer, score_contexts
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
@@ -126,13 +126,15 @@ class LanguageNetwork(PromptNetwork):
     def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
         """Set what the network keeps of what it read, each where that is exact for such prompts."""
         if self._reader is not None or self.in_sequence is not None:
-            ways = exact_ways(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.ways
+            ways = (
+                exact_methods(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.methods
+            )
             if "packed" not in ways:
                 raise ValueError(
                     "What stands before a prompt needs a model whose action texts can be scored in one forward."
                 )
             if self.scorer is not None:
-                self.scorer.ways = ("packed",)
+                self.scorer.methods = ("packed",)
         self.frozen: FrozenLayers | None = None
         if train_layers and language_model.adapter is None and self.in_sequence is None:
             self.frozen = self._frozen_layers(train_layers, longest)
@@ -145,14 +147,14 @@ class LanguageNetwork(PromptNetwork):
 
     def _frozen_layers(self, train_layers: int, longest: int) -> FrozenLayers | None:
         below = len(layers_of(self.model)) - train_layers
-        if below == 0 or (self.scorer and "packed" not in self.scorer.ways):
+        if below == 0 or (self.scorer and "packed" not in self.scorer.methods):
             return None
         if self.action_sets:  # the nodes of a trie are kept with the prompt, and these change
             return None
         if not goes_on_exactly(self.model, below, longest):
             return None
         if self.scorer:
-            self.scorer.ways = ("packed",)
+            self.scorer.methods = ("packed",)
         return FrozenLayers(self.model, below, FROZEN_BYTES)
 
     def _knows_prefixes(self) -> bool:
@@ -163,7 +165,7 @@ class LanguageNetwork(PromptNetwork):
             and self._reader is None
             and self.in_sequence is None
             and self.action_sets is None
-            and (self.scorer is None or "packed" in self.scorer.ways)
+            and (self.scorer is None or "packed" in self.scorer.methods)
         )
 
     def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
@@ -173,7 +175,7 @@ class LanguageNetwork(PromptNetwork):
 
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""
-        still = self.stands_still
+        still = self.is_inference
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             readings = self._remember(batch, still) if still or self.is_frozen else self._read(batch)
         return readings[:, : self.features_dim], readings[:, self.features_dim :] if self.scorer else None

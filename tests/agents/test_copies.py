@@ -98,7 +98,7 @@ def assert_no_more(agent: Any, *given: LanguageModel) -> None:
     trains = sum(storages(weight for weight in model.parameters() if weight.requires_grad).values())
     models = [one.network.model.parameters() for one in (acting, other) if one is not None]
     assert sum(storages(itertools.chain(*models)).values()) == whole + (0 if other is None else trains)
-    agent.forget_readings()
+    agent.clear_cache()
     policy.optimizer.zero_grad(set_to_none=True)
     optimizer = [one for state in policy.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
     used = storages([*weights(policy), *([] if other is None else weights(other)), *optimizer, *noted()])

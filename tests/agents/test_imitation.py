@@ -54,7 +54,7 @@ def weights(agent: Any) -> dict[str, Tensor]:
 
 def probabilities(agent: Any, prompts: Tensor) -> Any:
     """Those of a network that remembers nothing."""
-    agent.policy.network.forget()
+    agent.policy.network.clear_cache()
     agent.policy.set_training_mode(False)
     with torch.no_grad():
         return agent._probabilities(prompts).clone()
@@ -69,7 +69,7 @@ def bot_episodes() -> list[Demonstration]:
 def gathered(agent: Any, examples: Examples, settings: Cloning, micro_batch_tokens: int | None) -> tuple[float, float]:
     """Put the gradient of the loss on all examples into the parameters; return cross-entropy and value loss."""
     batches = MicroBatches(micro_batch_tokens)
-    return imitation_module._gather_gradient(agent.policy, agent.policy.optimizer, examples, settings, batches)
+    return imitation_module._accumulate_gradient(agent.policy, agent.policy.optimizer, examples, settings, batches)
 
 
 # -- the loss ----------------------------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_it_stops_when_the_held_out_loss_no_longer_falls_and_the_best_weights_co
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     losses = iter([3.0, 1.0, 2.0, 1.5, 1.0, 0.5])
-    monkeypatch.setattr(imitation_module, "_measure", lambda policy, examples, learners: (next(losses), 0.5, 0.0))
+    monkeypatch.setattr(imitation_module, "_measure", lambda policy, examples, ranks: (next(losses), 0.5, 0.0))
     agent = agent_for_buttons()
     seen: list[dict[str, Tensor]] = []
     settings = Cloning(epochs=9, batch_size=9, patience=3)

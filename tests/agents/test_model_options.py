@@ -110,7 +110,7 @@ def test_a_frozen_model_with_a_linear_head_learns() -> None:
     assert (right > 0.9).all()
 
 
-@pytest.mark.parametrize("normalization", ["sum", "siblings"])
+@pytest.mark.parametrize("normalization", ["sum", "constrained"])
 def test_other_normalizations_come_back_from_a_checkpoint(normalization: str, tmp_path: Path) -> None:
     agent = make_agent(PPO, normalization=normalization)
     agent.learn(64)

@@ -87,14 +87,14 @@ def test_no_part_has_more_tokens_than_allowed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_minibatches_may_be_counted_in_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int, int]] = []
-    original = PPO._gather_gradient
+    original = PPO._accumulate_gradient
 
     def counting(self: PPO, minibatch: Any) -> Any:
         lengths = (minibatch.observations != PADDING).sum(dim=1)
         sizes.append((len(lengths), int(lengths.sum()), int(lengths.max())))
         return original(self, minibatch)
 
-    monkeypatch.setattr(PPO, "_gather_gradient", counting)
+    monkeypatch.setattr(PPO, "_accumulate_gradient", counting)
     trained(batch_tokens=500, n_epochs=1)
     assert sum(count for count, _, _ in sizes) == 128
     assert len({count for count, _, _ in sizes}) > 1

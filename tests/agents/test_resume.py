@@ -1,6 +1,6 @@
 """A training that is saved and resumed is the one that was never interrupted, to the last bit: agents × options.
 
-Pairs of the options of `heed train` are in `tests/interactions`, several processes in `test_learners.py`, and runs that
+Pairs of the options of `heed train` are in `tests/interactions`, several processes in `test_ranks.py`, and runs that
 are stopped and resumed by `heed train` in `tests/scripts`.
 """
 

@@ -315,7 +315,7 @@ def test_error_in_a_process_comes_through() -> None:
         env.reset()
         with pytest.raises(ContractError, match=r"ended an episode without info\['is_success'\]") as caught:
             env.step(np.zeros(2, dtype=int))
-        assert "success_of" in str(caught.value.__cause__)  # where it happened, for whoever must mend it
+        assert "success_of" in str(caught.value.__cause__)  # where it happened, for whoever must fix it
         assert env.get_state()["episodes"] == [1, 0]  # the other one has answered, and begun its next episode
         env.reset()
     finally:

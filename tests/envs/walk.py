@@ -70,7 +70,7 @@ def step_with(**parts: Any) -> Any:
 
 def faults(env: str | Callable[[], gymnasium.Env[Any, Any]], **options: Any) -> list[Check]:
     checks = check_env(env, **options)
-    assert all(check.detail and bool(check.mend) != check.passed for check in checks)
+    assert all(check.detail and bool(check.fix) != check.passed for check in checks)
     return [check for check in checks if not check.passed]
 
 

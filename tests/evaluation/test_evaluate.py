@@ -68,20 +68,20 @@ def test_reference_agents_get_the_scores_that_they_must() -> None:
     seeds, space = held_out_seeds(0, 60), make_env(LEVEL).action_space
     cells = [Cell(env=LEVEL, axis=axis(name), player=expert_player(space)) for name in ("true", "blank")]
     both = play(cells, seeds).episodes
-    told, untold = ([one.success for one in both if one.axis == name] for name in ("true", "blank"))
-    expert = following_score(Successes(true=told, blank=untold, expert=told))
+    told, pending = ([one.success for one in both if one.axis == name] for name in ("true", "blank"))
+    expert = following_score(Successes(true=told, blank=pending, expert=told))
     assert np.mean(told) > 0.95
-    assert np.mean(untold) < 0.6
+    assert np.mean(pending) < 0.6
     assert expert.score is not None
     assert expert.score.contains(1)
     assert not expert.score.contains(0.5)
 
     by_chance = evaluate(lambda _: int(np.random.default_rng(7).integers(7)), suite("true", "blank", episodes=20))
     assert by_chance.episodes  # a function that returns numbers plays as well
-    rates = [np.mean(successes(played, "true", "random")), np.mean(untold)]
+    rates = [np.mean(successes(played, "true", "random")), np.mean(pending)]
     assert rates[0] == pytest.approx(rates[1], abs=0.15)  # the expert without an instruction is lost like chance
     chance = following_score(
-        Successes(true=successes(played, "true", "random"), blank=untold, expert=successes(played, "true", "expert"))
+        Successes(true=successes(played, "true", "random"), blank=pending, expert=successes(played, "true", "expert"))
     )
     assert chance.score is not None
     assert chance.score.contains(0)

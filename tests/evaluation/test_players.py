@@ -40,7 +40,7 @@ class Rounded:
 
     action_preferences = action_probabilities
 
-    def forget_readings(self) -> None:
+    def clear_cache(self) -> None:
         self.error = 0.0
 
 
@@ -73,7 +73,7 @@ def test_the_greedy_action_is_the_one_of_predict() -> None:
         np.testing.assert_allclose(agent.action_probabilities(words).sum(axis=1), 1, rtol=1e-6)
         assert [player.name for player in players_of(agent)] == ["sampled", "greedy"]
         before = agent.action_preferences(words)
-        agent.forget_readings()
+        agent.clear_cache()
         np.testing.assert_array_equal(agent.action_preferences(words), before)
 
 

@@ -120,7 +120,7 @@ def test_the_gradient_is_that_of_making_a_words_embedding_smaller(
     prompts, action = prompts_of(policy, WORDS), torch.tensor([0])
 
     def number() -> float:
-        network_of(policy).forget()
+        network_of(policy).clear_cache()
         with torch.no_grad():
             return float(policy.explained(prompts, action))
 

@@ -109,7 +109,7 @@ def test_optimizers_of_the_device_make_the_steps_of_the_plain_one(kind: Any, way
     plain, special = trained
     assert distance(plain, special) <= 0.05 * distance(first, plain)
     kept = agent.action_preferences(WORDS)
-    agent.forget_readings()
+    agent.clear_cache()
     np.testing.assert_allclose(agent.action_preferences(WORDS), kept, atol=1e-5)
 
 

@@ -35,7 +35,7 @@ def observations(lists: Any = LISTS) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("normalization", ["mean", "sum", "siblings"])
+@pytest.mark.parametrize("normalization", ["mean", "sum", "constrained"])
 def test_each_prompt_scores_its_own_actions(tiny: LanguageModel, normalization: Any) -> None:
     encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     policy = LanguageActorCriticPolicy(

@@ -17,7 +17,7 @@ from heed.policies.adapters.virtual_tokens import reader_of
 from heed.policies.backbones.activation_checkpointing import checkpoint_layers
 from heed.policies.backbones.hidden_states import read_lower_states
 from heed.policies.caches.frozen import freeze
-from heed.policies.heads.scoring import ActionScorer, Way, last_hidden_state
+from heed.policies.heads.scoring import ActionScorer, ScoringMethod, last_hidden_state
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -28,7 +28,7 @@ PROMPTS = torch.arange(2 * 20).reshape(2, 20) % 40 + 3
 PROMPTS[1, 14:] = -1
 
 
-def score(*ways: Way) -> Callable[[PreTrainedModel], Tensor]:
+def score(*ways: ScoringMethod) -> Callable[[PreTrainedModel], Tensor]:
     def compute(model: PreTrainedModel) -> Tensor:
         read = reader_of(model)
         more: dict[str, Any] = {} if read is None else {"read": read}

@@ -31,7 +31,7 @@ from heed.policies.backbones.backbone import Backbone, backbone_of
 from heed.policies.backbones.probe_model import probe_of
 from heed.policies.caches.frozen import goes_on_exactly
 from heed.policies.caches.prefixes import keeps_exactly
-from heed.policies.heads.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
+from heed.policies.heads.scoring import ActionScorer, exact_methods, make_scorer, naive_scores
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -90,7 +90,7 @@ def test_ways_are_those_that_are_exact(name: str, small: bool, monkeypatch: pyte
     monkeypatch.setattr(exactness, "SMALL", 10**9 if small else 0)
     model = made(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert exact_ways(model, ("packed", "cached"), longest=80, n_nodes=4) == EXACT.get(name, [])
+    assert exact_methods(model, ("packed", "cached"), longest=80, n_nodes=4) == EXACT.get(name, [])
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -113,8 +113,8 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
 def test_a_window_that_no_configuration_names_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made("gpt-neo")
     monkeypatch.setattr(Backbone, "window", None)
-    assert exact_ways(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
-    assert exact_ways(model, ("packed", "cached"), longest=80) == []
+    assert exact_methods(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
+    assert exact_methods(model, ("packed", "cached"), longest=80) == []
 
 
 def in_type(dtype: torch.dtype) -> PreTrainedModel:
@@ -128,9 +128,9 @@ def in_type(dtype: torch.dtype) -> PreTrainedModel:
 def test_a_mask_that_is_dropped_is_found_out_in_any_type(dtype: torch.dtype) -> None:
     model = deaf_to_masks(in_type(dtype))
     with pytest.warns(UserWarning, match="exactly only one by one"):
-        assert make_scorer(model, tries_of(ACTIONS), "mean").ways == ("naive",)
+        assert make_scorer(model, tries_of(ACTIONS), "mean").methods == ("naive",)
     assert model.dtype == dtype
-    assert make_scorer(in_type(dtype), tries_of(ACTIONS), "mean").ways == ("packed", "cached")
+    assert make_scorer(in_type(dtype), tries_of(ACTIONS), "mean").methods == ("packed", "cached")
 
 
 def test_a_probe_has_a_layer_of_each_kind_and_the_windows_of_the_model() -> None:

@@ -65,7 +65,7 @@ def scores_of(language_model: LanguageModel, template: PromptTemplate | None = N
     encoder = language_model.encoder(max_tokens=128, template=template)
     tries = Tries([language_model.action_trie(TEXTS, "mean", template=encoder.template)])
     scorer = make_scorer(language_model.model, tries, "mean")
-    assert "naive" not in scorer.ways, "a way of its own, and not the slow one"
+    assert "naive" not in scorer.methods, "a way of its own, and not the slow one"
     prompts = torch.as_tensor(encoder(WORDS)).long()
     return scorer(language_model.model, prompts, tries)[1]
 

@@ -134,7 +134,7 @@ def test_a_frozen_network_reads_each_prompt_once_in_updates_too(head: Any, tiny:
     assert torch.equal(first, again)
     assert (first_scores is None) == (head == "linear")
     assert first_scores is None or torch.equal(first_scores, again_scores)
-    network.forget()
+    network.clear_cache()
     assert not len(network.memory)
 
 

@@ -126,7 +126,7 @@ def test_a_network_remembers_in_rollouts_only() -> None:
     features, _ = reader(PROMPTS)
     assert features.requires_grad, "an update is never served from memory"
     torch.testing.assert_close(features, remembered[0])
-    reader.forget()
+    reader.clear_cache()
     reader.train()
     with torch.no_grad():
         reader(PROMPTS)

@@ -135,7 +135,7 @@ def test_reading_in_chunks_of_like_length_changes_nothing(tiny: LanguageModel) -
 
 def test_shared_probabilities_close_an_action_that_another_goes_on_from(tiny: LanguageModel) -> None:
     texts = TextActions(("go", "go to", "done"))
-    network = LanguageNetwork(tiny, texts, "score", "siblings")
+    network = LanguageNetwork(tiny, texts, "score", "constrained")
     scores = network(torch.tensor([[5, 6], [7, 8]]))[1]
     assert scores is not None
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))

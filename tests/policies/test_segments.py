@@ -206,7 +206,7 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
         return changed
 
     hook = network.model.get_input_embeddings().register_forward_hook(longer, with_kwargs=True)
-    network.forget()
+    network.clear_cache()
     try:
         with torch.no_grad():
             if isinstance(policy, LanguageActorCriticPolicy):
@@ -215,7 +215,7 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
             return float(values[1] - values.mean())
     finally:
         hook.remove()
-        network.forget()
+        network.clear_cache()
 
 
 def test_what_segments_do_not_go_with_is_said(language_model: LanguageModel) -> None:

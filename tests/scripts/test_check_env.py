@@ -28,7 +28,7 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "200")
     from heed.envs import checks
 
-    broken = checks.Check(name="actions", passed=False, detail="[bold]two", mend="Give it [one].")
+    broken = checks.Check(name="actions", passed=False, detail="[bold]two", fix="Give it [one].")
     monkeypatch.setattr(checks, "check_env", lambda *_, **__: [broken])
     with pytest.raises(SystemExit) as caught:
         check_env.main(["CartPole-v1"])
@@ -36,7 +36,7 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     printed = capsys.readouterr().out
     assert "failed" in printed
     assert "[bold]two" in printed  # not read as markup
-    assert "Mend: Give it [one]." in printed
+    assert "Fix: Give it [one]." in printed
     assert "What the agent reads" not in printed
 
 

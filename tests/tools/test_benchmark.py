@@ -30,8 +30,8 @@ from tests.small_models import VOCABULARY, build
 from tools.benchmark import (
     building,
     comparison,
-    learners,
     processes,
+    ranks,
     reuse,
     scoring,
     shortcuts,
@@ -266,7 +266,7 @@ def test_it_writes_every_section_and_a_plot(
     # What it is in truth takes seconds, and is tested above.
     monkeypatch.setattr(scoring, "peak_bytes", lambda prepare, device: 1000)
     # Processes of their own take seconds to start.
-    monkeypatch.setattr(learners, "_seconds_of", lambda config, count: [6.0 / count, 4.0 / count])
+    monkeypatch.setattr(ranks, "_seconds_of", lambda config, count: [6.0 / count, 4.0 / count])
     config = smallest(out=tmp_path, sections=SECTIONS)
     results = benchmark(config)
     assert tuple(results) == SECTIONS
@@ -314,21 +314,21 @@ def test_it_writes_every_section_and_a_plot(
         measured = results["processes"][kind]
         assert measured["times_one"] == {"1": 1.0}
         assert 0 < measured["steps_per_second"]["1"]["median"] < 1000  # each step takes a millisecond at least
-    assert results["learners"]["times_one"] == {"1": 1.0, "2": 2.0}
+    assert results["ranks"]["times_one"] == {"1": 1.0, "2": 2.0}
     steps = config.n_envs * config.n_steps * config.rollouts
-    assert results["learners"]["steps_per_second"]["2"]["median"] == pytest.approx(steps / 2.5)
+    assert results["ranks"]["steps_per_second"]["2"]["median"] == pytest.approx(steps / 2.5)
 
 
 def test_one_of_the_processes_that_train_together_times_its_rounds(tmp_path: Path) -> None:
     given, found = tmp_path / "options.json", tmp_path / "seconds.json"
     options = dataclasses.asdict(smallest(out=tmp_path, rounds=2))
     given.write_text(json.dumps({**options, "out": str(tmp_path)}))
-    learners._train(given, found)
+    ranks._train(given, found)
     seconds = json.loads(found.read_text())
     assert len(seconds) == 2
     assert min(seconds) > 0
-    with pytest.raises(ConfigurationError, match="--n-envs is 3, but must be a multiple of --learners 2"):
-        learners.measure(smallest(out=tmp_path, n_envs=3))
+    with pytest.raises(ConfigurationError, match="--n-envs is 3, but must be a multiple of --ranks 2"):
+        ranks.measure(smallest(out=tmp_path, n_envs=3))
 
 
 @pytest.mark.parametrize("name", sorted(shortcuts.WITHOUT))

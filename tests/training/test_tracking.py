@@ -279,7 +279,7 @@ def test_what_draws_behind_its_back_is_not_noticed() -> None:
             draw()
             agent.action_probabilities({**words, "observation": ["something new"]})
             assert network.memory is None
-            agent.forget_readings()
+            agent.clear_cache()
             raise ValueError("an error of the environment")
 
     with pytest.raises(ValueError, match="an error of the environment"):

@@ -15,7 +15,7 @@ import tyro
 from heed.training.errors import ConfigurationError, as_sentence
 
 Section = Literal[
-    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "learners", "gpu"
+    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "ranks", "gpu"
 ]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
@@ -115,8 +115,8 @@ class BenchmarkConfig:
     """processes: what a step of theirs takes."""
     slow_steps: int = 25
     """processes: steps of each environment that are timed together."""
-    learners: tuple[int, ...] = (1, 2)
-    """learners: how many processes train one agent together, with --threads each (0: one)."""
+    ranks: tuple[int, ...] = (1, 2)
+    """ranks: how many processes train one agent together, with --threads each (0: one)."""
 
     gpu_models: tuple[str, ...] = ("heed-tiny", "0.5b", "7b")
     """gpu: what is trained: heed-tiny, or Qwen2.5's architecture of 0.5b, 1.5b or 7b with random weights (or tiny)."""
@@ -145,7 +145,7 @@ class BenchmarkConfig:
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
             100: ("vocabulary",),
         }
-        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps", "learners", *SLOW)
+        positive = ("growth_layers", "growth_envs", "history", "verbalizing_steps", "ranks", *SLOW)
         for least, names in least_of.items():
             for name in (*names, *(positive if least == 1 else ())):
                 value = getattr(self, name)

@@ -44,8 +44,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         panels.append(partial(_verbalizing, verbalizing))
     if processes := results.get("processes"):
         panels.append(partial(_processes, processes))
-    if learners := results.get("learners"):
-        panels.append(partial(_learners, learners))
+    if ranks := results.get("ranks"):
+        panels.append(partial(_ranks, ranks))
     rows_needed = max(1, -(-len(panels) // COLUMNS))
     figure = Figure(figsize=(3.7 * min(COLUMNS, max(1, len(panels))), 3.4 * rows_needed), layout="constrained")
     axes = figure.subplots(rows_needed, min(COLUMNS, max(1, len(panels))), squeeze=False).flatten()
@@ -130,7 +130,7 @@ def _verbalizing(result: dict[str, Any], axes: Axes) -> None:
     axes.set_title("words: microseconds a step")
 
 
-def _learners(result: dict[str, Any], axes: Axes) -> None:
+def _ranks(result: dict[str, Any], axes: Axes) -> None:
     ratios = result["times_one"]
     axes.plot([int(name) for name in ratios], list(ratios.values()), marker="o")
     axes.set_title("training together, steps/s: ratio")

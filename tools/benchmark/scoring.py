@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heed.policies.heads.scoring import ActionScorer, Way, token_logits
+from heed.policies.heads.scoring import ActionScorer, ScoringMethod, token_logits
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.training.memory.peak import peak_bytes
 from tools.benchmark.building import ACTION_TOKENS, new_actions, new_llama, new_prompts
@@ -32,7 +32,7 @@ from tools.benchmark.timing import time_in_turn
 if TYPE_CHECKING:
     from tools.benchmark.command import BenchmarkConfig
 
-OURS: tuple[Way, ...] = ("packed", "cached")
+OURS: tuple[ScoringMethod, ...] = ("packed", "cached")
 
 
 class Scoring:
@@ -52,15 +52,15 @@ class Scoring:
         self.tries = Tries([ActionTrie.build(self.actions)]).to(config.device)
 
     @property
-    def chosen(self) -> Way:
+    def chosen(self) -> ScoringMethod:
         """The way that Heed chooses here."""
-        return ActionScorer(OURS).way_for(self.model, self.prompts, self.tries)
+        return ActionScorer(OURS).method_for(self.model, self.prompts, self.tries)
 
     def naive(self) -> Tensor:
         """Score each action with a forward of its own, (B, A)."""
         return torch.stack([score_action(self.model, self.prompts, action)[1] for action in self.actions], dim=1)
 
-    def ours(self, way: Way) -> Tensor:
+    def ours(self, way: ScoringMethod) -> Tensor:
         """Score all actions in one of Heed's ways, (B, A)."""
         return ActionScorer((way,))(self.model, self.prompts, self.tries)[1]
 

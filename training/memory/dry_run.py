@@ -21,7 +21,7 @@ from heed.policies.backbones.activation_checkpointing import checkpoint_layers
 from heed.policies.backbones.backbone import Read
 from heed.policies.backbones.hidden_states import LowerStates, layers_of, read_hidden_states
 from heed.policies.backbones.precision import autocast
-from heed.policies.heads.scoring import ActionScorer, Normalization, Way, last_hidden_state
+from heed.policies.heads.scoring import ActionScorer, Normalization, ScoringMethod, last_hidden_state
 from heed.policies.heads.trie import Tries
 from heed.policies.models.encoders import Pooling, pool
 from heed.policies.models.language_model import LanguageModel
@@ -113,7 +113,7 @@ class DryRun:
         states = self.language_model.model(input_ids=tokens, attention_mask=real.long()).last_hidden_state
         return pool(states, real, pooling)
 
-    def _ways(self) -> tuple[Way, ...]:
+    def _ways(self) -> tuple[ScoringMethod, ...]:
         methods: Any = self.language_model.backbone.scoring_methods
         stands_before = reader_of(self.language_model.model) is not None
         return ("packed",) if stands_before or self.frozen_layers else methods

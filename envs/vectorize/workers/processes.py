@@ -104,7 +104,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         registered = Registered.here()
         self._transport = PipeTransport() if transport is None else transport
         self._workers: list[SupervisedWorker] = []
-        self._untold: set[int] = set()
+        self._pending: set[int] = set()
         for share in shares:
             if len(share):
                 indices = share.flatten().tolist()
@@ -261,10 +261,10 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         """The numbers of the running episodes."""
         return _joined(worker.positions["episodes"] for worker in self._workers)
 
-    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+    def lose_running(self, faults: Mapping[int, Exception], *, pending: bool = False) -> Observations:
         """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
         shares = [
-            ({place: faults[index] for place, index in enumerate(worker.indices) if index in faults}, untold)
+            ({place: faults[index] for place, index in enumerate(worker.indices) if index in faults}, pending)
             for worker in self._workers
         ]
         observations, infos = zip(*self._ask(LOSE, shares), strict=True)
@@ -278,9 +278,9 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             ValueError: if there is no such action.
         """
         taken = [as_action(self.action_space, action) for action in actions]
-        self._untold = {index for index, _ in self._untold_reasons()}
+        self._pending = {index for index, _ in self._untold_reasons()}
         for index, action in enumerate(taken):
-            if index not in self._untold:
+            if index not in self._pending:
                 require_action(self.action_space, self._observations, index, action)
         self._send(STEP, [([taken[index] for index in worker.indices],) for worker in self._workers])
 
@@ -291,7 +291,7 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         for worker, (_, _, _, infos, _, _) in zip(self._workers, answers, strict=True):
             for index, info in zip(worker.indices, infos, strict=True):
                 # A process that was started again may not have come to what was seen before, but here it is known.
-                if worker.revived and EPISODE_LOST in info and index not in self._untold:
+                if worker.revived and EPISODE_LOST in info and index not in self._pending:
                     info.pop(OBSERVATION_UNKNOWN, None)
                     info["terminal_observation"] = observation_at(self._observations, index)
         observations, rewards, dones, infos, reset_infos, _ = zip(*answers, strict=True)
@@ -312,12 +312,12 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             "seed": positions[0]["seed"],
             **joined_states(positions),
             "actions": [list(actions) for part in positions for actions in part["actions"]],
-            "untold": self._untold_reasons(),
+            "pending": self._untold_reasons(),
             "lost": self._log.get_state(),
         }
 
     def _untold_reasons(self) -> list[list[Any]]:
-        return [[w.indices[index], reason] for w in self._workers for index, reason in w.positions["untold"]]
+        return [[w.indices[index], reason] for w in self._workers for index, reason in w.positions["pending"]]
 
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`; see `LanguageVecEnv.set_state`."""
@@ -326,13 +326,13 @@ class ProcessLanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         parts = []
         for worker in self._workers:
             actions = [state["actions"][index] for index in worker.indices]
-            untold = [
-                [worker.indices.index(index), reason] for index, reason in state["untold"] if index in worker.indices
+            pending = [
+                [worker.indices.index(index), reason] for index, reason in state["pending"] if index in worker.indices
             ]
             numbers = part_of_state(state, worker.indices)
-            parts.append(({**numbers, "seed": state["seed"], "actions": actions, "untold": untold},))
+            parts.append(({**numbers, "seed": state["seed"], "actions": actions, "pending": pending},))
         self._seed = state["seed"]
-        return self._readable_beginning(self._join(self._ask("set_positions", parts)), untold=True)
+        return self._readable_beginning(self._join(self._ask("set_positions", parts)), pending=True)
 
     def close(self) -> None:
         """End the processes."""

@@ -103,8 +103,8 @@ def _answer(share: LanguageVecEnv, request: Request) -> Any:
     if request.method == RESET:
         return share.reset(), share.reset_infos
     if request.method == LOSE:
-        faults, untold = request.arguments
-        return share.lose_running(faults, untold=untold), share.reset_infos
+        faults, pending = request.arguments
+        return share.lose_running(faults, pending=pending), share.reset_infos
     if request.method == CALL:
         name, args, kwargs = request.arguments
         return getattr(share, name)(*args, **kwargs)

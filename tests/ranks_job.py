@@ -1,4 +1,4 @@
-"""What each of the processes runs that `tests/agents/test_learners.py` starts, with a folder as argument.
+"""What each of the processes runs that `tests/agents/test_ranks.py` starts, with a folder as argument.
 
 All checks are made in one job. The first process writes what came of them into
 `results.json`; what is expected stands in the tests. At the end the last process kills itself in the middle of a
@@ -22,7 +22,7 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import DQN, GRPO, PPO, CheckpointError, Cloning, clone, load
-from heed.agents.distributed.ranks import ALONE, Learners, LearnersError, join
+from heed.agents.distributed.ranks import ALONE, Ranks, RanksError, join
 from heed.agents.policy_gradient import PolicyGradient
 from heed.agents.replay.buffer import Batch
 from heed.agents.rollouts.lost_steps import EPISODE_LOST
@@ -57,9 +57,9 @@ STOPS = {"ppo": 200, "dqn": 1088}
 """Steps at which a training is stopped by a signal."""
 
 
-def share_of_envs(learners: Learners, **arguments: Any) -> Any:
-    n_envs = N_ENVS // learners.count
-    return make(LEVEL, n_envs=n_envs, first_index=learners.rank * n_envs, seed=0, **arguments)
+def share_of_envs(ranks: Ranks, **arguments: Any) -> Any:
+    n_envs = N_ENVS // ranks.count
+    return make(LEVEL, n_envs=n_envs, first_index=ranks.rank * n_envs, seed=0, **arguments)
 
 
 def gradient_of(agent: Any) -> Tensor:
@@ -75,29 +75,29 @@ def distance(ours: Tensor, theirs: Tensor) -> dict[str, float]:
 
 
 def united(parts: list[Any]) -> Any:
-    """Return the samples of all learners as those of one."""
+    """Return the samples of all ranks as those of one."""
     return type(parts[0])(*(torch.cat([torch.as_tensor(part) for part in field]) for field in zip(*parts, strict=True)))
 
 
 def gradient_together(agent: PolicyGradient, minibatch: RolloutBufferSamples, *, value_only: bool = False) -> Any:
-    gather: Callable[..., Any] = agent._gather_value_gradient if value_only else agent._gather_gradient
+    gather: Callable[..., Any] = agent._accumulate_value_gradient if value_only else agent._accumulate_gradient
     agent.policy.set_training_mode(not value_only)
-    measures = agent.learners.sum_gradients(agent.policy.parameters(), gather(minibatch))
+    measures = agent.ranks.sum_gradients(agent.policy.parameters(), gather(minibatch))
     return gradient_of(agent), measures
 
 
 def compared(agent: Any, minibatch: Any, *, value_only: bool = False) -> dict[str, float]:
-    """Hold the learners' gradient on their minibatches against that of one process on all samples."""
-    learners = agent.learners
+    """Hold the ranks' gradient on their minibatches against that of one process on all samples."""
+    ranks = agent.ranks
     ours, our_measures = gradient_together(agent, minibatch, value_only=value_only)
-    samples = united(learners.gather(minibatch))
-    agent.learners = ALONE
+    samples = united(ranks.gather(minibatch))
+    agent.ranks = ALONE
     theirs, their_measures = gradient_together(agent, samples, value_only=value_only)
-    # The mistake that is easily made: each learner takes its own samples for all there are.
+    # The mistake that is easily made: each rank takes its own samples for all there are.
     alone, _ = gradient_together(agent, minibatch, value_only=value_only)
-    agent.learners = learners
-    count = learners.count
-    mean_of_means = sum(learners.gather(alone)) / count
+    agent.ranks = ranks
+    count = ranks.count
+    mean_of_means = sum(ranks.gather(alone)) / count
     return {
         **distance(ours, theirs),
         "measures_apart": max(abs(our_measures[name] - value) for name, value in their_measures.items()),
@@ -106,44 +106,44 @@ def compared(agent: Any, minibatch: Any, *, value_only: bool = False) -> dict[st
     }
 
 
-def check_policy_gradients(learners: Learners) -> dict[str, Any]:
-    agent = PPO(env=share_of_envs(learners), n_steps=16, batch_size=64, n_epochs=1, seed=0, device="cpu")
-    results: dict[str, Any] = {"alike_at_first": learners.are_alike(agent.weights())}
+def check_policy_gradients(ranks: Ranks) -> dict[str, Any]:
+    agent = PPO(env=share_of_envs(ranks), n_steps=16, batch_size=64, n_epochs=1, seed=0, device="cpu")
+    results: dict[str, Any] = {"alike_at_first": ranks.are_alike(agent.weights())}
     agent.learn(128)
     results["steps"] = agent.num_timesteps
     results["minibatches"] = [len(batch.advantages) for batch in agent._minibatches()]
     results["even"] = compared(agent, next(iter(agent.rollout_buffer.get())))
     results["value"] = compared(agent, next(iter(agent.rollout_buffer.get())), value_only=True)
-    if learners.rank == 1:  # as if an environment had lost half of its rollout
+    if ranks.rank == 1:  # as if an environment had lost half of its rollout
         agent.rollout_buffer.lost[:11, :3] = True
     minibatches = list(agent._minibatches())
     results["lost"] = compared(agent, minibatches[0])
-    results["minibatches_lost"] = [len(minibatches), *learners.gather(sum(len(b.advantages) for b in minibatches))]
+    results["minibatches_lost"] = [len(minibatches), *ranks.gather(sum(len(b.advantages) for b in minibatches))]
     agent.batch_tokens = 1500
     minibatches = list(agent._minibatches())
     results["batch_tokens"] = compared(agent, minibatches[-1])
-    results["minibatches_of_tokens"] = learners.gather(len(minibatches))
+    results["minibatches_of_tokens"] = ranks.gather(len(minibatches))
     agent.batch_tokens = None
     agent.train()
-    results["alike_at_last"] = learners.are_alike(agent.weights())
+    results["alike_at_last"] = ranks.are_alike(agent.weights())
     with torch.no_grad():
-        next(agent.policy.parameters()).add_(learners.rank * 1e-7)
-    results["drifted"] = not learners.are_alike(agent.weights())
+        next(agent.policy.parameters()).add_(ranks.rank * 1e-7)
+    results["drifted"] = not ranks.are_alike(agent.weights())
     try:
         agent.save("nowhere")
-    except LearnersError as error:
+    except RanksError as error:
         results["refused_drift"] = str(error)
     return results
 
 
-def check_groups(learners: Learners) -> dict[str, Any]:
-    env = share_of_envs(learners, group_size=2, max_steps=12)
+def check_groups(ranks: Ranks) -> dict[str, Any]:
+    env = share_of_envs(ranks, group_size=2, max_steps=12)
     agent = GRPO(env=env, group_size=2, n_steps=12, batch_size=64, n_epochs=1, divide_by_length=True, seed=0)
     agent.learn(96)
     silent: Any = _Silent(agent)
     agent.collect_rollouts(agent.env or env, silent, agent.rollout_buffer, 12)
     minibatches = list(agent._minibatches())
-    return {**compared(agent, minibatches[0]), "counts": learners.gather(len(minibatches))}
+    return {**compared(agent, minibatches[0]), "counts": ranks.gather(len(minibatches))}
 
 
 class _Silent:
@@ -165,9 +165,9 @@ class _Silent:
         return True
 
 
-def check_dqn(learners: Learners) -> dict[str, Any]:
+def check_dqn(ranks: Ranks) -> dict[str, Any]:
     arguments: dict[str, Any] = {"learning_starts": 40, "priority_exponent": 0.6, "batch_size": 32, "seed": 0}
-    agent = DQN(env=share_of_envs(learners), gradient_steps=1, **arguments)
+    agent = DQN(env=share_of_envs(ranks), gradient_steps=1, **arguments)
     agent.learn(96)
     drawn: list[Batch] = []
     sample = agent._sample
@@ -180,11 +180,11 @@ def check_dqn(learners: Learners) -> dict[str, Any]:
     agent.policy.optimizer.step = lambda *_: None  # type: ignore[assignment, method-assign]
     agent.train(1, 32)
     ours = gradient_of(agent)
-    batch = united(learners.gather(drawn[0]))
+    batch = united(ranks.gather(drawn[0]))
     agent._sample = lambda _: batch._replace(indices=drawn[0].indices)  # type: ignore[assignment, method-assign]
     agent.replay_buffer.update_priorities = lambda *_: None  # type: ignore[method-assign]
     target_steps = agent._steps_of_target
-    agent.learners = ALONE
+    agent.ranks = ALONE
     agent.train(1, 32)
     theirs = gradient_of(agent)
     return {
@@ -196,7 +196,7 @@ def check_dqn(learners: Learners) -> dict[str, Any]:
     }
 
 
-def check_cloning(learners: Learners) -> dict[str, Any]:
+def check_cloning(ranks: Ranks) -> dict[str, Any]:
     """Clone in all processes together and then in each alone: the losses must be the same."""
     episodes = [
         Demonstration(
@@ -211,62 +211,62 @@ def check_cloning(learners: Learners) -> dict[str, Any]:
         for seed in range(1, 8)
     ]
     results = []
-    for together in (learners, ALONE):
-        agent = PPO(env=share_of_envs(learners), n_steps=16, batch_size=128, seed=0)
-        agent.learners = together
+    for together in (ranks, ALONE):
+        agent = PPO(env=share_of_envs(ranks), n_steps=16, batch_size=128, seed=0)
+        agent.ranks = together
         cloned = clone(agent, episodes, Cloning(epochs=2, batch_size=8, seed=3))
         results.append([dataclasses.astuple(epoch) for epoch in cloned.epochs])
     return {"together": results[0], "alone": results[1]}
 
 
-def check_streams(learners: Learners) -> dict[str, Any]:
+def check_streams(ranks: Ranks) -> dict[str, Any]:
     """Return what all environments show first, and what their scaled rewards come to."""
-    env = ScaledRewardsVecEnv(share_of_envs(learners, max_steps=3), gamma=0.9)
+    env = ScaledRewardsVecEnv(share_of_envs(ranks, max_steps=3), gamma=0.9)
     first = env.reset()
     shown = [str(text) for text in first["observation"]]
     for step in range(4):
         _, rewards, _, infos = env.step(np.full(env.num_envs, step % 3))
     assert all(EPISODE_LOST not in info for info in infos)
     return {
-        "shown": [text for part in learners.gather(shown) for text in part],
-        "scale": learners.gather(env.scale),
+        "shown": [text for part in ranks.gather(shown) for text in part],
+        "scale": ranks.gather(env.scale),
         "rewards": len(rewards),
     }
 
 
-def check_messages(learners: Learners) -> dict[str, Any]:
-    """Return what the messages between the learners come to, and errors that the first has."""
+def check_messages(ranks: Ranks) -> dict[str, Any]:
+    """Return what the messages between the ranks come to, and errors that the first has."""
 
     def fail() -> None:
         raise CheckpointError("there is none")
 
     try:
-        learners.first(fail)
+        ranks.first(fail)
         failed = ""
     except CheckpointError as error:
         failed = str(error)
-    values = torch.arange(5.0)[: 2 + learners.rank] + 3 * learners.rank
-    mean, deviation = learners.moments(values)
+    values = torch.arange(5.0)[: 2 + ranks.rank] + 3 * ranks.rank
+    mean, deviation = ranks.moments(values)
     weight = torch.nn.Parameter(torch.zeros(2))
     unused = torch.nn.Parameter(torch.zeros(3))
-    if not learners.is_first:
+    if not ranks.is_first:
         weight.grad = torch.tensor([1.0, 2.0])
-    measures = learners.sum_gradients([weight, unused], {"one": 1.0 + learners.rank})
-    tensor = torch.full((2,), float(learners.rank))
-    learners.make_alike([tensor])
+    measures = ranks.sum_gradients([weight, unused], {"one": 1.0 + ranks.rank})
+    tensor = torch.full((2,), float(ranks.rank))
+    ranks.broadcast([tensor])
     return {
-        "failed": learners.gather(failed),
+        "failed": ranks.gather(failed),
         "moments": [float(mean), float(deviation)],
         "gradient": None if weight.grad is None else weight.grad.tolist(),
         "unused": unused.grad is None,
         "measures": measures,
-        "made_alike": learners.gather(tensor.tolist()),
-        "seeds": learners.gather(learners.seed(5)),
-        "told": sum(learners.gather(learners.first_to_tell())),
+        "made_alike": ranks.gather(tensor.tolist()),
+        "seeds": ranks.gather(ranks.seed(5)),
+        "told": sum(ranks.gather(ranks.first_to_tell())),
     }
 
 
-def check_environments_of_all_alike(learners: Learners) -> str:
+def check_environments_of_all_alike(ranks: Ranks) -> str:
     try:
         PPO(env=make(LEVEL, n_envs=2, seed=0), n_steps=16, batch_size=32, seed=0)
     except ValueError as error:
@@ -308,13 +308,13 @@ def check_stopping(kind: str, folder: Path) -> dict[str, Any]:
     return {"whole": whole, "stopped": stopped, "resumed": trained(["--resume"], folder / f"{kind}-stopped")}
 
 
-def refused(learners: Learners, arguments: list[str], folder: Path) -> list[int]:
-    forget_what_was_told(learners)
-    return learners.gather(trained(arguments, folder))
+def refused(ranks: Ranks, arguments: list[str], folder: Path) -> list[int]:
+    forget_what_was_told(ranks)
+    return ranks.gather(trained(arguments, folder))
 
 
-def forget_what_was_told(learners: Learners) -> None:
-    learners.first(lambda: learners._store.delete_key("heed/told") and None)
+def forget_what_was_told(ranks: Ranks) -> None:
+    ranks.first(lambda: ranks._store.delete_key("heed/told") and None)
 
 
 def main() -> None:
@@ -322,24 +322,24 @@ def main() -> None:
     folder = Path(sys.argv[1])
     # Each network of this job would try out how its model is read.
     keep_trials(setattr)
-    with join("cpu") as learners:
+    with join("cpu") as ranks:
         results = {
-            "count": learners.count,
+            "count": ranks.count,
             "threads": torch.get_num_threads(),
-            "messages": check_messages(learners),
-            "streams": check_streams(learners),
-            "alike": check_environments_of_all_alike(learners),
-            "policy_gradients": check_policy_gradients(learners),
-            "groups": check_groups(learners),
-            "dqn": check_dqn(learners),
-            "cloning": check_cloning(learners),
+            "messages": check_messages(ranks),
+            "streams": check_streams(ranks),
+            "alike": check_environments_of_all_alike(ranks),
+            "policy_gradients": check_policy_gradients(ranks),
+            "groups": check_groups(ranks),
+            "dqn": check_dqn(ranks),
+            "cloning": check_cloning(ranks),
             "stopping": {kind: check_stopping(kind, folder) for kind in SMALL},
-            "refused": refused(learners, [*OPTIONS, "--n-envs", "3"], folder / "refused"),
+            "refused": refused(ranks, [*OPTIONS, "--n-envs", "3"], folder / "refused"),
         }
         checkpoint = sorted((folder / "ppo-whole" / "checkpoints").iterdir())[-1]
         results["loaded"] = load(checkpoint).num_timesteps
-        if learners.is_first:
+        if ranks.is_first:
             (folder / "results.json").write_text(json.dumps(results))
-        forget_what_was_told(learners)
+        forget_what_was_told(ranks)
         with_signal_at(400, signal.SIGKILL)
         train_module.main([*SMALL["ppo"], "--run-dir", str(folder / "killed")])

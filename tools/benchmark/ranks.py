@@ -37,13 +37,13 @@ def measure(config: BenchmarkConfig) -> dict[str, Any]:
     Raises:
         ConfigurationError: if the environments cannot be shared out evenly.
     """
-    for count in config.learners:
+    for count in config.ranks:
         if config.n_envs % count:
-            raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --learners {count}.")
-    seconds = {str(count): _seconds_of(config, count) for count in config.learners}
+            raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --ranks {count}.")
+    seconds = {str(count): _seconds_of(config, count) for count in config.ranks}
     timings = {name: Timing.of(times) for name, times in seconds.items()}
     steps = config.n_envs * config.n_steps * config.rollouts
-    first = timings[str(config.learners[0])].median
+    first = timings[str(config.ranks[0])].median
     return {
         "env": config.env,
         "envs": config.n_envs,
@@ -64,7 +64,7 @@ def _seconds_of(config: BenchmarkConfig, count: int) -> list[float]:
         given, found = Path(folder) / "options.json", Path(folder) / "seconds.json"
         given.write_text(json.dumps({**dataclasses.asdict(config), "out": str(config.out)}), encoding="utf-8")
         launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-        command = [sys.executable, *launcher, "-m", "tools.benchmark.learners", str(given), str(found)]
+        command = [sys.executable, *launcher, "-m", "tools.benchmark.ranks", str(given), str(found)]
         # The folders that modules are found in may be this process's own.
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**os.environ, "OMP_NUM_THREADS": str(_threads(config)), "PYTHONPATH": paths}
@@ -86,10 +86,10 @@ def _train(given: Path, found: Path) -> None:
     options = json.loads(given.read_text(encoding="utf-8"))
     listed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
     config = BenchmarkConfig(**{**listed, "out": Path(options["out"])})
-    with join(config.device) as learners:
+    with join(config.device) as ranks:
         torch.set_num_threads(_threads(config))
-        n_envs = learners.share("--n-envs", config.n_envs)
-        env = make(config.env, n_envs=n_envs, first_index=learners.rank * n_envs, seed=config.seed)
+        n_envs = ranks.share("--n-envs", config.n_envs)
+        env = make(config.env, n_envs=n_envs, first_index=ranks.rank * n_envs, seed=config.seed)
         rollout = config.n_envs * config.n_steps
         parts = max(1, rollout // int(ppo_defaults()["batch_size"]))
         agent = PPO(
@@ -98,11 +98,11 @@ def _train(given: Path, found: Path) -> None:
         agent.learn(rollout)
         seconds = []
         for _ in range(config.rounds):
-            learners.sums([0.0])  # all begin together
+            ranks.sums([0.0])  # all begin together
             began = time.perf_counter()
             agent.learn(config.rollouts * rollout, reset_num_timesteps=False)
             seconds.append(time.perf_counter() - began)
-        if learners.is_first:
+        if ranks.is_first:
             found.write_text(json.dumps(seconds), encoding="utf-8")
         env.close()
 

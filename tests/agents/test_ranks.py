@@ -16,7 +16,7 @@ from gymnasium import spaces
 
 from examples.kill_and_resume import differences
 from heed.agents import DQN, PPO, CheckpointError, QLearning, load
-from heed.agents.distributed.ranks import ALONE, Learners, LearnersError, current, join, started
+from heed.agents.distributed.ranks import ALONE, Ranks, RanksError, current, join, started
 from heed.agents.policy_gradient import _in_parts
 from heed.agents.rollouts.groups import EpisodeGroups
 from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
@@ -28,7 +28,7 @@ from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
 from tests.buttons import Buttons
 from tests.forked import start_main
-from tests.learners_job import LEVEL, N_ENVS
+from tests.ranks_job import LEVEL, N_ENVS
 
 GRADIENT = 1e-6
 """How far the gradient of two processes may lie from that of one."""
@@ -36,8 +36,8 @@ GRADIENT = 1e-6
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int], list[str]]:
-    """Run `tests.learners_job` in two processes; return its folder, and their exit statuses and standard errors."""
-    folder = tmp_path_factory.mktemp("learners")
+    """Run `tests.ranks_job` in two processes; return its folder, and their exit statuses and standard errors."""
+    folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -47,7 +47,7 @@ def job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int], list
     errors = [folder / f"stderr-{rank}.txt" for rank in range(2)]
     processes = [
         start_main(
-            "tests.learners_job",
+            "tests.ranks_job",
             [str(folder)],
             variables={**variables, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             out=folder / f"stdout-{rank}.txt",
@@ -156,8 +156,8 @@ def test_a_signal_to_one_ends_all_and_the_training_goes_on_exactly(
     curve = RunFolder(job[0] / f"{kind}-whole").read_curve()
     assert [point["steps"] for point in curve] == sorted({point["steps"] for point in curve})
     checkpoint = RunFolder(job[0] / f"{kind}-whole").latest_checkpoint()
-    states = [json.loads((checkpoint / name).read_text()) for name in ("agent.json", "learner-1/own.json")]
-    assert states[0]["learners"] == 2
+    states = [json.loads((checkpoint / name).read_text()) for name in ("agent.json", "rank-1/own.json")]
+    assert states[0]["ranks"] == 2
     assert states[0]["random"]["numpy"] != states[1]["random"]["numpy"]
     assert sum(len(state["envs"]["episodes"]) for state in states) == {"ppo": 8, "dqn": 32}[kind]
 
@@ -194,8 +194,8 @@ def test_alone_everything_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.setenv("WORLD_SIZE", "2")  # which others set too
     assert started() == 1
-    with join() as learners:
-        assert learners is current() is ALONE
+    with join() as ranks:
+        assert ranks is current() is ALONE
     things = [1, 2, 3]
     assert ALONE.part(things) is things
     assert ALONE.sums([1.5]) == [1.5]
@@ -210,7 +210,7 @@ def test_accelerate_that_is_missing_is_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     threads = torch.get_num_threads()
-    with pytest.raises(LearnersError, match=r"pip install 'heed\[distributed\]'"), join("cpu"):
+    with pytest.raises(RanksError, match=r"pip install 'heed\[distributed\]'"), join("cpu"):
         pass
     torch.set_num_threads(threads)
     assert current() is ALONE
@@ -233,12 +233,12 @@ def test_what_two_processes_cannot_do_is_refused(arguments: dict[str, Any], told
 
 
 def test_an_agent_refuses_what_its_processes_cannot_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.agents.agent.current", lambda: Learners(1, 3))
+    monkeypatch.setattr("heed.agents.agent.current", lambda: Ranks(1, 3))
     with pytest.raises(ValueError, match="batch_size is 64, but must be a multiple of the 3 processes"):
         DQN(env=None, batch_size=64, _init_setup_model=False)
     with pytest.raises(ValueError, match="no gradients"):
         QLearning(env=None, _init_setup_model=False)
-    assert PPO.learners is ALONE
+    assert PPO.ranks is ALONE
 
 
 def test_groups_of_a_later_process_have_rows_of_their_own() -> None:
