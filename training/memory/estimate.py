@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from heed.agents import AGENTS
@@ -25,6 +26,7 @@ from heed.policies.adapters.adapters import add_adapter
 from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
 from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.caches.frozen import freeze, freeze_embeddings
+from heed.policies.heads.action_head import HeadKind, head_kind
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.modality import modalities_of
 from heed.policies.models.language_model import LanguageModel
@@ -145,7 +147,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     dry_run = DryRun(
         mode=mode,
         language_model=trained,
-        tries=seen.tries if config.head == "score" else None,
+        tries=seen.tries if head_kind(config.head).reads_texts else None,
         normalization=config.normalization,
         train_layers=config.train_layers,
         in_bfloat16=config.weights == "bfloat16"
@@ -177,6 +179,7 @@ class _Seen:
     """Reckon as if no two prompts were alike."""
     tries: Tries
     n_actions: int
+    action_space: spaces.Space[Any]
     encoder: PromptEncoder
 
     @property
@@ -244,7 +247,7 @@ def _look_at(
     finally:
         venv.close()
     trie = ActionTrie.build([[0]])
-    if config.head == "score":
+    if head_kind(config.head).reads_texts:
         trie = language_model.action_trie(tuple(texts)[: max(1, n_actions)], config.normalization, distinct=False)
     if prompt_tokens is not None:
         tokens = torch.zeros(1, prompt_tokens, dtype=torch.long)
@@ -253,6 +256,7 @@ def _look_at(
         all_differ=prompt_tokens is not None,
         tries=Tries([trie]),
         n_actions=n_actions,
+        action_space=space,
         encoder=encoder,
     )
 
@@ -337,12 +341,22 @@ class _Reckoning:
         return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
 
     def _heads(self) -> int:
-        width, actions = int(self.trained.model.config.get_text_config().hidden_size), self.seen.n_actions
-        linear = width * actions + actions if self.config.head == "linear" else 0
-        if self.config.algorithm.replay_buffer:
-            return 4 * (linear + 2 + (width + 1 if self.config.dueling else 0))
-        hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
-        return 4 * (linear + width * hidden + 2 * hidden + 1)
+        width, kind = self.trained.backbone.width, self.head
+        with torch.random.fork_rng(devices=[]):
+            if self.config.algorithm.replay_buffer:
+                assert kind.values is not None  # which the training refuses otherwise
+                head: nn.Module = kind.values(n_actions=self.seen.n_actions, width=width, dueling=self.config.dueling)
+                value = width + 1 if self.config.dueling else 0
+            else:
+                head = kind.actor(action_space=self.seen.action_space, width=width)
+                hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
+                value = width * hidden + 2 * hidden + 1
+        return 4 * (sum(weight.numel() for weight in head.parameters()) + value)
+
+    @property
+    def head(self) -> HeadKind:
+        """How actions come out of the language model."""
+        return head_kind(self.config.head)
 
     @property
     def _has_reference(self) -> bool:
@@ -385,7 +399,7 @@ class _Reckoning:
     def _gradient(self) -> tuple[int, tuple[int, int], int]:
         """Return the peak of a gradient in bytes, the minibatch's different prompts and tokens, and those at once."""
         lengths = self.seen.draw(self._rows())
-        extra = self.seen.tries.n_nodes if self.config.head == "score" else 0
+        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
         parts = _chunks(lengths, extra, self.config.micro_batch_tokens)
         largest = max(parts, key=_tokens)
         beside = largest if self._has_reference else []
@@ -396,7 +410,7 @@ class _Reckoning:
         """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of a target network."""
         assert self.config.n_envs is not None
         count = max(self.config.n_envs, self._rows() if self.config.algorithm.networks > 1 else 0)
-        extra = self.seen.tries.n_nodes if self.config.head == "score" else 0
+        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
         (chunks,) = _chunks(self.seen.draw(count), extra, None)
         return self.dry_run.reading([max(chunks, key=lambda chunk: chunk[0] * chunk[1])])
 
@@ -410,7 +424,7 @@ class _Reckoning:
     def _memories(self) -> list[Part]:
         """Return what the network keeps of what it read (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
-        width = text_config.hidden_size + (self.seen.tries.n_actions if self.config.head == "score" else 0)
+        width = text_config.hidden_size + (self.seen.tries.n_actions if self.head.reads_texts else 0)
         networks = 2 if self._has_reference else 1
         lengths = self.seen.draw(self._steps())
         kept = max(1024, 2 * len(lengths))
