@@ -192,8 +192,13 @@ def advantages_are_turned(agent: Any) -> None:
 
 
 def scores_ignore_the_prompt(agent: Any) -> None:
-    distribution = agent.policy._distribution
-    agent.policy._distribution = lambda features, scores: distribution(features, scores.mean(0, True).expand_as(scores))
+    read = agent.policy.read
+
+    def blind(prompts: Any) -> Any:
+        reading = read(prompts)
+        return reading._replace(scores=reading.scores.mean(0, True).expand_as(reading.scores))
+
+    agent.policy.read = blind
 
 
 def discount_is_another(agent: Any) -> None:
