@@ -177,9 +177,9 @@ class LanguageModelOptions:
     if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""
     system_prompt: str | None = None
     """What the system says first, with --template chat."""
-    head: str = "score"
-    """How actions come out of it: by the likelihood of their texts (score; an encoder reads each with the prompt), by a
-    linear layer (linear), or by a head of your own."""
+    head: Literal["score", "linear"] = "score"
+    """How actions come out of it: by the likelihood of their texts (an encoder reads each with the prompt), or by a
+    linear layer. A head of your own goes by policy_kwargs in Python."""
     normalization: Literal["mean", "sum", "constrained"] = "mean"
     """How the likelihoods of an action text's tokens become one score (constrained: among the actions' tokens)."""
     train_layers: int | None = None
