@@ -172,13 +172,13 @@ def rewrite(agent: Any, change: Callable[[Any], Any]) -> None:
 
 
 def rewrite_beside(agent: Any, key: str) -> None:
-    encoder = agent.observation_space.encoder
-    put = encoder._put_beside
+    layout = agent.observation_space.encoder.layout
+    pack = layout.pack
 
-    def put_zeros(prompts: Any, words: Any) -> Any:
-        return put(prompts, {**words, key: [np.zeros_like(one) for one in words[key]]} if key in words else words)
+    def put_zeros(tokens: Any, words: Any) -> Any:
+        return pack(tokens, {**words, key: [np.zeros_like(one) for one in words[key]]} if key in words else words)
 
-    encoder._put_beside = put_zeros
+    object.__setattr__(layout, "pack", put_zeros)  # which is frozen for all but those who break it
 
 
 def advantages_are_turned(agent: Any) -> None:
@@ -203,7 +203,8 @@ def scores_ignore_the_prompt(agent: Any) -> None:
 
 def discount_is_another(agent: Any) -> None:
     buffer = agent.replay_buffer if hasattr(agent, "replay_buffer") else agent.rollout_buffer
-    buffer.gamma = 1.0
+    for part in (buffer, *getattr(buffer, "_streams", ())):
+        part.gamma = 1.0
 
 
 def bootstraps_over_ends(agent: Any) -> None:
