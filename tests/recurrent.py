@@ -30,7 +30,7 @@ class Recurrent(PreTrainedModel):
         super().__init__(config)
         self.reader = _Reader(config)
         self.head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def get_input_embeddings(self) -> nn.Module:
         return self.reader.embedding

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 from transformers import PretrainedConfig
@@ -17,7 +19,7 @@ class Causal(Backbone):
     auto_class = "AutoModelForCausalLM"
     adapter_task = "CAUSAL_LM"
     closes_prompts = False  # behind an end token no causal model expects an action
-    scoring_methods = ("packed", "cached")
+    scoring_methods: ClassVar[tuple[str, ...]] = ("packed", "cached")
     keeps_prefixes = True
     has_room_before = True
     description = "is causal"

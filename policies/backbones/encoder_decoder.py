@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ class EncoderDecoder(Backbone):
     adapter_task = "SEQ_2_SEQ_LM"
     closes_prompts = True  # its encoder was trained on closed texts
     actions_stand_behind = False
-    scoring_methods = ("encoder-decoder",)
+    scoring_methods: ClassVar[tuple[str, ...]] = ("encoder-decoder",)
     description = "has an encoder"
 
     @classmethod
