@@ -1,18 +1,16 @@
-"""Workers behind a socket, started as programs of their own: a `Transport` that shares nothing but messages.
+"""Workers behind a socket, in processes of their own: a `Transport` that shares nothing but messages.
 
 Requests, answers and what the board is told are pickled, each behind its length.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
+import multiprocessing
 import pickle
 import select
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any, cast
@@ -50,7 +48,7 @@ class Wire:
 
 
 class SocketConnection(Connection):
-    """A program, and this end of its socket."""
+    """A process, and this end of its socket."""
 
     call: CallKey | None = None
     deadline = math.inf
@@ -58,8 +56,8 @@ class SocketConnection(Connection):
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-m", "tests.socket_transport", str(theirs.fileno())]
-            self.program = subprocess.Popen(command, pass_fds=[theirs.fileno()], start_new_session=True)
+            self.process = multiprocessing.get_context("forkserver").Process(target=_serve, args=(theirs,))
+            self.process.start()
         self.wire = Wire(ours)
         self.answers: list[Answer | Exception] = []
 
@@ -85,21 +83,21 @@ class SocketConnection(Connection):
 
     @property
     def alive(self) -> bool:
-        return self.program.poll() is None
+        return self.process.is_alive()
 
     def end(self) -> str:
-        self.program.kill()
+        self.process.kill()
         self.wire.socket.close()
-        return f"with status {self.program.wait()}"
+        self.process.join()
+        return f"with status {self.process.exitcode}"
 
     def close(self, until: float) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.program.wait(max(0.0, until - time.monotonic()))
+        self.process.join(max(0.0, until - time.monotonic()))
         self.end()
 
 
 class SocketTransport(Transport):
-    """Starts programs that connect to a socket."""
+    """Starts processes that connect to a socket."""
 
     def start(self, arguments: ShareArguments) -> SocketConnection:
         connection = SocketConnection()
@@ -115,6 +113,6 @@ class SocketTransport(Transport):
         return [each for each in ours.values() if each.answers]
 
 
-if __name__ == "__main__":
-    end = Wire(socket.socket(fileno=int(sys.argv[1])))
-    serve(end.receive(), end)
+def _serve(end: socket.socket) -> None:
+    wire = Wire(end)
+    serve(wire.receive(), wire)
