@@ -137,7 +137,7 @@ def test_a_few_demonstrations_of_the_bot_beat_chance_by_far(
     head: str, bot_episodes: list[Demonstration], tmp_path: Path
 ) -> None:
     agent = PPO(env=make(LEVEL, n_envs=8, seed=0), seed=0, policy_kwargs={"head": head})
-    cloned = clone(agent, bot_episodes, Cloning(epochs=15, batch_size=64))
+    cloned = clone(agent, bot_episodes, Cloning(epochs=9, batch_size=64))
     assert cloned.best.validation_accuracy is not None
     assert cloned.best.validation_accuracy > 0.8
     agent.save(tmp_path / "clone")
@@ -290,7 +290,7 @@ def test_the_reference_is_the_clone() -> None:
 # -- DAgger ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("beta", [0.0, 0.5])
+@pytest.mark.parametrize("beta", [pytest.param(0.0, marks=pytest.mark.exhaustive), 0.5])
 def test_the_expert_labels_what_the_learner_visits_and_the_episodes_add_up(
     beta: float, bot_episodes: list[Demonstration]
 ) -> None:

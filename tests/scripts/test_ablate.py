@@ -17,7 +17,7 @@ from heed.training.ablation.running import command_line, run_all, state_of
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
-from tests.forked import start_main
+from tests import forked
 
 PLAN = """
 base:
@@ -97,15 +97,7 @@ def test_variants_are_trained_compared_and_not_trained_again(
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN.replace("[0, 1]", "[0]").replace("steps: 64", "steps: 64\n  max-steps: 8"))
     out = tmp_path / "out"
-
-    def train(command: list[str], *, stdout: Any, env: dict[str, str], **_: Any) -> Any:
-        """Run the command in a process of its own, which begins at once."""
-        assert command[:2] == [sys.executable, "-m"]
-        process = start_main(command[2], command[3:], variables=env, out=Path(stdout.name))
-        process.join()
-        return subprocess.CompletedProcess(command, process.exitcode or 0)
-
-    monkeypatch.setattr(subprocess, "run", train)
+    monkeypatch.setattr(subprocess, "run", forked.run)
     table = ablate(AblateConfig(plan=path, out=out, jobs=2, episodes=3))
     told = capsys.readouterr().out
     assert "2/2" in told

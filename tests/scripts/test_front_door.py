@@ -255,15 +255,18 @@ def test_arguments_of_an_environment_reach_demonstrations_and_checks(tmp_path: P
 def test_everything_together_trains_resumes_evaluates_and_is_compared(tmp_path: Path, capsys: Any) -> None:
     file = tmp_path / "run.yaml"
     file.write_text(
-        f"env: {LEVEL}\nn-envs: 2\nsteps: 64\neval-episodes: 2\nrollout-steps: 16\ndevice: cpu\nlearning-rate: 1e-3\n"
+        f"env: {LEVEL}\nn-envs: 2\nsteps: 64\neval-episodes: 1\nrollout-steps: 16\ndevice: cpu\nlearning-rate: 1e-3\n"
+        "max-steps: 16\n"
     )
     named = ["--set", "gae_lambda=0.5", "--env-kwargs", "room_size=6"]
+    unseen, briefly = ["--eval-episodes", "0"], ["--episodes", "1", "--viewed", "0", "--no-references"]
     whole, other, stopped = tmp_path / "whole", tmp_path / "other", tmp_path / "stopped"
     train.main(["--config", str(file), "--run-dir", str(whole), *named])
     # The configuration of the one is a file for the other.
-    train.main(["--config", str(whole / "config.json"), "--run-dir", str(other), "--seed", "1"])
-    train.main(["--config", str(file), "--run-dir", str(stopped), *named, "--steps", "32", "--processes", "2"])
-    train.main(["--config", str(file), "--run-dir", str(stopped), "--resume"])
+    train.main(["--config", str(whole / "config.json"), "--run-dir", str(other), "--seed", "1", *unseen])
+    evaluate([str(other), *briefly])
+    train.main(["--config", str(file), "--run-dir", str(stopped), *named, "--steps", "32", "--processes", "2", *unseen])
+    train.main(["--config", str(file), "--run-dir", str(stopped), "--resume", *unseen])
     assert RunFolder(stopped).read_curve() == RunFolder(whole).read_curve()
     for folder in (whole, other, stopped):
         config = json.loads((folder / "config.json").read_text())
@@ -274,7 +277,8 @@ def test_everything_together_trains_resumes_evaluates_and_is_compared(tmp_path: 
         train.main(["--run-dir", str(stopped), "--resume", "--env-kwargs", "room_size=7"])
     assert "was begun with --env-kwargs ('room_size=6',)" in capsys.readouterr().err
 
-    train.main(["--config", str(file), "--run-dir", str(tmp_path / "plain")])
+    train.main(["--config", str(file), "--run-dir", str(tmp_path / "plain"), *unseen])
+    evaluate([str(tmp_path / "plain"), *briefly])
     runs = [Run.read(tmp_path / name) for name in ("whole", "other", "plain")]
     groups = grouped(runs)
     assert [group.label for group in groups] == ["ppo, gae_lambda=0.5, room_size=6", "ppo"]
@@ -284,9 +288,9 @@ def test_everything_together_trains_resumes_evaluates_and_is_compared(tmp_path: 
 
     capsys.readouterr()
     export.main([str(whole), str(tmp_path / "shared")])
-    evaluate([str(tmp_path / "shared"), "--episodes", "2", "--viewed", "0", "--no-references"])
+    evaluate([str(tmp_path / "shared"), *briefly])
     assert "room_size" not in json.loads((tmp_path / "shared" / "evaluation.json").read_text())["command"]
-    evaluate([str(whole), "--episodes", "2", "--viewed", "0", "--env-kwargs", "room_size=12", "--no-references"])
+    evaluate([str(whole), *briefly, "--env-kwargs", "room_size=12"])
     assert "--env-kwargs room_size=12" in json.loads((whole / "evaluation.json").read_text())["command"]
     with pytest.raises(ConfigurationError, match="in another world than the training's"):
         compare(CompareConfig(runs=(whole, other), out=tmp_path / "compared"))

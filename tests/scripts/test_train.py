@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from heed.scripts.train import train
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
+from tests.forked import start_main
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 REPOSITORY = Path(__file__).parents[2]
@@ -46,7 +48,7 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("agent", ["ppo", pytest.param("dqn", marks=pytest.mark.exhaustive)])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
-    steps = {"ppo": "512", "dqn": "1024"}[agent]
+    steps = {"ppo": "256", "dqn": "1024"}[agent]
     seeds = {"a": "3", "b": "3"} | ({"c": "4"} if agent == "ppo" else {})
     for name, seed in seeds.items():
         run_train("--agent", agent, "--seed", seed, "--steps", steps, "--run-dir", str(tmp_path / name))
@@ -78,7 +80,8 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     # Small rooms, so that random actions end episodes at different times.
     run_train(
-        "--env", "BabyAI-GoToObjS4-v0", "--steps", "512", "--history", "2", "--max-steps", "12", "--run-dir", str(whole)
+        *("--env", "BabyAI-GoToObjS4-v0", "--steps", "256", "--save-every", "128", "--rollout-steps", "32"),
+        *("--history", "2", "--max-steps", "12", "--run-dir", str(whole)),
     )
     config = json.loads((whole / "config.json").read_text())
     assert (config["history"], config["max_prompt_tokens"]) == (2, 256 + 3 * 64)
@@ -87,7 +90,7 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
     shutil.copytree(whole, stopped)
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())
     checkpoint = RunFolder(stopped).latest_checkpoint()
-    assert load(checkpoint).num_timesteps == 256
+    assert load(checkpoint).num_timesteps == 128
     assert any(json.loads((checkpoint / "agent.json").read_text())["envs"]["actions"])  # within episodes
     train_module.main(["--run-dir", str(stopped), "--resume"])
     assert curve(stopped) == curve(whole)
@@ -110,7 +113,7 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate_and_note)
     monkeypatch.setattr(recording, "record_episode", record_and_note)
-    evaluate_run(EvaluateConfig(run_dir=whole, episodes=2, out=tmp_path / "results"))
+    evaluate_run(EvaluateConfig(run_dir=whole, episodes=2, references=False, out=tmp_path / "results"))
     assert told == [2] * 3  # what is played, and two recordings
     assert (tmp_path / "results" / "report.html").is_file()
 
@@ -138,19 +141,21 @@ def test_prompts_may_be_longer_with_a_history() -> None:
     assert TrainConfig(history=5, max_prompt_tokens=300).resolved().max_prompt_tokens == 300
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"
     options = ["--rollout-steps", "8", "--steps", "100000", "--run-dir", str(folder)]
-    command = [sys.executable, "-m", "heed.scripts.train", *FEW, *options]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    out, error = tmp_path / "out", tmp_path / "error"
+    process = start_main("heed.scripts.train", [*FEW, *options], variables=os.environ, out=out, error=error)
+    assert process.pid is not None
     deadline = time.monotonic() + 120
     while not curve_has_begun(folder):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"heed train --run-dir {folder} --resume" in output.replace("\n", "")
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert f"heed train --run-dir {folder} --resume" in out.read_text().replace("\n", "")
     steps = load(RunFolder(folder).latest_checkpoint()).num_timesteps
     assert steps >= curve(folder)[-1]["steps"]
 
@@ -161,10 +166,10 @@ def curve_has_begun(folder: Path) -> bool:
 
 def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    run_train("--steps", "256", "--run-dir", str(folder))
-    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "512"])
-    assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 512
-    assert json.loads((folder / "config.json").read_text())["steps"] == 512
+    run_train("--steps", "128", "--run-dir", str(folder))
+    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "256"])
+    assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 256
+    assert json.loads((folder / "config.json").read_text())["steps"] == 256
     with pytest.raises(SystemExit):
         train_module.main(["--run-dir", str(folder), "--resume", "--seed", "8"])
     assert "was begun with --seed 0" in capsys.readouterr().err
@@ -248,13 +253,13 @@ def test_the_script_runs_by_its_path() -> None:
 
 def test_an_adapter_trains_in_the_models_stead(tmp_path: Path) -> None:
     options = "--adapter rslora --adapter-rank 2 --adapter-alpha 4 --adapter-targets q_proj --adapter-targets v_proj"
-    run_train(*options.split(), "--steps", "256", "--run-dir", str(tmp_path / "run"))
+    run_train(*options.split(), "--steps", "128", "--run-dir", str(tmp_path / "run"))
     agent: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
     adapter = agent.language_policy.language_model.adapter
     assert adapter == Adapter(method="rslora", rank=2, alpha=4.0, targets=("q_proj", "v_proj"))
     weights = load_file(RunFolder(tmp_path / "run").latest_checkpoint() / "policy.safetensors")
     assert {name.split(".")[-2] for name in weights if "self_attn" in name} == {"default"}  # lora_A.default.weight
-    run_train("--steps", "512", "--run-dir", str(tmp_path / "run"), "--resume")
+    run_train("--steps", "256", "--run-dir", str(tmp_path / "run"), "--resume")
 
 
 def test_parts_of_the_policy_learn_at_their_own_rates(tmp_path: Path) -> None:
