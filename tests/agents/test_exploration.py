@@ -315,17 +315,17 @@ def dqn(strategy: Exploration, *, seed: int = 0, size: int = 8, **options: Any) 
     [pytest.param(UCB(), id="ucb", marks=pytest.mark.exhaustive), pytest.param(Thompson(), id="thompson")],
 )
 def test_dqn_finds_with_them_what_it_would_miss(strategy: Exploration) -> None:
-    """Of 256 sequences one; chance would come upon it in some of the 300 dives, but not come back to it so soon."""
-    agent = dqn(strategy, seed=1)
-    agent.learn(2_400)
+    """Of 512 sequences one; chance would come upon it in some of the 440 dives, but not come back to it so soon."""
+    agent = dqn(strategy, seed=1, size=9)
+    agent.learn(3_200)
     assert np.mean(agent.ep_success_buffer or []) > 0.7
 
 
 @pytest.mark.exhaustive
 def test_dqn_misses_it_without() -> None:
     """So would a strategy that is broken, in the test above."""
-    agent = dqn(EpsilonGreedy(), seed=1)
-    agent.learn(2_400)
+    agent = dqn(EpsilonGreedy(), seed=1, size=9)
+    agent.learn(4_000)
     assert np.mean(agent.ep_success_buffer or []) < 0.3
 
 
