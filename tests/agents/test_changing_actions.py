@@ -27,7 +27,7 @@ from heed.evaluation.playing.baselines import baseline_player
 from tests.agents.test_learning import OPTIONS
 from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 
-SEEDS = list(range(200))
+SEEDS = list(range(100))
 
 
 @pytest.mark.parametrize(

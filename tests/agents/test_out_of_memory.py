@@ -64,7 +64,7 @@ class Memory:
         monkeypatch.setattr(LanguageNetwork, "_read_at_once", limited)
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, DQN])
+@pytest.mark.parametrize("kind", [PPO, pytest.param(A2C, marks=pytest.mark.exhaustive), DQN])
 def test_training_goes_on_in_smaller_parts_to_the_same_weights(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = new(kind)
     whole.learn(32)
