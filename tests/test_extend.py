@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import gymnasium
@@ -17,6 +16,7 @@ from heed.policies import LanguageModelError, load_language_model
 from heed.policies.models import registry as models
 from heed.scripts import evaluate, train
 from tests.envs.test_environment_file import as_it_was
+from tests.forked import start_main
 
 __all__ = ["as_it_was"]  # a fixture
 
@@ -112,7 +112,7 @@ from heed.policies import load_language_model
 from heed.training.memory.estimate import estimate_memory
 from heed.training.options import TrainConfig
 
-if __name__ == "__main__":
+def main():
     assert "shouting" in axis_names()
     print(axis("shouting").make_env("FrozenLake-v1").reset(seed=0)[0]["instruction"])
     print(load_language_model("my-model").name)
@@ -124,7 +124,7 @@ if __name__ == "__main__":
 """
 
 
-def test_a_package_has_them_all_and_worker_processes_find_them(tmp_path: Path) -> None:
+def test_a_package_has_them_all_and_worker_processes_find_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package, metadata = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
     package.mkdir()
     metadata.mkdir()
@@ -138,9 +138,13 @@ def test_a_package_has_them_all_and_worker_processes_find_them(tmp_path: Path) -
     (metadata / "entry_points.txt").write_text(groups)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (tmp_path / "use.py").write_text(USE)
-    done = subprocess.run([sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines() == [
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    out, error = tmp_path / "out", tmp_path / "error"
+    process = start_main("use", [], variables=os.environ, out=out, error=error)
+    process.join()
+    assert process.exitcode == 0, error.read_text()
+    assert out.read_text().splitlines() == [
         "WALK TO THE FAR CORNER OF THE FROZEN LAKE, AROUND THE HOLES!",
         "my-model",
         "a lamp",

@@ -156,7 +156,7 @@ def test_learning_again_from_the_beginning_drops_what_waited() -> None:
 )
 def test_it_learns_to_heed_an_instruction(options: dict[str, Any]) -> None:
     agent = GRPO(env=buttons(16, 8), **{"group_size": 8, "seed": 0, "n_steps": 16, "batch_size": 64, **options})
-    agent.learn(4096)
+    agent.learn(3072)
     assert success_rate(run_episodes(Buttons, greedy(agent), list(range(100)))) == 1.0
 
 

@@ -71,7 +71,7 @@ def test_the_return_of_reinforce_is_discounted_to_the_end_of_the_episode() -> No
 @pytest.mark.parametrize("kind", [A2C, REINFORCE])
 def test_they_learn_to_heed_an_instruction(kind: Any) -> None:
     agent = kind(env=make_buttons(16), seed=0, n_steps=8, learning_rate=1e-3)
-    agent.learn(8192)
+    agent.learn(6144)
     assert success_rate(run_episodes(Buttons, greedy(agent), list(range(100)))) == 1.0
 
 
