@@ -188,7 +188,7 @@ def test_sample_episodes_leave_a_training_as_it_is(options: list[str], tmp_path:
 def test_a_resumed_training_goes_on_in_all_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = stand_in(monkeypatch)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    options = ["--csv", "--wandb", "--sample-every", "256", "--max-steps", "6", "--steps", "768", "--head", "linear"]
+    options = ["--csv", "--wandb", "--sample-every", "128", "--max-steps", "6", "--rollout-steps", "32", "--steps", "384", "--head", "linear"]
     run_train(*options, "--run-dir", str(whole))
     shutil.copytree(whole, stopped)
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())  # as if it had been killed before the last one
@@ -212,7 +212,7 @@ def test_a_resumed_training_goes_on_in_all_its_curves(tmp_path: Path, monkeypatc
         points = [[(point.step, point.value) for point in events.Scalars(name)] for events in both]
         assert points[0] == points[1], name
     images = [[(image.step, image.encoded_image_string) for image in e.Images("sample/episode")] for e in both]
-    assert [step for step, _ in images[0]] == [256, 512]
+    assert [step for step, _ in images[0]] == [128, 256]
     assert images[0] == images[1]
     assert len(wandb.logged) == before  # it had all of them
     assert wandb.runs[0]["id"] == wandb.runs[1]["id"]
