@@ -188,7 +188,8 @@ def test_sample_episodes_leave_a_training_as_it_is(options: list[str], tmp_path:
 def test_a_resumed_training_goes_on_in_all_its_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wandb = stand_in(monkeypatch)
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    options = ["--csv", "--wandb", "--sample-every", "128", "--max-steps", "6", "--rollout-steps", "32", "--steps", "384", "--head", "linear"]
+    options = ["--csv", "--wandb", "--sample-every", "128", "--max-steps", "6", "--rollout-steps", "32"]
+    options += ["--steps", "384", "--head", "linear"]
     run_train(*options, "--run-dir", str(whole))
     shutil.copytree(whole, stopped)
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())  # as if it had been killed before the last one
