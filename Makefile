@@ -6,7 +6,7 @@
 # make gpu-wheels   what `make test-gpu` needs on a machine without a network, as wheels in wheels/
 # make dev     the virtual environment with all development tools
 # make docs    build the documentation into site/
-# make format  let ruff format and mend what it can
+# make format  let ruff format and fix what it can
 # make clean   remove what was built; runs/ stays
 #
 # A stamp file inside .venv remembers each installation, so that a second call starts at once.
@@ -17,7 +17,8 @@ INSTALLED = .venv/.installed
 INSTALLED_DEV = .venv/.installed-dev
 INSTALLED_WORLDS = .venv/.installed-worlds
 REQUIREMENTS = setup.cfg pyproject.toml constraints.txt
-PYTEST = .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
+# Compiled tests are kept even where an environment says not to: to compile them takes longer than to import torch.
+PYTEST = PYTHONDONTWRITEBYTECODE= .venv/bin/pytest -q --numprocesses auto --maxprocesses 4 --dist loadfile
 # Libraries of the worlds; docs/worlds/ says what they are, and what they need of the system.
 WORLDS = atari,box2d,crafter,miniwob,miniworld,robotics,textworld
 
@@ -46,7 +47,7 @@ test-all: $(INSTALLED_WORLDS)
 
 test-worlds: $(INSTALLED_WORLDS)
 	.venv/bin/python -m tests.envs.worlds.system
-	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/envs/test_axes_worlds.py
+	$(PYTEST) -m "exhaustive or not exhaustive" tests/envs/worlds tests/evaluation/test_axes_worlds.py
 
 test-gpu:
 	$(GPU_PYTHON) tests/gpu/run.py --device $(GPU_DEVICE)
@@ -81,7 +82,7 @@ $(INSTALLED): .venv/bin/python $(REQUIREMENTS)
 $(INSTALLED_DEV): .venv/bin/python $(REQUIREMENTS)
 	$(PIP_INSTALL) --editable '.[dev,docs]'
 	mkdir -p .venv/links/heed
-	for folder in agents envs policies scripts; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
+	for folder in agents envs evaluation policies scripts training; do ln -sfn ../../../$$folder .venv/links/heed/$$folder; done
 	@touch $(INSTALLED) $@
 
 $(INSTALLED_WORLDS): $(INSTALLED_DEV)

@@ -18,8 +18,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
-from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.policy_gradient import PolicyGradient
+from heed.agents.policy_agent import LANGUAGE_POLICY
+from heed.agents.policy_gradient import Measures, PolicyGradient
+from heed.agents.rollouts.sample import Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 
 
@@ -111,6 +112,12 @@ class A2C(PolicyGradient, SB3A2C):
             _init_setup_model=_init_setup_model,
         )
 
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return -A log pi(a); the log-probabilities at the time of the rollout are constants in it."""
-        return -(advantages * log_ratio).mean(), {}
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return -A log pi(a), the critic's error and the entropy bonus; the old log-probabilities are constants."""
+        policy_loss = -(sample.batch.advantages * sample.log_ratio).mean()
+        loss = policy_loss + self.entropy_weight * sample.entropy_loss + self.vf_coef * sample.value_loss
+        return loss, {
+            "value_loss": sample.value_loss,
+            "policy_gradient_loss": policy_loss,
+            "entropy_loss": sample.entropy_loss,
+        }

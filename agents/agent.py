@@ -1,134 +1,122 @@
-"""What Heed's agents share beyond SB3's algorithms: environments that speak.
+"""What Heed's agents share beyond SB3's algorithms: environments that speak, episodes, processes, checkpoints.
 
-`LanguageAgent` makes prompts of what they say, and tells what its policy would do. What it inherits stands in files of
-its own: `heed.agents.saved_agent` saves and loads it, `heed.agents.joined_agent` lets several processes train it.
+`LanguageAgent` is the one class between SB3 and Heed's algorithms. It passes on what happens: to its parts
+(`heed.agents.parts`), to the processes that train it together (`heed.agents.distributed`), and to what saves and loads
+it (`heed.agents.persistence`). One that has a language model is a `heed.agents.policy_agent.LanguagePolicyAgent`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
+import io
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
+import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from torch import Tensor
 
-from heed.agents.environments import (
-    fitting_env,
-    require_language_vec_env,
-    reward_normalization,
-)
-from heed.agents.saved_agent import OWN, SavedAgent
-from heed.agents.saved_policy import WEIGHTS
-from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.agents.device import available_device
+from heed.agents.distributed.counts import EpisodesOfAll, counting_together
+from heed.agents.distributed.ranks import ALONE, Ranks, current
+from heed.agents.distributed.together import begin_together, require_shares
+from heed.agents.environments import reward_normalization
+from heed.agents.parts import Part
+from heed.agents.persistence.as_json import argument_to_json
+from heed.agents.persistence.saving import NOT_SAVED, load_agent, save_agent
+from heed.agents.rollouts.running_episodes import RunningEpisodes
 from heed.policies.finite import telling_when
-from heed.policies.language_model import TINY, LanguageModel
-from heed.policies.layout import Beside, PromptLayout
-from heed.policies.loading import load_language_model
-from heed.policies.networks import reads_segments
-from heed.policies.parameter_groups import FACTOR
-from heed.policies.precision import weights_dtype
-from heed.policies.prompt import PromptSpace, PromptVecEnv
-from heed.policies.prompt_network import PromptNetwork
-from heed.policies.q_network import LanguageQPolicy
-from heed.policies.rank_budget import RankBudget
 
-__all__ = ["LANGUAGE_POLICY", "MAX_PROMPT_TOKENS", "OWN", "WEIGHTS", "LanguageAgent"]
+Self = TypeVar("Self", bound="LanguageAgent")
 
-LANGUAGE_POLICY = "LanguagePolicy"
-"""The name under which every agent knows its language policy."""
-
-MAX_PROMPT_TOKENS = 256
-"""How long prompts may be unless `policy_kwargs["max_prompt_tokens"]` says otherwise."""
+TakeEnv = Callable[[Any, spaces.Space[Any]], VecEnv]
+"""Is given environments and the agent's action space; returns them as the agent takes them, or raises as `set_env`."""
 
 
-class LanguageAgent(SavedAgent):
+class LanguageAgent(BaseAlgorithm):
     """Mixin before an SB3 algorithm.
 
-    - `env` is a language `VecEnv` (from `heed.envs.make`); it is wrapped so that the policy sees prompts.
-      `policy_kwargs` takes `max_prompt_tokens`, `template` (`heed.policies.template`), `words_only` (leave out the
-      numbers and the picture that the observations have beside their words), `quantize` (load the language model
-      with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder read instruction and parts of the
-      observation one by one; it does wherever it can) besides the policy's own arguments.
+    - `env` is a language `VecEnv` (from `heed.envs.make`).
     - `save` and `load` use folders of JSON and safetensors, never pickle.
-    - Within `heed.agents.learners.join`, several processes train it together, each with its share of the environments.
+    - Within `heed.agents.distributed.ranks.join`, several processes train it together, each with its share of the
+      environments.
       `env` is that share, and other sizes (steps, minibatches, buffers, intervals) are those of all together.
     """
 
-    @staticmethod
-    def prepare(env: Any, policy_kwargs: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-        """Wrap `env` so that it gives prompts, and load the language model that makes them.
+    counters: ClassVar[tuple[str, ...]] = (
+        "num_timesteps",
+        "_total_timesteps",
+        "_num_timesteps_at_start",
+        "_episode_num",
+        "_n_updates",
+        "_current_progress_remaining",
+    )
+    """Attributes that say how far a training is; an algorithm may have more."""
+    ranks: Ranks = ALONE
+    """The processes that train it together; one alone has nobody to wait for."""
+    episodes_of_all: EpisodesOfAll
+    """What keeps their episodes until all of them take them in."""
+    running: RunningEpisodes
+    """Knows when the running episodes are not played on."""
+    not_yet_logged: dict[str, Any]
+    """What a loaded agent had measured, but not logged."""
+    _arguments: dict[str, Any]
+    _given_env: Any
+    """The environments as they were given, before prompts were made of what they say."""
 
-        Returns:
-            The environment, and the policy's keyword arguments with the language model in them.
+    def _remember_arguments(self, arguments: dict[str, Any]) -> None:
+        """Keep the constructor's arguments, for checkpoints; constructors begin with it.
+
+        Raises:
+            DeviceError: if there is no such device.
+            TypeError: if there is no environment.
         """
-        policy_kwargs = dict(policy_kwargs or {})
-        max_tokens = policy_kwargs.pop("max_prompt_tokens", None)
-        template = policy_kwargs.pop("template", None)
-        words_only = policy_kwargs.pop("words_only", False)
-        quantize = policy_kwargs.pop("quantize", None)
-        segments = policy_kwargs.pop("segments", None)
-        if env is None:
-            return None, policy_kwargs
-        env = require_language_vec_env(env)
-        if isinstance(env.observation_space, PromptSpace):
-            asked = {
-                "max_prompt_tokens": max_tokens,
-                "template": template,
-                "words_only": words_only,
-                "segments": segments,
-            }
-            ignored = [name for name, value in asked.items() if value not in (None, False)]
-            if ignored:
-                raise ValueError(
-                    f"The environment makes prompts already (PromptVecEnv), so {' and '.join(ignored)} in "
-                    "policy_kwargs would change nothing: say it to its encoder, or give the environment without it."
-                )
-        model = policy_kwargs.get("model", TINY)
-        if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
-            raise ValueError(
-                "This language model is loaded already: load_language_model(name, quantize=...) quantizes it."
-            )
-        if isinstance(model, LanguageModel):
-            language_model = model
-        else:
-            dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
-            language_model = load_language_model(model, dtype=dtype, quantize=quantize).give_away()
-        policy_kwargs["model"] = language_model
-        if isinstance(env.observation_space, PromptSpace):
-            return env, policy_kwargs
-        assert isinstance(env.observation_space, spaces.Dict)
-        beside = Beside.of(env.observation_space, env.action_space, words_only=words_only)
-        segments = reads_segments(language_model, policy_kwargs, segments)
-        encoder = language_model.encoder(
-            template=template,
-            max_tokens=MAX_PROMPT_TOKENS if max_tokens is None else max_tokens,
-            beside=beside,
-            segments=segments,
-        )
-        return PromptVecEnv(env, encoder), policy_kwargs
+        given = arguments["env"]
+        if given is None and arguments["_init_setup_model"]:
+            raise TypeError(_no_env(type(self).__name__, arguments.get("policy")))
+        available_device(arguments["device"])
+        self._given_env = given
+        self.ranks = current()
+        self.episodes_of_all = EpisodesOfAll(self.ranks)
+        self.running = RunningEpisodes(self)
+        self.not_yet_logged = {}
+        self._arguments = {k: v for k, v in arguments.items() if k not in NOT_SAVED and not k.startswith("__")}
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON, defaults included.
+
+        Raises:
+            TypeError: if one cannot be written as JSON (a learning-rate function, say).
+        """
+        return {name: argument_to_json(name, value) for name, value in self._arguments.items()}
 
     def _setup_model(self) -> None:
-        super()._setup_model()
-        if isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy):
-            # A model that the policy has copied is not kept beside it.
-            self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's, behind this mixin
+        if self.ranks.several:
+            begin_together(self)
         # SB3 would put back what VecNormalize has changed in observations. Here it changes rewards alone.
         self._vec_normalize_env = None
 
-    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        if policy_name not in self.policy_aliases:
-            raise ValueError(
-                f"There is no policy {policy_name!r} here, since observations are words: leave it out, or give "
-                f"{LANGUAGE_POLICY!r}, which reads them with a language model."
-            )
-        return super()._get_policy_from_name(policy_name)
+    def parts(self) -> list[Part]:
+        """Return what the agent has beside its policy, in the order in which it is told of what happens."""
+        return []
+
+    def _policies(self) -> list[torch.nn.Module]:
+        """Return the policies of the agent, its own first; a table is none."""
+        return []
+
+    # -- environments --------------------------------------------------------------------------------------
 
     def get_env(self) -> VecEnv | None:
         """Return the environments as they were given, before prompts were made of what they say."""
@@ -161,11 +149,19 @@ class LanguageAgent(SavedAgent):
         if not same:
             self._use_env(env)
         if force_reset:
-            self._interrupt_episodes()
+            self.running.interrupt()
 
+    def weights(self) -> Iterator[Tensor]:
+        """Yield all tensors that are the same in all processes; a table is trained in one."""
+        yield from ()
+
+    @abstractmethod
     def _fitting_env(self, env: Any) -> VecEnv:
-        """Return other environments as the agent takes them."""
-        return fitting_env(env, self.language_policy.encoder, self.action_space)
+        """Return other environments as the agent takes them.
+
+        Raises:
+            TypeError, ValueError: if it cannot.
+        """
 
     def _use_env(self, env: Any) -> None:
         """Take other environments in place of those that there are, or of none."""
@@ -176,37 +172,22 @@ class LanguageAgent(SavedAgent):
                 f"{type(self).__name__}.load(path, env=...) takes another number."
             )
         self._given_env, self.env = env, taken
-        if self.learners.several:
-            self._require_shares()
+        for part in self.parts():
+            part.uses(taken)
+        if self.ranks.several:
+            require_shares(self.ranks, taken)
 
     def set_random_seed(self, seed: int | None = None) -> None:
         """Set the seed of all randomness; the environments begin new episodes with it."""
         super().set_random_seed(seed)
         if seed is not None:
-            self._interrupt_episodes()
+            self.running.interrupt()
 
-    @property
-    def language_policy(self) -> LanguageActorCriticPolicy | LanguageQPolicy:
-        """The policy, as what it is here."""
-        assert isinstance(self.policy, LanguageActorCriticPolicy | LanguageQPolicy)
-        return self.policy
+    def shown(self) -> Any:
+        """Return what the environments gave last, the very object; None where they do not tell."""
+        return getattr(self.env, "prompts", None)
 
-    @property
-    def rank_budget(self) -> RankBudget | None:
-        """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
-        network = getattr(getattr(self.policy, "q_net", self.policy), "network", None)
-        return network.rank_budget if isinstance(network, PromptNetwork) else None
-
-    def _share_ranks(self) -> None:
-        """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""
-        if self.rank_budget is not None:
-            self.rank_budget.share(1 - self._current_progress_remaining)
-
-    @property
-    def _layout(self) -> PromptLayout:
-        """What stands where in what the policy reads; of what are no prompts, all that they hold."""
-        space = self.observation_space
-        return space.encoder.layout if isinstance(space, PromptSpace) else PromptLayout(math.prod(space.shape or ()))
+    # -- training ------------------------------------------------------------------------------------------
 
     def learn(self, *arguments: Any, **named: Any) -> Any:
         """Train; the arguments are those of SB3's algorithm.
@@ -223,16 +204,57 @@ class LanguageAgent(SavedAgent):
             lambda: f"The training ends here, after {self.num_timesteps} steps and {self._n_updates} updates."
         )
 
-    def _policies(self) -> list[torch.nn.Module]:
-        """Return the policy, and what other policies the agent keeps."""
-        return [self.policy]
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        if self.env is None:
+            raise ValueError(
+                "There is no environment to train in: load the agent with one (env=...), or give it one by set_env."
+            )
+        if self.ranks.several:
+            callback = counting_together(callback)
+            if not self.ranks.is_first:
+                progress_bar = False
+                if not self._custom_logger:
+                    self.set_logger(Logger(folder=None, output_formats=[]))
+        if reset_num_timesteps or not self.running.are_as_seen():
+            self.running.interrupt()
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
-    def _update_learning_rate(self, optimizers: list[torch.optim.Optimizer] | torch.optim.Optimizer) -> None:
-        """Set the learning rate of the time, for each part of the policy its own."""
-        super()._update_learning_rate(optimizers)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            for group in optimizer.param_groups:
-                group["lr"] *= group.get(FACTOR, 1.0)
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        """Log how many episodes the environments have lost, once one is."""
+        if self.ranks.several:
+            self.episodes_of_all.note(infos, dones)  # `take_in_episodes` follows
+            return
+        super()._update_info_buffer(infos, dones)
+        self._log_lost(self._lost_here)
+
+    def take_in_episodes(self) -> None:
+        """Take the episodes of all ranks since the last rollout into the statistics; called by all."""
+        infos, dones = self.episodes_of_all.exchange(self._lost_here)
+        super()._update_info_buffer(infos, dones)
+        self._log_lost(self.episodes_of_all.lost)
+
+    @property
+    def _lost_here(self) -> int:
+        return 0 if self.env is None else getattr(self.env.unwrapped, "lost_count", 0)
+
+    def _log_lost(self, lost: int) -> None:
+        if lost:
+            self.logger.record("rollout/lost_episodes", lost)
+
+    def set_logger(self, logger: Logger) -> None:
+        """Log into `logger`; what a loaded agent had measured but not yet logged goes there too."""
+        super().set_logger(logger)
+        for name, (value, excluded) in self.not_yet_logged.items():
+            logger.record(name, value, exclude=tuple(excluded))
+
+    # -- acting --------------------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -256,22 +278,13 @@ class LanguageAgent(SavedAgent):
         """
         return super().predict(observation, state, episode_start, deterministic)
 
+    @abstractmethod
     def action_probabilities(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
-        """Return the probability of every action, (B, A), for a batch of prompts or language observations.
+        """Return the probability of every action, (B, A), for a batch of language observations.
 
         Raises:
             TypeError: if the actions are not Discrete.
         """
-        if not isinstance(self.action_space, spaces.Discrete):
-            raise TypeError(f"Actions of {self.action_space} have no list of probabilities.")
-        self.policy.set_training_mode(False)
-        prompts, _ = self.policy.obs_to_tensor(observations)
-        with torch.no_grad():
-            return self._probabilities(prompts).cpu().numpy()
-
-    @abstractmethod
-    def _probabilities(self, prompts: Any) -> Tensor:
-        """Return the probability of every action, (B, A), for prompts (B, L)."""
 
     def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
         """Return the numbers, (B, A), of which the agent's greedy action has the largest; arguments as above.
@@ -281,9 +294,129 @@ class LanguageAgent(SavedAgent):
         """
         return self.action_probabilities(observations)
 
-    def forget_readings(self) -> None:
-        """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
-        for policy in self._policies():
-            for module in policy.modules():
-                if isinstance(module, PromptNetwork):
-                    module.forget()
+    def clear_cache(self) -> None:
+        """Forget what a language model has read: prompts are read again, and rounded by those read beside them."""
+
+    # -- checkpoints ---------------------------------------------------------------------------------------
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Save the agent into the folder `path`: weights, optimizer, counters, random states, environments.
+
+        Where several ranks train it all of them call this, and the first one writes what all of them need.
+
+        An older checkpoint of that name is replaced. `exclude` and `include` are of SB3's pickled format and must be
+        left out.
+
+        Raises:
+            FileExistsError: if something else stands at `path`.
+            TypeError: if an argument of the agent cannot be written as JSON.
+            RanksError: if the ranks have not the same weights any more.
+            NonFiniteError: if a weight is not finite; what was saved before stays.
+        """
+        if exclude is not None or include is not None:
+            raise TypeError("save() takes no `exclude` or `include`: a checkpoint holds what resuming needs.")
+        if isinstance(path, io.BufferedIOBase):
+            raise TypeError("A checkpoint is a folder: give a path, not an open file.")
+        save_agent(self, Path(path))
+
+    @abstractmethod
+    def require_finite(self) -> None:
+        """Refuse to be saved or shared with a number that is not finite.
+
+        Raises:
+            NonFiniteError: naming the first.
+        """
+
+    @abstractmethod
+    def write_learned(self, folder: Path) -> dict[str, Any]:
+        """Write what the agent has learned into a checkpoint; return what `agent.json` is to say of it."""
+
+    @abstractmethod
+    def read_learned(self, folder: Path, saved: dict[str, Any]) -> None:
+        """Put back what `write_learned` wrote; `saved` is `agent.json`."""
+
+    @classmethod
+    @abstractmethod
+    def read_arguments(
+        cls, folder: Path, saved: dict[str, Any], base_model: str | None
+    ) -> tuple[dict[str, Any], spaces.Space[Any], TakeEnv]:
+        """Return the constructor's arguments beside those in `saved`, the observation space, and what takes an env."""
+
+    def get_env_state(self) -> dict[str, Any] | None:
+        """Return the state of the training environments, where they can tell it and a training has begun.
+
+        In the middle of a step of an agent that goes on from one step to the next there is none: an agent that is
+        loaded from there begins new episodes.
+        """
+        if self.env is None or self._last_obs is None or not hasattr(self.env.unwrapped, "get_state"):
+            return None
+        if self.running.step_is_open:
+            return None  # they are ahead of what is saved beside them
+        state: dict[str, Any] = self.env.unwrapped.get_state()
+        return state
+
+    def restore_envs(self, state: dict[str, Any]) -> Any:
+        """Bring the environments back to a state of `get_env_state`; return what they show, or None if they cannot."""
+        set_state = getattr(self.env, "set_state", None)
+        return None if set_state is None else set_state(state)
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls: type[Self],
+        path: Any,
+        env: Any = None,
+        device: torch.device | str = "auto",
+        base_model: str | None = None,
+        **arguments: Any,
+    ) -> Self:
+        """Load an agent from a checkpoint folder, or from one that `heed.agents.export` wrote.
+
+        With an `env` of as many environments as the agent was trained on, `learn(..., reset_num_timesteps=False)`
+        continues exactly where the checkpoint was made; where environments cannot be brought back, the episodes that
+        ran there end as truncated, and new ones begin. One that several ranks made is continued by as many. An
+        agent that was shared has no optimizer and no replay buffer, and can be trained on from its weights only.
+
+        Args:
+            path: the checkpoint folder, which each of several ranks reads.
+            env: to train on; as in the constructor.
+            device: as in SB3.
+            base_model: of a checkpoint with an adapter: where the adapted model is, if not where it was.
+            arguments: of the constructor, to change them.
+
+        Raises:
+            CheckpointFormatError: if the checkpoint is of a format that this version does not read.
+            CheckpointError: if the checkpoint is missing, damaged, of another class, or holds what it must not, naming
+                the file.
+            ValueError: if `env` has other actions than the agent.
+        """
+        return load_agent(cls, Path(path), env, device, base_model, arguments)
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Put tensors into the policy and its optimizer, a dictionary as `get_parameters` gives it.
+
+        Raises:
+            TypeError: if it is a path: SB3's files hold pickles.
+            ValueError: if they are of other modules.
+        """
+        if not isinstance(load_path_or_dict, dict):
+            raise TypeError(
+                "set_parameters() takes a dictionary of get_parameters(), not a path, where SB3 keeps a pickle: use "
+                "load(), which brings the weights back as well."
+            )
+        super().set_parameters(load_path_or_dict, exact_match, device)
+        self.clear_cache()
+
+    def save_replay_buffer(self, path: Any) -> None:
+        """Refuse SB3's pickled format; `save` keeps the replay buffer with the agent."""
+        raise TypeError("save_replay_buffer() writes a pickle: use save(), which keeps the replay buffer as well.")
+
+    def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
+        """Refuse SB3's pickled format, which can run code."""
+        raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
+
+
+def _no_env(name: str, policy: Any) -> str:
+    """Say what an agent that was given no environment needs."""
+    if isinstance(policy, VecEnv | gymnasium.Env) or (callable(policy) and not isinstance(policy, type)):
+        return f"The first argument of {name} is the policy: give the environment by its name, {name}(env=...)."
+    return f"{name} needs an environment to be made for: give env=heed.envs.make(id, n_envs=...)."

@@ -3,23 +3,21 @@
 SB3's DQN does the work. What differs:
 - double Q-learning (van Hasselt et al. 2016, arXiv 1509.06461): the online network chooses the next action, the
   target network values it;
-- n-step returns and, as an option, prioritized replay (`heed.agents.replay`);
-- hindsight instruction replay as an option (`heed.agents.hindsight`);
-- demonstrations as an option (`heed.agents.dqn_demonstrations`);
+- n-step returns and, as an option, prioritized replay (`heed.agents.replay.buffer`);
+- hindsight instruction replay as an option (`heed.agents.replay.hindsight`);
+- demonstrations as an option (`heed.agents.replay.demonstrations`);
 - dueling networks (Wang et al. 2016, arXiv 1511.06581) by default (`heed.policies.q_network`);
 - the target network follows at intervals (`tau=1`, as in the paper) or slowly at each step (`tau=0.005,
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
 - each environment explores by itself, by `exploration`, epsilon-greedily unless said otherwise
-  (`heed.agents.dqn_exploration`);
+  (`heed.agents.exploration.explorer`);
 - environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, ClassVar
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +25,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3 import DQN as SB3DQN
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import RolloutReturn, Schedule, TrainFreq
 from stable_baselines3.common.utils import LinearSchedule, polyak_update
@@ -35,30 +34,33 @@ from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import LANGUAGE_POLICY, LanguageAgent
-from heed.agents.checkpoint import CheckpointError
-from heed.agents.dqn_demonstrations import DemonstratedDQN
-from heed.agents.dqn_exploration import ExploringDQN
-from heed.agents.dqn_hindsight import RelabellingDQN
 from heed.agents.environments import require_rewards_for_replay
 from heed.agents.exploration import EpsilonGreedy, Exploration
 from heed.agents.exploration import Schedule as ExplorationSchedule
-from heed.agents.micro_batches import MicroBatches, Rows
-from heed.agents.replay import Batch, ReplayBuffer
+from heed.agents.exploration.explorer import Explorer
+from heed.agents.parts import Part
+from heed.agents.policy_agent import LANGUAGE_POLICY, LanguagePolicyAgent
+from heed.agents.replay.buffer import Batch, ReplayBuffer
+from heed.agents.replay.demonstrations import keep_demonstrations, margin_loss
+from heed.agents.replay.hindsight import Hindsight, HindsightReplay, have_told
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.envs.demonstrations.demonstrations import Demonstration
+from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
+from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy, sharing
 
 
-class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
+class DQN(LanguagePolicyAgent, SB3DQN):
     """DQN over a `LanguageQPolicy`; the arguments are SB3's, with other defaults, and `double`.
 
     Args:
         policy: "LanguagePolicy" or a policy class.
         env: a language `VecEnv` as `heed.envs.make` gives it; None only to load.
         learning_rate: a number or a schedule; by default 5e-4 falling linearly to 5e-5.
-        buffer_size: transitions that the replay buffer holds; several learners have a buffer each, of its share.
+        buffer_size: transitions that the replay buffer holds; several ranks have a buffer each, of its share.
         learning_starts: steps of random actions before learning.
-        batch_size: transitions in an update; several learners take the same share of them each.
+        batch_size: transitions in an update; several ranks take the same share of them each.
         micro_batch_tokens: the gradient of a batch is gathered in parts of at most so many different tokens, which
             bounds memory and changes nothing but rounding; None for the whole batch at once.
         tau: how far the target network moves towards the online network at each of its updates.
@@ -70,7 +72,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         priority_exponent: alpha of prioritized replay; 0 draws transitions evenly.
         importance_exponent: beta of prioritized replay at the start; it rises linearly to 1 over the training.
         hindsight: with how many of the instructions that it fulfilled, at most, an episode is stored a second time
-            (`heed.agents.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
+            (`heed.agents.replay.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
         margin_coef: weight of the large-margin loss on demonstrated transitions; 0 learns from their rewards only.
         margin: by how much a demonstrated action's value is to exceed the others', in that loss.
         demonstration_bonus: added to the TD errors of demonstrated transitions as priorities.
@@ -90,7 +92,12 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LANGUAGE_POLICY: LanguageQPolicy}
-    _counters: ClassVar[tuple[str, ...]] = (*LanguageAgent._counters, "_n_calls", "exploration_rate")
+    replay_buffer: ReplayBuffer  # type: ignore[assignment] # SB3 calls nothing of it but `add`
+    explorer: Explorer
+    """Chooses the actions of the training."""
+    hindsight_replay: Hindsight | None = None
+    """Stores episodes a second time, if `hindsight` says so."""
+    counters: ClassVar[tuple[str, ...]] = (*LanguagePolicyAgent.counters, "_n_calls", "exploration_rate")
 
     def __init__(
         self,
@@ -145,10 +152,14 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         epsilon = ExplorationSchedule(
             start=exploration_initial_eps, end=exploration_final_eps, fraction=exploration_fraction
         )
-        self.exploration = copy.deepcopy(exploration) if exploration is not None else EpsilonGreedy(schedule=epsilon)
-        self.ensemble = None
-        self.learners.share("batch_size", batch_size)
-        self._exploration = np.random.default_rng(self.learners.seed(seed))
+        self.ranks.share("batch_size", batch_size)
+        self.explorer = Explorer(
+            EpsilonGreedy(schedule=epsilon) if exploration is None else exploration,
+            lambda prompts: self.q_net(prompts),
+            ranks=self.ranks,
+            seed=self.ranks.seed(seed),
+            argument=exploration,
+        )
         env, policy_kwargs = self.prepare(env, policy_kwargs)
         super().__init__(
             policy=policy,
@@ -177,25 +188,50 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         )
 
     def _setup_model(self) -> None:
+        assert isinstance(self.action_space, spaces.Discrete)
         # SB3 makes a buffer of its own where there is none yet.
         if getattr(self, "replay_buffer", None) is None:
             assert isinstance(self.observation_space, spaces.Box)
             self.replay_buffer = ReplayBuffer(
-                max(1, self.buffer_size // self.learners.count),
+                max(1, self.buffer_size // self.ranks.count),
                 self.observation_space,
                 n_envs=self.n_envs,
                 n_steps=self.n_steps,
                 gamma=self.gamma,
                 priority_exponent=self.priority_exponent,
                 demonstration_bonus=self.demonstration_bonus,
+                n_actions=int(self.action_space.n),
                 device=self.device,
-                seed=self.learners.seed(self.seed),
+                seed=self.ranks.seed(self.seed),
             )
         if issubclass(self.policy_class, LanguageQPolicy):
             self.policy_class = sharing(self.policy_class)
         super()._setup_model()
+        if self.hindsight:
+            self._begin_hindsight()
         require_rewards_for_replay(self.env)
-        self._begin_exploring()
+        # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
+        self.exploration_schedule = self.exploration.schedule
+        self.exploration_rate = self.exploration.schedule(1.0)
+        self.explorer.begin(self.action_space, n_envs=self.n_envs, layout=self._layout, device=self.device)
+
+    def _begin_hindsight(self) -> None:
+        if self.env is not None:
+            have_told(self.env)
+        if isinstance(self.observation_space, PromptSpace):
+            encoder, seed = self.observation_space.encoder, self.ranks.seed(self.seed)
+            replay = HindsightReplay(self.n_envs, encoder, per_episode=self.hindsight, seed=seed)
+            self.hindsight_replay = Hindsight(replay, self.replay_buffer)
+
+    def parts(self) -> list[Part]:
+        """Return what it has beside its policy."""
+        parts = (self.replay_buffer, self.hindsight_replay, self.explorer)
+        return [part for part in parts if part is not None]
+
+    @property
+    def exploration(self) -> Exploration:
+        """How actions are chosen while training; the agent's own copy."""
+        return self.explorer.strategy
 
     def _fitting_env(self, env: Any) -> VecEnv:
         taken = super()._fitting_env(env)
@@ -206,8 +242,29 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         """Set the seed of all randomness; the environments begin new episodes with it."""
         super().set_random_seed(seed)
         if seed is not None:
-            self._exploration = np.random.default_rng(self.learners.seed(seed))
-            self.replay_buffer.seed(self.learners.seed(seed))
+            self.explorer.seed(self.ranks.seed(seed))
+            self.replay_buffer.seed(self.ranks.seed(seed))
+
+    # -- acting --------------------------------------------------------------------------------------------
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: Any = None, n_envs: int = 1
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        self.running.step_is_open = True
+        if self.hindsight_replay is not None:
+            self.hindsight_replay.shown(cast(PromptVecEnv, self.env).words)
+        self.policy.set_training_mode(False)
+        prompts: Any = self.policy.obs_to_tensor(self._last_obs)[0]  # type: ignore[arg-type]
+        if self.num_timesteps < learning_starts:
+            actions = self.explorer.act_at_random(prompts)
+        else:
+            actions = self.explorer.act(prompts, self.exploration_rate)
+        return actions, actions
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
+        super()._update_info_buffer(infos, dones)
+        if dones is not None:
+            self.explorer.ended(dones)
 
     def _store_transition(
         self,
@@ -218,31 +275,89 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         dones: npt.NDArray[Any],
         infos: list[dict[str, Any]],
     ) -> None:
+        prompts: Any = self._last_obs
         normalization = self.get_vec_normalize_env()
         if normalization is not None:  # the buffer holds rewards as they are, since the scale goes on changing
             reward = normalization.get_original_reward()
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._step_is_open = False
+        if self.hindsight_replay is not None:
+            self.hindsight_replay.stepped(prompts, buffer_action, reward, dones, infos)
+        self.running.step_is_open = False
 
-    def _episodes_interrupted(self) -> None:
-        self.replay_buffer.interrupt_episodes()
-        super()._episodes_interrupted()
+    def predict(
+        self,
+        observation: Any,
+        state: tuple[npt.NDArray[Any], ...] | None = None,
+        episode_start: npt.NDArray[Any] | None = None,
+        deterministic: bool = False,
+    ) -> tuple[npt.NDArray[Any], tuple[npt.NDArray[Any], ...] | None]:
+        """Return the best actions; unless `deterministic`, as the exploration draws them."""
+        if deterministic:
+            return self.policy.predict(observation, state, episode_start, deterministic)
+        self.policy.set_training_mode(False)
+        prompts, batched = self.policy.obs_to_tensor(observation)
+        actions = self.explorer.sample(cast(Tensor, prompts), self.exploration_rate)
+        return (actions if batched else actions[0]), state
+
+    # -- learning ------------------------------------------------------------------------------------------
+
+    def add_demonstrations(self, demonstrations: Sequence[Demonstration], *, history: int = 0) -> None:
+        """Put demonstrations into the replay buffer, where they stay; before the first step of a training.
+
+        Args:
+            demonstrations: episodes that an expert played, with the agent's actions; of several ranks, all are given
+                the same ones.
+            history: of the environments, where they show one.
+
+        Raises:
+            ValueError: if there are none, or not one for each rank, one has actions that the agent has not or labels
+                instead of an expert's actions, or they do not fit into the buffer beside others.
+            DemonstrationError: if they lack what the agent reads.
+        """
+        assert isinstance(self.action_space, spaces.Discrete)
+        keep_demonstrations(
+            self.replay_buffer,
+            demonstrations,
+            encoder=self.language_policy.encoder,
+            action_space=self.action_space,
+            history=history,
+            ranks=self.ranks,
+        )
+
+    def pretrain(self, updates: int) -> None:
+        """Learn from the demonstrations alone, before the first step of a training (DQfD's first phase).
+
+        The target network follows after as many updates as it does in the training.
+
+        Raises:
+            ValueError: if there are no demonstrations.
+        """
+        if not self.replay_buffer.kept:
+            raise ValueError("There are no demonstrations to learn from: add_demonstrations() comes first.")
+        if not self._custom_logger and self.num_timesteps == 0:
+            self._logger = Logger(folder=None, output_formats=[])  # `learn` makes the real one
+        train_freq = cast(TrainFreq, self.train_freq)  # SB3 has made it one by now
+        interval = max(self._steps_of_target * self.gradient_steps // train_freq.frequency, 1)
+        with self._telling_when():
+            for done in range(0, updates, interval):
+                self.train(gradient_steps=min(interval, updates - done), batch_size=self.batch_size)
+                self._update_target()
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
 
-        Of several learners each draws the same share of a batch from its own buffer. While the first n-step returns
+        Of several ranks each draws the same share of a batch from its own buffer. While the first n-step returns
         are not complete there is nothing to draw, and nothing is done.
         """
-        if not self.learners.least(self.replay_buffer.size):
+        if not self.ranks.least(self.replay_buffer.size):
             return
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         losses, values = [], []
         for _ in range(gradient_steps):
-            batch = self._sample(batch_size // self.learners.count)
-            measures, errors = self._gather_gradient(batch)
-            measures = self.learners.sum_gradients(self.policy.q_net.parameters(), measures)
+            batch = self._sample(batch_size // self.ranks.count)
+            measures, errors = self._accumulate_gradient(batch)
+            measures = self.ranks.sum_gradients(self.policy.q_net.parameters(), measures)
             require_finite_loss(measures, self.policy.q_net)
             losses.append(measures["loss"])
             values.append(measures["q_value"])
@@ -250,7 +365,9 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
             self.policy.optimizer.step()
             self._share_ranks()
             self.replay_buffer.update_priorities(batch.indices, errors)
-            self._update_ensemble(batch)
+            ensemble_loss = self.explorer.learn(batch, self.exploration_rate)
+            if ensemble_loss is not None:
+                self.logger.record("train/ensemble_loss", ensemble_loss)
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/loss", float(np.mean(losses)))
@@ -258,8 +375,8 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         if self.micro_batches.max_tokens is not None:
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
 
-    def _gather_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
-        """Put the gradient of the loss on a batch into the parameters; of several learners, this one's part of it.
+    def _accumulate_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+        """Put the gradient of the loss on a batch into the parameters; of several ranks, this one's part of it.
 
         Returns:
             The loss and the mean value as means over the batch (or the part in them), and the TD errors, (B,).
@@ -267,21 +384,21 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         with torch.no_grad():
             targets = batch.rewards + batch.discounts * self._next_values(batch.next_observations)
 
-        def gather(parts: Iterator[Rows]) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
+        def accumulate(parts: Iterator[Rows]) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
             self.policy.optimizer.zero_grad()
             means = {"loss": 0.0, "q_value": 0.0}
             errors = torch.zeros_like(targets[:, 0])
             for rows in parts:
                 part = _rows(batch, rows)
                 loss, chosen = self._loss(part, targets[rows])
-                share = len(part.actions) / (len(targets) * self.learners.count)
+                share = len(part.actions) / (len(targets) * self.ranks.count)
                 (loss * share).backward()
                 means["loss"] += share * loss.item()
                 means["q_value"] += share * chosen.mean().item()
                 errors[rows] = (chosen - targets[rows]).detach()[:, 0]
             return means, errors.cpu().numpy()
 
-        return self.micro_batches.gather(lambda: self._layout.tokens_of(batch.observations), gather)
+        return self.micro_batches.accumulate(lambda: Inputs.of_rows(self._layout, batch.observations), accumulate)
 
     def _loss(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of transitions, and the values of what was done, (B, 1), given their targets, (B, 1)."""
@@ -289,13 +406,13 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         chosen = q_values.gather(1, batch.actions)
         loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
         if self.margin_coef and self.replay_buffer.kept:
-            loss = loss + self.margin_coef * self._margin_loss(q_values, batch)
+            loss = loss + self.margin_coef * margin_loss(q_values, batch, self.margin)
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         return loss, chosen
 
     def _sample(self, batch_size: int) -> Batch:
-        """Draw transitions, of several learners each this many from its own buffer."""
+        """Draw transitions, of several ranks each this many from its own buffer."""
         exponent = self._importance_exponent_now()
         batch = self.replay_buffer.sample(batch_size, exponent)
         normalization = self.get_vec_normalize_env()
@@ -303,11 +420,11 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
             rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
             batch = batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
         priorities = self.replay_buffer.priorities
-        if priorities is None or not self.learners.several:
+        if priorities is None or not self.ranks.several:
             return batch
         # The buffer divides the weights by the greatest of its own batch; here it is the greatest of all batches.
         rarest = float((priorities[batch.indices] / priorities.total).min())
-        return batch._replace(weights=batch.weights * (rarest / self.learners.least(rarest)) ** -exponent)
+        return batch._replace(weights=batch.weights * (rarest / self.ranks.least(rarest)) ** -exponent)
 
     def _importance_exponent_now(self) -> float:
         """Return beta, which rises linearly to 1 over the training."""
@@ -316,7 +433,7 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     @property
     def _steps_of_target(self) -> int:
         """How many steps of all environments lie between the target network's updates."""
-        return max(self.target_update_interval // (self.n_envs * self.learners.count), 1)
+        return max(self.target_update_interval // (self.n_envs * self.ranks.count), 1)
 
     def collect_rollouts(
         self,
@@ -330,15 +447,15 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
     ) -> RolloutReturn:
         """Act and store transitions; the arguments are SB3's."""
         before, taken_in = self._episode_num, self.episodes_of_all.count
-        # SB3 would log by the episodes of this learner alone.
-        interval = None if self.learners.several else log_interval
-        with self._playing():
+        # SB3 would log by the episodes of this rank alone.
+        interval = None if self.ranks.several else log_interval
+        with self.running.playing():
             rollout = super().collect_rollouts(
                 env, callback, train_freq, replay_buffer, action_noise, learning_starts, interval
             )
             if not rollout.continue_training:
                 self._take_in_last_step(replay_buffer, callback.locals)
-        if self.learners.several:
+        if self.ranks.several:
             self._episode_num = before + self.episodes_of_all.count - taken_in
             if log_interval is not None and self._episode_num // log_interval > before // log_interval:
                 self.dump_logs()
@@ -383,23 +500,8 @@ class DQN(ExploringDQN, DemonstratedDQN, RelabellingDQN, SB3DQN):
         require_finite_values(values)
         return values
 
-    def _write_own(self, folder: Path) -> dict[str, Any]:
-        self.replay_buffer.write(folder)
-        return super()._write_own(folder)
-
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        place = self._own_folder(folder)
-        self.replay_buffer.read(place)
-        assert isinstance(self.action_space, spaces.Discrete)
-        actions = self.replay_buffer.actions
-        if actions.min() < 0 or actions.max() >= self.action_space.n:
-            raise CheckpointError(f"The replay buffer in {folder} holds actions that are not in {self.action_space}.")
-        super()._read(folder, saved)
-
-    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read_shared(folder, saved)
-        # A training that goes on from here learns towards the values that it begins with.
-        self.policy.q_net_target.load_state_dict(self.policy.q_net.state_dict())
+    def _probabilities(self, prompts: Any) -> Tensor:
+        return torch.from_numpy(self.explorer.probabilities(prompts, self.exploration_rate))
 
 
 def _rows(batch: Batch, rows: Rows) -> Batch:

@@ -22,10 +22,10 @@ from stable_baselines3.common.vec_env import (
 )
 
 from heed.agents.exploration import IntrinsicRewardVecEnv
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs.contract import speaks_language
-from heed.policies.layout import Beside
-from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.modalities.modality import modalities_of
+from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
 _NOT_FOR_WORDS: dict[type[VecEnvWrapper], str] = {
     VecFrameStack: "`heed.envs.make(id, history=4)` shows past observations.",
@@ -96,7 +96,7 @@ def _require_word_wrappers(env: VecEnv) -> None:
     if normalization is not None and normalization.norm_obs:
         raise ValueError(
             "VecNormalize normalizes numbers, but these observations are words: give it norm_obs=False. It scales the "
-            "rewards then, as heed.agents.scaled_rewards.ScaledRewardsVecEnv and `heed train --scale-rewards` do."
+            "rewards then, as ScaledRewardsVecEnv and `heed train --scale-rewards` do."
         )
     if not isinstance(env, PromptVecEnv) and unwrap_vec_wrapper(env, PromptVecEnv) is not None:
         outer = type(env).__name__
@@ -151,13 +151,14 @@ def fitting_env(env: Any, encoder: PromptEncoder, action_space: spaces.Space[Any
         _require_same_prompts(venv.observation_space.encoder, encoder)
         return venv
     assert isinstance(venv.observation_space, spaces.Dict)
-    reads, given = encoder.layout.beside, Beside.of(venv.observation_space, venv.action_space)
-    for name in ("actions", "numbers", "image"):
-        ours, theirs = getattr(reads, name), getattr(given, name)
-        if ours and ours != theirs:
+    given = {modality.key: modality for modality in modalities_of(venv.observation_space, venv.action_space)}
+    for ours in encoder.layout.modalities:
+        theirs = given.get(ours.key)
+        if ours != theirs:
             raise ValueError(
-                f"The agent reads `{name}` beside the words ({ours}), but the environment gives "
-                f"{f'others ({theirs})' if theirs else 'none'}: use environments like those that it was made with."
+                f"The agent reads `{ours.key}` of the shape {ours.shape} beside the words, but the environment gives "
+                f"{'none' if theirs is None else f'one of the shape {theirs.shape}'}: use environments like those that "
+                "it was made with."
             )
     return PromptVecEnv(venv, encoder)
 

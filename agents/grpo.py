@@ -24,7 +24,6 @@ The policy improves by PPO's clipped ratio, held near a reference policy by thei
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,16 +37,15 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 
-from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.checkpoint import read_tensors, write_tensors
-from heed.agents.groups import EpisodeGroups
-from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
-from heed.envs.demonstrate import MOST_STEPS
+from heed.agents.parts import Part
+from heed.agents.policy_agent import LANGUAGE_POLICY
+from heed.agents.policy_gradient import Measures, PolicyGradient
+from heed.agents.ppo import clipped_surrogate
+from heed.agents.rollouts.groups import EpisodeGroups
+from heed.agents.rollouts.sample import Sample
+from heed.envs.demonstrations.demonstrate import MOST_STEPS
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.finite import REMEDY, NonFiniteError, first_not_finite, kind_of
-
-PENDING = "episodes.safetensors"
-"""The file of a checkpoint that holds the steps which wait for their group."""
 
 
 class EndlessEpisodesError(ValueError):
@@ -175,11 +173,15 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
     def _setup_model(self) -> None:
         if self.env is not None:
             self._require_groups(self.env)
+        self.rollout_buffer_class = self._make_groups  # type: ignore[assignment]  # SB3 does nothing but call it
         super()._setup_model()
         self.clip_range = FloatSchedule(self.clip_range)
+
+    def _make_groups(self, n_steps: int, prompts: spaces.Space[Any], actions: spaces.Space[Any], **_: Any) -> Any:
+        """Make what steps wait in; SB3's own buffer would cut episodes."""
         self.groups = EpisodeGroups(
-            self.observation_space,
-            self.action_space,
+            prompts,
+            actions,
             group_size=self.group_size,
             gamma=self.gamma,
             divide_by_deviation=self.divide_by_deviation,
@@ -187,15 +189,10 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
             device=self.device,
             n_envs=self.n_envs,
         )
-        self.groups.learners = self.learners
-        self.rollout_buffer = self.groups  # type: ignore[assignment]  # in place of SB3's, which cuts episodes
-
-    def _episodes_interrupted(self) -> None:
-        super()._episodes_interrupted()
-        self.groups.clear()  # of an episode that was not played to its end nobody knows what it is worth
+        return self.groups
 
     def collect_rollouts(self, env: VecEnv, callback: BaseCallback, rollout_buffer: Any, n_rollout_steps: int) -> bool:
-        """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several learners.
+        """Act for `n_rollout_steps` steps, and on until a group is complete, in each of several ranks.
 
         Returns:
             False if a callback ended the training.
@@ -203,7 +200,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         Raises:
             EndlessEpisodesError: if no group is complete after `MOST_STEPS`, or twice the environment's own limit.
         """
-        with self._playing():
+        with self.running.playing():
             return self._collect(env, callback, n_rollout_steps)
 
     def _collect(self, env: VecEnv, callback: BaseCallback, n_rollout_steps: int) -> bool:
@@ -211,13 +208,13 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self.policy.set_training_mode(False)
         callback.on_rollout_start()
         n_steps = 0
-        while n_steps < n_rollout_steps or not self.learners.least(len(self.groups.complete)):
+        while n_steps < n_rollout_steps or not self.ranks.least(len(self.groups.complete)):
             prompts: Any = self._last_obs
             with torch.no_grad():
-                distribution = self.policy.get_distribution(torch.as_tensor(prompts, device=self.device))
-                drawn = distribution.get_actions()
-                log_probabilities = distribution.log_prob(drawn).cpu().numpy()
-            actions = drawn.cpu().numpy().reshape((-1, *(self.action_space.shape or ())))
+                reading = self.policy.read(torch.as_tensor(prompts, device=self.device))
+                drawn, log_probability = self.policy.action_head.act(reading)
+                log_probabilities = log_probability.cpu().numpy()
+            actions = drawn.cpu().numpy()
             taken = actions
             if isinstance(self.action_space, spaces.Box):
                 taken = np.clip(actions, self.action_space.low, self.action_space.high)
@@ -249,7 +246,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         groups = [self.groups.advantages_of(self._returns(group)) for group in self.groups.complete]
         super().train()
         # Where all episodes of a group were worth the same, there is nothing to learn from it.
-        count, differ = self.learners.sums([len(groups), sum(np.ptp(group) > 1e-6 for group in groups)])
+        count, differ = self.ranks.sums([len(groups), sum(np.ptp(group) > 1e-6 for group in groups)])
         self.logger.record("train/groups", int(count))
         self.logger.record("train/groups_that_differ", differ / count)
         self.groups.reset()
@@ -269,19 +266,25 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         self._clip_range = self.clip_range(self._current_progress_remaining)
         self.logger.record("train/clip_range", self._clip_range)
 
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the clipped surrogate loss (equation 3 of the paper, the mean over steps)."""
-        return clipped_surrogate(advantages, log_ratio, self._clip_range)
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return the clipped surrogate (equation 3 of the paper, the mean over steps) and the entropy bonus."""
+        policy_loss, clip_fraction = clipped_surrogate(sample, self._clip_range)
+        loss = policy_loss + self.entropy_weight * sample.entropy_loss
+        return loss, {
+            "clip_fraction": clip_fraction,
+            "policy_gradient_loss": policy_loss,
+            "entropy_loss": sample.entropy_loss,
+        }
 
-    def _write_own(self, folder: Path) -> dict[str, Any]:
-        write_tensors(folder / PENDING, self.groups.state())
-        return super()._write_own(folder)
+    def restore_envs(self, state: dict[str, Any]) -> Any:
+        """Bring the environments back, and know which groups run there."""
+        observations = super().restore_envs(state)
+        self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+        return observations
 
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read(folder, saved)
-        if self._last_obs is not None:  # else the running episodes do not go on, and their groups never end
-            self.groups.set_state(read_tensors(self._own_folder(folder) / PENDING))
-            self.groups.running_groups = set(self.env.unwrapped.running_groups)  # type: ignore[union-attr]
+    def parts(self) -> list[Part]:
+        """Return what it has beside its policy."""
+        return [*super().parts(), self.groups]
 
 
 def _endless(env: VecEnv) -> int:

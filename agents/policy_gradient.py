@@ -14,34 +14,36 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.distributions import kl_divergence
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import explained_variance
 from stable_baselines3.common.vec_env import VecEnv
 from torch import Tensor
 from torch.nn import functional
 
-from heed.agents.agent import LanguageAgent
-from heed.agents.base_weights import put_back, weights_to_save
-from heed.agents.checkpoint import read_tensors, write_tensors
-from heed.agents.lost_steps import RolloutWithoutLostSteps
-from heed.agents.micro_batches import MicroBatches, Rows
+from heed.agents.parts import Part
+from heed.agents.policy_agent import LanguagePolicyAgent
+from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.agents.rollouts.reference import Reference
+from heed.agents.rollouts.sample import RolloutBatch, Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy
+from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_rollout
-from heed.policies.layout import PADDING
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptVecEnv
+
+Measures = dict[str, Tensor]
+"""What is logged of a loss, by name: means over its samples, ()."""
 
 
-class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
+class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
     """Mixin before an SB3 on-policy algorithm, over a `LanguageActorCriticPolicy`."""
 
     n_epochs: int = 1
@@ -51,6 +53,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     micro_batch_tokens: int | None
     micro_batches: MicroBatches
     """What parts the gradient is gathered in, which may have become smaller than `micro_batch_tokens`."""
+    rollout_buffer: RolloutWithoutLostSteps  # in place of SB3's; of GRPO it is `EpisodeGroups`
     reference_coef: float
     value_warmup_steps: int
     ent_coef: float | Schedule  # type: ignore[assignment]
@@ -95,8 +98,11 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         if self.rollout_buffer_class is None:
             self.rollout_buffer_class = RolloutWithoutLostSteps
         super()._setup_model()
-        if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
-            self.rollout_buffer.learners = self.learners
+        self.rollout_buffer.ranks = self.ranks
+        columns = getattr(getattr(self.policy, "action_head", None), "columns", None)
+        if columns is not None and columns != self.rollout_buffer.action_dim:
+            self.rollout_buffer.action_dim = columns  # a row holds more than the environment takes
+            self.rollout_buffer.reset()
         if self.reference_coef:
             # Nothing of it trains, so each prompt is read once. What the policy does not train either they share.
             reference: Any = self.policy_class
@@ -112,7 +118,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     def renew_reference(self) -> None:
         """Let the reference, if there is one, be the policy as it is now: the training that follows begins with it."""
         if self.reference is not None:
-            self.reference.load_state_dict(self.policy.state_dict())
+            Reference(self.reference, self._actor_critic).renew()
 
     @property
     def warms_up(self) -> bool:
@@ -121,7 +127,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         A rollout belongs to the warm-up if it began within it: so this follows from the count of steps alone.
         """
         buffer = self.rollout_buffer
-        rollout = buffer.buffer_size * buffer.n_envs * self.learners.count
+        rollout = buffer.buffer_size * buffer.n_envs * self.ranks.count
         return self.num_timesteps - rollout < self.value_warmup_steps
 
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: npt.NDArray[Any] | None = None) -> None:
@@ -144,7 +150,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         Where a callback ends the training, the rollout is given up, but not the step that was just taken: SB3 returns
         before it has looked at what the environments show now.
         """
-        with self._playing():
+        with self.running.playing():
             is_whole = super().collect_rollouts(env, callback, rollout_buffer, n_rollout_steps)
             if not is_whole:
                 step = callback.locals
@@ -160,13 +166,15 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         self.policy.set_training_mode(not warms_up)
         self._update_learning_rate(self.policy.optimizer)
         self._begin_update()
-        entropy_weight = self._entropy_weight()
+        entropy_weight = self.entropy_weight
         measured: list[dict[str, float]] = []
         for _ in range(self.n_epochs):
             moved_too_far, epoch = False, len(measured)
             for minibatch in self._minibatches():
-                measures = self._gather_value_gradient(minibatch) if warms_up else self._gather_gradient(minibatch)
-                measures = self.learners.sum_gradients(self.policy.parameters(), measures)
+                measures = (
+                    self._accumulate_value_gradient(minibatch) if warms_up else self._accumulate_gradient(minibatch)
+                )
+                measures = self.ranks.sum_gradients(self.policy.parameters(), measures)
                 require_finite_loss(measures, self.policy)
                 measured.append(measures)
                 moved_too_far = self.target_kl is not None and measures.get("approx_kl", 0.0) > 1.5 * self.target_kl
@@ -187,14 +195,14 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             self.logger.record("train/entropy_weight", entropy_weight)
         if self.micro_batches.max_tokens is not None:
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
-        if self.has_critic:
-            values, returns = self.rollout_buffer.values.flatten(), self.rollout_buffer.returns.flatten()
-            if isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
-                values, returns = values[self.rollout_buffer.rows], returns[self.rollout_buffer.rows]
-            values, returns = np.hstack(self.learners.gather(np.stack([values, returns])))
+        if self.has_critic and isinstance(self.rollout_buffer, RolloutWithoutLostSteps):
+            rows = self.rollout_buffer.rows
+            values, returns = self.rollout_buffer.values.flatten()[rows], self.rollout_buffer.returns.flatten()[rows]
+            values, returns = np.hstack(self.ranks.gather(np.stack([values, returns])))
             self.logger.record("train/explained_variance", explained_variance(values, returns))
-        if hasattr(self.policy, "log_std"):
-            self.logger.record("train/std", torch.exp(self.policy.log_std).mean().item())
+        deviation = getattr(self.policy.action_head, "log_std", None)
+        if deviation is not None:
+            self.logger.record("train/std", deviation.exp().mean().item())
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _require_finite_rollout(self) -> None:
@@ -204,6 +212,7 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             NonFiniteError: naming the first quantity that is not finite, and its step.
         """
         buffer = self.rollout_buffer
+        assert isinstance(buffer, RolloutWithoutLostSteps)
         require_finite_rollout(
             {
                 "value": buffer.values,
@@ -215,11 +224,12 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
             }
         )
 
-    def _entropy_weight(self) -> float:
-        """Return the weight of the entropy bonus at this time of the training."""
+    @property
+    def entropy_weight(self) -> float:
+        """The weight of the entropy bonus at this time of the training."""
         return self.ent_coef(self._current_progress_remaining) if callable(self.ent_coef) else self.ent_coef
 
-    def _minibatches(self) -> Iterator[RolloutBufferSamples]:
+    def _minibatches(self) -> Iterator[RolloutBatch]:
         """Yield the rollout in random order, in minibatches of `batch_size` prompts or `batch_tokens` tokens.
 
         They are as many as that takes, and of like size: a small rest would move the weights as far as any other.
@@ -231,24 +241,24 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
         for rollout in self.rollout_buffer.get():
             prompts = self._layout.tokens_of(rollout.observations)
             tokens = (prompts != PADDING).sum(dim=1).cumsum(dim=0)  # up to each sample
-            parts = -(-int(tokens[-1]) * self.learners.count // self.batch_tokens)
-            for rows in _in_parts(tokens, self.learners.most(min(parts, len(tokens)))):
+            parts = -(-int(tokens[-1]) * self.ranks.count // self.batch_tokens)
+            for rows in _in_parts(tokens, self.ranks.most(min(parts, len(tokens)))):
                 yield _rows(rollout, rows)
 
-    def _gather_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
-        """Put the gradient of the loss on a minibatch into the parameters; of several learners, this one's part of it.
+    def _accumulate_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
+        """Put the gradient of the loss on a minibatch into the parameters; of several ranks, this one's part of it.
 
         Returns:
             The loss, its parts, and how far the policy has moved, as means over the minibatch (or the part in them).
         """
         advantages = minibatch.advantages
-        count = self.learners.total(len(advantages))
+        count = self.ranks.total(len(advantages))
         if self.normalize_advantage and count > 1:
-            mean, deviation = self.learners.moments(advantages)
+            mean, deviation = self.ranks.moments(advantages)
             advantages = (advantages - mean) / (deviation + 1e-8)
         minibatch = minibatch._replace(advantages=advantages)
 
-        def gather(parts: Iterator[Rows]) -> dict[str, float]:
+        def accumulate(parts: Iterator[Rows]) -> dict[str, float]:
             self.policy.optimizer.zero_grad()
             means: dict[str, float] = {}
             for rows in parts:
@@ -260,68 +270,46 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
                     means[name] = means.get(name, 0.0) + share * value.item()
             return means
 
-        return self.micro_batches.gather(lambda: self._layout.tokens_of(minibatch.observations), gather)
+        return self.micro_batches.accumulate(lambda: Inputs.of_rows(self._layout, minibatch.observations), accumulate)
 
-    def _gather_value_gradient(self, minibatch: RolloutBufferSamples) -> dict[str, float]:
+    def _accumulate_value_gradient(self, minibatch: RolloutBatch) -> dict[str, float]:
         """Put the gradient of the value loss into the value function's parameters, and none into any other.
 
         The optimizer leaves alone what has no gradient.
         """
-        policy = self.language_policy
-        assert isinstance(policy, LanguageActorCriticPolicy)
+        policy = self._actor_critic
         policy.optimizer.zero_grad(set_to_none=True)
         values = policy.read_values_alone(minibatch.observations)
         loss = functional.mse_loss(minibatch.returns, values.flatten())
-        share = len(values) / self.learners.total(len(values))
+        share = len(values) / self.ranks.total(len(values))
         (self.vf_coef * loss * share).backward()
         return {"value_loss": loss.item() * share}
 
-    def _loss(self, batch: RolloutBufferSamples) -> tuple[Tensor, dict[str, Tensor]]:
+    def _loss(self, batch: RolloutBatch) -> tuple[Tensor, Measures]:
         """Return the loss of samples whose advantages are normalised already, and what to log of it."""
-        actions = batch.actions
-        if isinstance(self.action_space, spaces.Discrete):
-            actions = actions.long().flatten()
-        policy = self.language_policy
-        assert isinstance(policy, LanguageActorCriticPolicy)
-        values = None
-        if self.has_critic:
-            distribution, values = policy.read(batch.observations)
-        else:
-            distribution = policy.get_distribution(batch.observations)
-        log_probabilities, entropy = distribution.log_prob(actions), distribution.entropy()
-        log_ratio = log_probabilities - batch.old_log_prob
-        policy_loss, measures = self._policy_loss(batch.advantages, log_ratio)
-        entropy_loss = log_probabilities.mean() if entropy is None else -entropy.mean()
-        loss = policy_loss + self._entropy_weight() * entropy_loss
-        if values is not None:
-            measures["value_loss"] = functional.mse_loss(batch.returns, values.flatten())
-            loss = loss + self.vf_coef * measures["value_loss"]
+        sample = Sample.of(self._actor_critic, batch, values=self.has_critic)
+        loss, measures = self.objective(sample)
         if self.rank_budget is not None:
             loss = loss + self.rank_budget.penalty()
         if self.reference is not None:
-            with torch.no_grad():
-                before = self.reference.get_distribution(batch.observations)
-            divergence = kl_divergence(distribution, before).mean()
+            divergence = sample.evaluation.kl(sample.evaluated_by(self.reference)).mean()
             loss = loss + self.reference_coef * divergence
             measures["reference_kl"] = divergence
         with torch.no_grad():
-            measures |= {
-                "loss": loss,
-                "policy_gradient_loss": policy_loss,
-                "entropy_loss": entropy_loss,
-                # The k3 estimator of http://joschu.net/blog/kl-approx.html, as in SB3.
-                "approx_kl": (log_ratio.exp() - 1 - log_ratio).mean(),
-            }
+            measures |= {"loss": loss, "approx_kl": sample.approx_kl}
         return loss, measures
 
     @abstractmethod
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the part of the loss that improves the policy, and what else to log.
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return what the algorithm minimises, (), and what to log of it.
 
-        Args:
-            advantages: (B,).
-            log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
+        What all policy gradients may add, the divergence from a reference and an adapter's own penalty, is no part.
         """
+
+    @property
+    def _actor_critic(self) -> LanguageActorCriticPolicy:
+        assert isinstance(self.policy, LanguageActorCriticPolicy)
+        return self.policy
 
     def _begin_update(self) -> None:
         """Set what holds for a whole update; called before it."""
@@ -329,40 +317,14 @@ class PolicyGradient(LanguageAgent, OnPolicyAlgorithm):
     def _policies(self) -> list[torch.nn.Module]:
         return [self.policy] if self.reference is None else [self.policy, self.reference]
 
-    def _write(self, folder: Path) -> None:
-        super()._write(folder)
-        if self.reference is not None:
-            write_tensors(folder / "reference.safetensors", weights_to_save(self.reference))
-
-    def _read(self, folder: Path, saved: dict[str, Any]) -> None:
-        if self.reference is not None:
-            file = folder / "reference.safetensors"
-            put_back(self.reference, read_tensors(file), file)
-        super()._read(folder, saved)
-
-    def _read_shared(self, folder: Path, saved: dict[str, Any]) -> None:
-        super()._read_shared(folder, saved)
-        self.renew_reference()  # a training that goes on from here begins with it
+    def parts(self) -> list[Part]:
+        """Return the reference policy, if there is one."""
+        return [] if self.reference is None else [Reference(self.reference, self._actor_critic)]
 
     def _probabilities(self, prompts: Any) -> Tensor:
-        assert isinstance(self.policy, LanguageActorCriticPolicy)
-        distribution: Any = self.policy.get_distribution(prompts).distribution
+        distribution: Any = self._actor_critic.get_distribution(prompts).distribution
         probabilities: Tensor = distribution.probs
         return probabilities
-
-
-def clipped_surrogate(advantages: Tensor, log_ratio: Tensor, clip_range: float) -> tuple[Tensor, dict[str, Tensor]]:
-    """Return PPO's clipped loss (equation 7 of arXiv 1707.06347), and how many samples it clips.
-
-    Args:
-        advantages: (B,).
-        log_ratio: the actions' log-probabilities less those at the time of the rollout, (B,).
-        clip_range: of the probability ratio.
-    """
-    ratio = log_ratio.exp()
-    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
-    loss = -torch.min(advantages * ratio, advantages * clipped).mean()
-    return loss, {"clip_fraction": ((ratio - 1).abs() > clip_range).float().mean()}
 
 
 def _in_parts(tokens: Tensor, parts: int) -> list[Tensor]:
@@ -379,5 +341,5 @@ def _in_parts(tokens: Tensor, parts: int) -> list[Tensor]:
     return list((rows if len(rows) >= parts else rows.repeat(-(-parts // len(rows)))[:parts]).tensor_split(parts))
 
 
-def _rows(samples: RolloutBufferSamples, rows: Rows) -> RolloutBufferSamples:
-    return RolloutBufferSamples(*(part[rows] for part in samples))
+def _rows(samples: RolloutBatch, rows: Rows) -> RolloutBatch:
+    return type(samples)(*(part[rows] for part in samples))

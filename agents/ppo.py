@@ -20,8 +20,9 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
 from torch import Tensor
 
-from heed.agents.agent import LANGUAGE_POLICY
-from heed.agents.policy_gradient import PolicyGradient, clipped_surrogate
+from heed.agents.policy_agent import LANGUAGE_POLICY
+from heed.agents.policy_gradient import Measures, PolicyGradient
+from heed.agents.rollouts.sample import Sample
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 
 
@@ -129,6 +130,21 @@ class PPO(PolicyGradient, SB3PPO):
         self._clip_range = self.clip_range(self._current_progress_remaining)
         self.logger.record("train/clip_range", self._clip_range)
 
-    def _policy_loss(self, advantages: Tensor, log_ratio: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the clipped surrogate loss."""
-        return clipped_surrogate(advantages, log_ratio, self._clip_range)
+    def objective(self, sample: Sample) -> tuple[Tensor, Measures]:
+        """Return the clipped surrogate, the critic's error and the entropy bonus (equation 9 of the paper)."""
+        policy_loss, clip_fraction = clipped_surrogate(sample, self._clip_range)
+        loss = policy_loss + self.entropy_weight * sample.entropy_loss + self.vf_coef * sample.value_loss
+        return loss, {
+            "clip_fraction": clip_fraction,
+            "value_loss": sample.value_loss,
+            "policy_gradient_loss": policy_loss,
+            "entropy_loss": sample.entropy_loss,
+        }
+
+
+def clipped_surrogate(sample: Sample, clip_range: float) -> tuple[Tensor, Tensor]:
+    """Return the clipped loss (equation 7 of the paper), (), and the share of the steps that it clips, ()."""
+    advantages, ratio = sample.batch.advantages, sample.log_ratio.exp()
+    clipped = ratio.clamp(1 - clip_range, 1 + clip_range)
+    loss = -torch.min(advantages * ratio, advantages * clipped).mean()
+    return loss, ((ratio - 1).abs() > clip_range).float().mean()

@@ -18,7 +18,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import LinearSchedule
 
 from heed.agents.a2c import A2C
-from heed.agents.agent import LANGUAGE_POLICY
+from heed.agents.policy_agent import LANGUAGE_POLICY
 
 
 class REINFORCE(A2C):

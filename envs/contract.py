@@ -19,7 +19,7 @@ step, it returns the other instructions that this last step would have fulfilled
 start, each with the reward that the step would have brought: what hindsight replay learns from. Up to there the
 episode must have been the one under that instruction: the same observations, and the same rewards.
 
-For other instructions in the same world (`heed.envs.axes`), an environment that offers this may offer
+For other instructions in the same world (`heed.evaluation.axes`), an environment that offers this may offer
 `possible_instructions() -> tuple[str, ...]` too: called after a reset, it lists what can be done in this episode's
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
 done. What is done already as the episode begins, or has to be done on the way to the own instruction, or only after
@@ -69,7 +69,7 @@ class LanguageObservation(TypedDict):
 
 
 class ContractError(ValueError):
-    """An environment breaks the language contract. The message says which rule and how to mend it."""
+    """An environment breaks the language contract. The message says which rule and how to fix it."""
 
 
 class UnknownEnvironmentError(ValueError):
@@ -226,6 +226,15 @@ def possible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple
     return method
 
 
+def can_be_told(env: gymnasium.Env[Any, Any]) -> Any:
+    """Return the method of `env` that lists what can be done, if it also tells when that was done; else None."""
+    try:
+        fulfilled_instructions_of(env)
+    except ContractError:
+        return None
+    return possible_instructions_of(env)
+
+
 def impossible_instructions_of(env: gymnasium.Env[Any, Any]) -> Callable[[], tuple[str, ...]] | None:
     """Return the method of `env` that lists instructions which cannot be done in this episode's world, or None."""
     method: Callable[[], tuple[str, ...]] | None = method_of(env, "impossible_instructions")
@@ -286,7 +295,7 @@ def require_language_env(env: gymnasium.Env[Any, Any]) -> None:
     """Refuse an environment that breaks the static part of the contract (spaces and action texts).
 
     Raises:
-        ContractError: in a sentence that names the broken rule and the mend.
+        ContractError: in a sentence that names the broken rule and the fix.
     """
     name = env.spec.id if env.spec is not None else type(env.unwrapped).__name__
     if not speaks_language(env):
@@ -385,7 +394,7 @@ def require_action_texts(env: gymnasium.Env[Any, Any], space: spaces.Discrete) -
     """Refuse an environment with the `Discrete` action space `space` that does not name its actions.
 
     Raises:
-        ContractError: in a sentence that names the broken rule and the mend.
+        ContractError: in a sentence that names the broken rule and the fix.
     """
     texts = action_texts_of(env)
     if texts is None:

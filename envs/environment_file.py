@@ -6,7 +6,7 @@
 
 The path may be relative, absolute, or begin with `~`. A file is imported once in a process, and again only after it
 has changed. Its folder is put at the end of Python's search path, so that it may import files beside it. Two files may
-register the same id: each is made from its own.
+register the same id: each is made from its own. `from_file` gives what else a file holds, such as an axis.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BEGINS_PATH = ("/", ".", "~")
 
 
 class EnvironmentFileError(ValueError):
-    """A file does not give the environment that is asked of it. The message says why."""
+    """A file does not give what is asked of it. The message says why."""
 
 
 @dataclass(kw_only=True)
@@ -124,6 +124,25 @@ def spec_from_file(env_id: str) -> EnvSpec:
     return _registered(imported, classes[0])
 
 
+def from_file(spelled: str) -> Any:
+    """Return what a Python file holds under a name. It is imported: call this only where the user has named the file.
+
+    Args:
+        spelled: `folder/file.py:Name`.
+
+    Raises:
+        EnvironmentFileError: if there is no such file, its import fails, or it has nothing of that name.
+    """
+    found = FILE.fullmatch(spelled)
+    if found is None or not found["name"]:
+        raise EnvironmentFileError(f"{spelled!r} names nothing in a Python file: write it as in ./my_file.py:MyClass.")
+    path = _absolute(found["path"])
+    try:
+        return getattr(_import(path).module, found["name"])
+    except AttributeError:
+        raise EnvironmentFileError(f"{path} defines no {found['name']!r}.") from None
+
+
 def _absolute(path: str) -> Path:
     # Links are followed: the same file under two names is to be imported once.
     return Path(os.path.realpath(os.path.expanduser(path)))
@@ -136,7 +155,7 @@ def _import(path: Path) -> _Imported:
     except OSError as error:
         reason = "There is no file" if isinstance(error, FileNotFoundError) else f"{error.strerror}: cannot read"
         raise EnvironmentFileError(
-            f"{reason} {path}, which is to hold an environment. Was it moved, or is its path meant from another folder?"
+            f"{reason} {path}. Was it moved, or is its path meant from another folder?"
         ) from None
     known = _imported.get(path)
     if known is not None:

@@ -153,8 +153,8 @@ class LostEpisodes:
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from the counts of `get_state`; the records begin anew."""
-        self.count, self.in_a_row = state.get("count", 0), state.get("in_a_row", 0)
-        self.reasons = Counter(state.get("reasons", {}))
+        self.count, self.in_a_row = state["count"], state["in_a_row"]
+        self.reasons = Counter(state["reasons"])
         self.records.clear()
 
 

@@ -7,7 +7,7 @@ still name purple keys, and so do the transcripts of `History`, which are made o
 
 `HoldOut` is the one filter, and an environment that has one says so (`hold_out_of`). Whatever chooses an instruction
 asks it: `WithoutPhrases` around each level for the level's own, `Instructions` for its tasks, the wrappers of
-`heed.envs.axes.shown` for those that they show; recorded demonstrations go through `HoldOut.demonstrations`. Around
+`heed.envs.wrappers.shown` for those that they show; recorded demonstrations go through `HoldOut.demonstrations`. Around
 each of a training's wrappers stands another `WithoutPhrases`, so that one that knows nothing of this cannot show a
 phrase either.
 

@@ -22,32 +22,32 @@ from heed.envs.contract import (
     speaks_language,
 )
 from heed.envs.environment_file import EnvironmentFileError, names_file, spec_from_file, with_absolute_paths
-from heed.envs.history import History
 from heed.envs.hold_out import HoldOutError, WithoutPhrases, checked_phrases, names_one_of
-from heed.envs.mixture import Mixture, is_mixture, levels_of
-from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv
-from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+from heed.envs.vectorize import TIMEOUT, LanguageVecEnv, ProcessLanguageVecEnv, Transport
+from heed.envs.words.verbalize import VerbalizedEnv, verbalizer_for
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
+from heed.envs.wrappers.history import History
 from heed.envs.wrappers.limits import StepLimit
+from heed.envs.wrappers.mixture import Mixture, is_mixture, levels_of
 from heed.envs.wrappers.shares import Curriculum
 
-gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.deep_sea:DeepSea")
+gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.classic.deep_sea:DeepSea")
 
 WORLDS: dict[str, str] = {
-    "ALE/": "heed.envs.worlds.atari",
-    "FetchPickAndPlace": "heed.envs.worlds.robotics",
-    "FetchPush": "heed.envs.worlds.robotics",
-    "FetchReach": "heed.envs.worlds.robotics",
-    "FetchSlide": "heed.envs.worlds.robotics",
-    "Heed/Crafter": "heed.envs.worlds.crafter",
-    "MiniWorld-": "heed.envs.worlds.miniworld",
-    "PointMaze_": "heed.envs.worlds.robotics",
-    "Heed/TextWorld": "heed.envs.worlds.textworld",
-    "miniwob/": "heed.envs.worlds.miniwob",
+    "ALE/": "heed.envs.worlds.atari.world",
+    "FetchPickAndPlace": "heed.envs.worlds.robotics.world",
+    "FetchPush": "heed.envs.worlds.robotics.world",
+    "FetchReach": "heed.envs.worlds.robotics.world",
+    "FetchSlide": "heed.envs.worlds.robotics.world",
+    "Heed/Crafter": "heed.envs.worlds.crafter.world",
+    "MiniWorld-": "heed.envs.worlds.miniworld.world",
+    "PointMaze_": "heed.envs.worlds.robotics.world",
+    "Heed/TextWorld": "heed.envs.worlds.textworld.world",
+    "miniwob/": "heed.envs.worlds.miniwob.world",
 }
 """Worlds whose libraries need not be installed: how their ids begin -> the module whose import registers these.
 
-The module is imported when such an id is first asked for. It is named as the extra that installs its library.
+The module is imported when such an id is first asked for. Its folder is named as the extra that installs its library.
 """
 
 ENTRY_POINT_GROUP = "heed.environments"
@@ -71,7 +71,7 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
     Args:
         env_id: an id registered with Gymnasium, or `package.module:Id-v0` to import the module first, or
             `folder/file.py:Id-v0` to import the file (`heed.envs.environment_file`); or several joined by `+`, each
-            with its weight after an `@` if need be, for a `heed.envs.mixture.Mixture`.
+            with its weight after an `@` if need be, for a `heed.envs.wrappers.mixture.Mixture`.
         render_mode: as in `gymnasium.make`.
         kwargs: go to the environment.
 
@@ -85,7 +85,7 @@ def make_plain_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any
     if render_mode is not None:
         kwargs["render_mode"] = render_mode  # an environment that draws nothing need not take the argument
     try:
-        _import_world(env_id)
+        import_world(env_id)
         which = spec_from_file(env_id) if names_file(env_id) else env_id
         return gymnasium.make(which, disable_env_checker=True, **kwargs)
     except EnvironmentFileError as error:
@@ -185,6 +185,7 @@ def make(
     first_index: int = 0,
     group_size: int = 1,
     processes: int = 1,
+    transport: Transport | None = None,
     curriculum: Curriculum | None = None,
     max_steps: int | None = None,
     step_timeout: float | None = TIMEOUT,
@@ -208,6 +209,8 @@ def make(
             learning needs them; `n_envs` is a multiple of it.
         processes: over how many processes they are spread; 1 keeps them in this one, which is fastest unless
             the environment itself is slow (more than about a millisecond a step).
+        transport: how those processes are started and spoken to (`heed.envs.vectorize.Transport`); None for processes
+            of this machine.
         curriculum: draw a mixture's levels, or the tasks of `heed.envs.Instructions`, by how they go; None draws by
             their weights.
         max_steps: as in `make_env`.
@@ -224,9 +227,11 @@ def make(
     Raises:
         UnknownEnvironmentError, HoldOutError: as in `make_env`.
         ContractError: as in `make_env`; or if there is nothing that a curriculum could draw.
-        ValueError: if `n_envs` or `processes` is not positive, or `n_envs` or `first_index` no multiple of
-            `group_size`; and as in `make_env`.
+        ValueError: if `n_envs` or `processes` is not positive, there is a transport for one process, or `n_envs` or
+            `first_index` no multiple of `group_size`; and as in `make_env`.
     """
+    if transport is not None and processes == 1:
+        raise ValueError("With processes=1 nothing is started that a transport could reach: give processes=2 or more.")
     if n_envs < 1 or processes < 1:
         raise ValueError(f"n_envs and processes must be at least 1, but are {n_envs} and {processes}.")
     if first_index < 0 or first_index % max(group_size, 1):
@@ -253,7 +258,9 @@ def make(
     if processes == 1:
         venv = LanguageVecEnv([factory] * n_envs, **options)
     else:
-        venv = ProcessLanguageVecEnv([factory] * n_envs, processes=min(processes, n_envs), **options)
+        venv = ProcessLanguageVecEnv(
+            [factory] * n_envs, processes=min(processes, n_envs), transport=transport, **options
+        )
     if curriculum is None:
         return venv
     try:
@@ -346,7 +353,7 @@ def _world_of(env_id: str) -> str | None:
     return next((module for beginning, module in WORLDS.items() if env_id.startswith(beginning)), None)
 
 
-def _import_world(env_id: str) -> None:
+def import_world(env_id: str) -> None:
     """Import what registers an id: the module of an optional world, or what a package names in its entry points."""
     module = _world_of(env_id)
     if module is not None:
@@ -361,7 +368,8 @@ def _how_to_install(env_id: str) -> str:
     module = _world_of(env_id)
     if module is None:
         return "Is it installed, and is the name spelt right?"
-    return f"Install it with: pip install 'heed[{module.rpartition('.')[2]}]'"
+    extra = module.removesuffix(".world").rpartition(".")[2]
+    return f"Install it with: pip install 'heed[{extra}]'"
 
 
 def _unknown(env_id: str) -> str:

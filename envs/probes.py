@@ -23,7 +23,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
-from heed.envs.history import History
+from heed.envs.wrappers.history import History
 
 INSTRUCTION = "get the coin"
 IMAGE_SHAPE = (8, 8, 3)

@@ -129,7 +129,7 @@ class LanguageEnvTests:
             raise AssertionError(f"There is no check {name!r}.")
         for check in found:
             if not check.passed:
-                raise AssertionError(f"{check.name}: {check.detail}. {check.mend}")
+                raise AssertionError(f"{check.name}: {check.detail}. {check.fix}")
             if check.note and self.notes_fail:
                 raise AssertionError(f"{check.name}: {check.detail}. {check.note}")
 

@@ -22,6 +22,9 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
 
+TIMEOUT = 60.0
+"""Seconds that a step, a reset or an expert's advice may take unless it is said."""
+
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 

@@ -19,9 +19,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from heed.agents import DQN, PPO
 from heed.envs import make
 from heed.policies import Adapter, load_language_model
-from heed.scripts.memory.command import MemoryConfig
-from heed.scripts.memory.estimate import PROCESS, estimate_memory
-from heed.scripts.tracking.system import MIB, resident_memory
+from heed.scripts.memory import MemoryConfig
+from heed.training.memory.estimate import PROCESS, estimate_memory
+from heed.training.tracking.system import MIB, resident_memory
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 import numpy.typing as npt
 
-from heed.agents.statistics import (
+from heed.evaluation.statistics import (
     Estimate,
     Successes,
     episodes_needed,
@@ -31,7 +31,7 @@ from heed.agents.statistics import (
     interquartile_mean,
     probability_of_improvement,
 )
-from heed.agents.statistics import resampling as resampling_module
+from heed.evaluation.statistics import resampling as resampling_module
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]

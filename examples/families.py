@@ -34,7 +34,8 @@ from heed.agents import DQN, PPO, load
 from heed.agents.agent import LanguageAgent
 from heed.envs import make
 from heed.policies import Adapter
-from heed.policies.encoders import Pooling, is_encoder, write_pooling
+from heed.policies.backbones.encoder import is_encoder
+from heed.policies.models.encoders import Pooling, write_pooling
 
 ENVIRONMENT = "BabyAI-GoToRedBallNoDists-v0"
 WORDS = {
@@ -190,7 +191,7 @@ def agent_of(kind: str, model: Path, adapter: Adapter | None) -> LanguageAgent:
 
 def outputs(agent: LanguageAgent) -> np.ndarray[Any, Any]:
     """Return probabilities of a policy gradient's actions, Q-values of DQN, for `WORDS`."""
-    agent.forget_readings()
+    agent.clear_cache()
     return np.asarray(agent.action_preferences(WORDS))
 
 

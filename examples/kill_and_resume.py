@@ -43,7 +43,7 @@ PATIENCE = 300.0
 # The server of processes has these imported already, so that a process begins in a blink.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["heed.scripts.train", "heed.agents", "heed.scripts.evaluate.command", "heed.scripts.progress", "tensorboard"]
+    ["heed.scripts.train", "heed.agents", "heed.scripts.evaluate", "heed.training.progress", "tensorboard"]
 )
 
 
@@ -109,7 +109,7 @@ def survive(arguments: list[str], folder: Path, *, kills: int, seed: int) -> Out
 
 def differences(first: Path, second: Path) -> list[str]:
     """Return in which files the curves and last checkpoints of two runs differ."""
-    from heed.scripts.run_folder import RunFolder
+    from heed.training.run_folder import RunFolder
 
     checkpoints = [RunFolder(path).latest_checkpoint() for path in (first, second)]
     if checkpoints[0].name != checkpoints[1].name:

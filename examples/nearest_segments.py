@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from heed.envs.axes import Rewording, axis
 from heed.envs.make import make
+from heed.evaluation.axes import Rewording, axis
 from heed.policies import load_language_model
-from heed.policies.encoders import read_texts
+from heed.policies.models.encoders import read_texts
 
 LEVEL = "BabyAI-GoToLocal-v0"
 AXES = ("true", "synonyms", "paraphrase", "unseen-words")

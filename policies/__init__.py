@@ -5,14 +5,16 @@ if __name__ != "heed.policies":
     raise ImportError("This folder is Heed's `heed.policies` package: import `heed.policies`, not `policies`.")
 
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel, LanguageModelError
-from heed.policies.loading import load_language_model
-from heed.policies.parameter_groups import LearningRates
-from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.adapters.parameter_groups import LearningRates
+from heed.policies.heads.zero_shot import score_action_texts
+from heed.policies.modalities.modality import Modality, register_modality
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.loading import load_language_model
+from heed.policies.models.registry import register_language_model
+from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.prompts.template import Chat, PromptTemplate, TemplateError
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.template import Chat, PromptTemplate, TemplateError
-from heed.policies.zero_shot import score_action_texts
 
 __all__ = [
     "Adapter",
@@ -23,11 +25,14 @@ __all__ = [
     "LanguageModelError",
     "LanguageQPolicy",
     "LearningRates",
+    "Modality",
     "PromptEncoder",
     "PromptSpace",
     "PromptTemplate",
     "PromptVecEnv",
     "TemplateError",
     "load_language_model",
+    "register_language_model",
+    "register_modality",
     "score_action_texts",
 ]

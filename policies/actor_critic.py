@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from gymnasium import spaces
-from stable_baselines3.common.distributions import CategoricalDistribution, DiagGaussianDistribution, Distribution
+from stable_baselines3.common.distributions import Distribution
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
-from torch.distributions import Categorical
 
-from heed.policies.adapters import Adapter
-from heed.policies.finite import require_finite_scores
-from heed.policies.language_model import TINY, LanguageModel
-from heed.policies.loading import as_trained
-from heed.policies.networks import make_network
-from heed.policies.observations import PromptObservations, require_prompt_space
-from heed.policies.parameter_groups import LearningRates
-from heed.policies.precision import Precision, Weights, require_sensible
-from heed.policies.prompt_network import Head
-from heed.policies.scoring import Normalization
-
-NO_ACTION = -1e9
-"""The logit of an action that there is not; its probability is 0 exactly."""
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.parameter_groups import LearningRates
+from heed.policies.backbones.precision import Precision, Weights
+from heed.policies.decision import Decision, Evaluation
+from heed.policies.heads.action_head import ActionHead, Reading, environment_action, head_kind
+from heed.policies.heads.scoring import Normalization
+from heed.policies.language_policy import LanguagePolicy
+from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.networks.prompt_network import PromptNetwork
 
 
-class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
+class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
     """A language model as actor and critic.
 
     - `head="score"`: pi(a | prompt) is the softmax over actions of their texts' log-likelihoods divided by
@@ -61,6 +57,9 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         use_sde: must be False: state-dependent exploration has no meaning here.
     """
 
+    value_name = "value of what is seen"
+    explained_name = "log-probability"
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -68,7 +67,7 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         model: str | LanguageModel = TINY,
-        head: Head = "score",
+        head: str = "score",
         normalization: Normalization = "mean",
         temperature: float = 1.0,
         train_layers: int | None = None,
@@ -86,19 +85,21 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
     ):
         if use_sde:
             raise ValueError("use_sde=True is not for language policies.")
-        require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
-        self.language_model = as_trained(
-            model, train_layers, adapter, embeddings=not freeze_embeddings, weights=weights
-        )
-        require_prompt_space(observation_space, self.language_model.vocabulary)
-        self.head: Head = head
-        self.normalization: Normalization = normalization
         self.temperature = temperature
-        self.train_layers = train_layers
-        self.learning_rates = learning_rates
-        self.precision: Precision = precision
-        self.compiled = compiled
-        self.activation_checkpointing = activation_checkpointing
+        self._set_reading(
+            observation_space,
+            model,
+            head=head,
+            normalization=normalization,
+            train_layers=train_layers,
+            freeze_embeddings=freeze_embeddings,
+            adapter=adapter,
+            learning_rates=learning_rates,
+            precision=precision,
+            compiled=compiled,
+            activation_checkpointing=activation_checkpointing,
+            weights=weights,
+        )
         super().__init__(
             observation_space,
             action_space,
@@ -111,25 +112,17 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         """Make network, heads and optimizer; SB3 calls this at the end of its constructor."""
-        self.network = make_network(
-            self.language_model,
-            self.action_space,
-            self.head,
-            self.normalization,
-            encoder=self.encoder,
-            train_layers=self.train_layers,
-            precision=self.precision,
-            compiled=self.compiled,
-            activation_checkpointing=self.activation_checkpointing,
-        )
+        self.network = self._make_network(self.language_model)
         self.features_dim = self.network.features_dim
         super()._build(lr_schedule)
-        if self.head == "score":
-            del self.action_net
-        elif isinstance(self.action_net, nn.Linear):
-            # An almost uniform first policy, as SB3's orthogonal initialisation with gain 0.01 gives.
-            nn.init.orthogonal_(self.action_net.weight, gain=0.01)
-            nn.init.zeros_(self.action_net.bias)
+        del self.action_net  # the head's part
+        if hasattr(self, "log_std"):
+            del self.log_std
+        with torch.random.fork_rng(devices=[]):  # SB3 has drawn the first weights of its own in this place
+            self.action_head: ActionHead = head_kind(self.head).actor(
+                action_space=self.action_space, width=self.features_dim, temperature=self.temperature
+            )
+        self.action_head.reset_parameters()
         trained = self.trained_parameters()
         self.optimizer = self.optimizer_class(trained, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
@@ -140,28 +133,21 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
         values = (self.mlp_extractor.value_net, self.value_net)
         return self.learning_rates.groups(self, self.network.model, values)
 
-    def read(self, prompts: Tensor) -> tuple[Distribution, Tensor]:
-        """Return the action distribution and the values, (B, 1), for prompts (B, L)."""
-        features, scores = self.network(prompts)
-        return self._distribution(features, scores), self._values(features)
+    @property
+    def acting(self) -> nn.Module:
+        """The policy itself."""
+        return self
 
-    def _distribution(self, features: Tensor, scores: Tensor | None) -> Distribution:
-        if scores is None:
-            outputs = self.action_net(features)
-            require_finite_scores(outputs, self)
-            if isinstance(self.action_dist, DiagGaussianDistribution):
-                require_finite_scores(self.log_std, self, name="standard deviation")
-                return self.action_dist.proba_distribution(outputs, self.log_std)
-            return self.action_dist.proba_distribution(action_logits=outputs)
-        assert isinstance(self.action_dist, CategoricalDistribution)
-        # Actions that are not there have the score -inf, from which entropy and KL would make NaN.
-        logits = (scores / self.temperature).clamp(min=NO_ACTION)
-        # Where actions are drawn; in an update the loss tells as much, and is one number.
-        if not torch.is_grad_enabled():
-            require_finite_scores(scores if self.network.action_sets is None else logits, self)
-        # Torch's own check takes three times as long as all else that is done with the scores.
-        self.action_dist.distribution = Categorical(logits=logits, validate_args=False)
-        return self.action_dist
+    @property
+    def reader(self) -> PromptNetwork:
+        """What reads for actor and critic."""
+        return self.network
+
+    def read(self, prompts: Tensor) -> Reading:
+        """Return what the language model makes of prompts, (B, L)."""
+        features, scores = self.network(prompts)
+        changing = self.network.action_sets is not None
+        return Reading(prompts=prompts, features=features, scores=scores, changing=changing, source=self)
 
     def read_values_alone(self, prompts: Tensor) -> Tensor:
         """Return the values, (B, 1), for prompts (B, L), with a gradient for the value network only."""
@@ -169,16 +155,36 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
             features, _ = self.network(prompts)
         return self._values(features)
 
+    def values_from(self, reading: Reading) -> Tensor:
+        """Return the values, (B, 1), of prompts that were read."""
+        return self._values(reading.features)
+
     def _values(self, features: Tensor) -> Tensor:
         values: Tensor = self.value_net(self.mlp_extractor.forward_critic(features))
         return values
 
+    def act(self, prompts: Tensor, *, greedy: bool = False) -> Decision:
+        """Return actions with their values for prompts (B, L), drawn or the most probable."""
+        reading = self.read(prompts)
+        values = self.values_from(reading)
+        actions, log_probability = self.action_head.act(reading, greedy=greedy)
+        return Decision(actions=actions, log_probability=log_probability, values=values)
+
+    def evaluate(self, prompts: Tensor, actions: Tensor, *, values: bool = True) -> Evaluation:
+        """Return what the policy says of `actions`, (B, ...), at prompts (B, L); without `values` none are computed."""
+        reading = self.read(prompts)
+        evaluation = self.action_head.evaluate(reading, actions)
+        return dataclasses.replace(evaluation, values=self.values_from(reading)) if values else evaluation
+
     def forward(self, obs: Tensor, deterministic: bool = False) -> tuple[Tensor, Tensor, Tensor]:
         """Return actions, values (B, 1) and the actions' log-probabilities (B,) for prompts (B, L)."""
-        distribution, values = self.read(obs)
-        actions = distribution.get_actions(deterministic=deterministic)
-        log_probabilities = distribution.log_prob(actions)
-        return actions.reshape((-1, *(self.action_space.shape or ()))), values, log_probabilities
+        decision = self.act(obs, greedy=deterministic)
+        return decision.actions, decision.values, decision.log_probability
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> Tensor:
+        actions, _ = self.action_head.act(self.read(observation), greedy=deterministic)
+        taken: Tensor = environment_action(actions, self.action_space)
+        return taken
 
     def read_ahead(self, prompts: npt.NDArray[np.integer[Any]]) -> None:
         """Read prompts, (B, L), that are going to be asked for one by one; without a memory this does nothing."""
@@ -188,13 +194,31 @@ class LanguageActorCriticPolicy(PromptObservations, ActorCriticPolicy):
 
     def evaluate_actions(self, obs: Any, actions: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return values (B, 1), log-probabilities (B,) of `actions`, and the entropy (B,), for prompts (B, L)."""
-        distribution, values = self.read(obs)
-        return values, distribution.log_prob(actions), distribution.entropy()
+        evaluation = self.evaluate(obs, actions)
+        assert evaluation.values is not None
+        return evaluation.values, evaluation.log_probability, evaluation.entropy
 
     def get_distribution(self, obs: Any) -> Distribution:
-        """Return the action distribution for prompts (B, L); no value is computed."""
-        return self._distribution(*self.network(obs))
+        """Return the action distribution for prompts (B, L); no value is computed.
+
+        Raises:
+            TypeError: if the head has none.
+        """
+        return self.action_head.distribution(self.read(obs))
 
     def predict_values(self, obs: Any) -> Tensor:
         """Return the values, (B, 1), for prompts (B, L)."""
-        return self.read(obs)[1]
+        return self.values_from(self.read(obs))
+
+    def best_actions(self, prompts: Tensor) -> Tensor:
+        """Return the most probable actions."""
+        return self.action_head.act(self.read(prompts), greedy=True)[0]
+
+    def values_of(self, prompts: Tensor, actions: Tensor) -> Tensor:
+        """Return what the critic expects, (B,)."""
+        return self.predict_values(prompts).flatten()
+
+    def explained(self, prompts: Tensor, action: Tensor) -> Tensor:
+        """Return log pi(action), (B,)."""
+        actions = action.expand(len(prompts), *action.shape[1:])
+        return self.action_head.evaluate(self.read(prompts), actions).log_probability

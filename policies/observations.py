@@ -11,8 +11,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
-from heed.policies.layout import PADDING
-from heed.policies.prompt import PromptEncoder, PromptSpace
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptEncoder, PromptSpace
 
 WORDS = ("instruction", "observation")
 """The keys that every observation has."""

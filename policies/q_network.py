@@ -11,17 +11,16 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from heed.policies.adapters import Adapter
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.parameter_groups import LearningRates
+from heed.policies.backbones.precision import Precision, Weights
 from heed.policies.finite import require_finite_scores
-from heed.policies.language_model import TINY, LanguageModel
-from heed.policies.loading import as_trained
-from heed.policies.networks import make_network
-from heed.policies.observations import PromptObservations, require_prompt_space
-from heed.policies.parameter_groups import LearningRates
-from heed.policies.precision import Precision, Weights, require_sensible
-from heed.policies.prompt import PromptSpace
-from heed.policies.prompt_network import Head
-from heed.policies.scoring import Normalization
+from heed.policies.heads.action_head import Reading, ValueHead, head_kind
+from heed.policies.heads.scoring import Normalization
+from heed.policies.language_policy import LanguagePolicy
+from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.observations import PromptObservations
 
 
 class LanguageQNetwork(PromptObservations, BasePolicy):
@@ -31,12 +30,10 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
     The state's value V is a linear layer over the prompt's last hidden state, which keeps Q free of the range of what
     A is made of. The advantages are
 
-    - `head="score"`: the action texts' log-likelihoods times a learned scale. In maximum-entropy reinforcement
-      learning an optimal policy's log-probabilities *are* its advantages;
-    - `head="linear"`: a linear layer over the same hidden state.
+    - `head="score"`: the action texts' log-likelihoods times a learned scale (`heed.policies.heads.text_scores`);
+    - `head="linear"`: a linear layer over the same hidden state (`heed.policies.heads.linear`).
 
-    Without it they are the Q-values themselves, for `head="score"` moved by a learned number, the same for all states:
-    log-likelihoods are negative, and returns need not be.
+    Without it they are the Q-values themselves.
 
     Wang et al. give V and A hidden layers of their own and scale down the gradient that enters their common layers;
     here the language model is what is common, and neither is done.
@@ -46,52 +43,30 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         self,
         observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
+        network: PromptNetwork,
         *,
-        language_model: LanguageModel,
-        head: Head,
-        normalization: Normalization,
+        head: str,
         dueling: bool,
-        train_layers: int | None,
-        precision: Precision,
-        compiled: bool,
-        activation_checkpointing: bool = False,
     ):
         super().__init__(observation_space, action_space)
-        assert isinstance(observation_space, PromptSpace)
-        self.network = make_network(
-            language_model,
-            action_space,
-            head,
-            normalization,
-            encoder=observation_space.encoder,
-            train_layers=train_layers,
-            precision=precision,
-            compiled=compiled,
-            activation_checkpointing=activation_checkpointing,
-        )
-        width = self.network.features_dim
-        self.offset: nn.Parameter | None = None
-        if head == "score":
-            self.scale = nn.Parameter(torch.ones(()))
-            if not dueling:
-                self.offset = nn.Parameter(torch.zeros(()))
-        else:
-            self.action_values = nn.Linear(width, int(action_space.n))
-        self.state_value = nn.Linear(width, 1) if dueling else None
+        self.network = network
+        values = head_kind(head).values
+        if values is None:
+            raise ValueError(f"head={head!r} has no values of actions: train a policy gradient with it.")
+        self.advantages: ValueHead = values(n_actions=int(action_space.n), width=network.features_dim, dueling=dueling)
+        self.state_value = nn.Linear(network.features_dim, 1) if dueling else None
 
     def forward(self, obs: Tensor) -> Tensor:
         """Return the Q-values, (B, A), of prompts (B, L); -inf where there are fewer actions."""
         features, scores = self.network(obs)
-        if scores is None:
-            return self._q_values(features, self.action_values(features), None)
-        there = scores != -torch.inf if self.network.action_sets is not None else None
-        advantages = self.scale * (scores if there is None else scores.masked_fill(~there, 0.0))
+        changing = self.network.action_sets is not None
+        advantages, there = self.advantages(Reading(obs, features, scores, changing=changing, source=self))
         return self._q_values(features, advantages, there)
 
     def _q_values(self, features: Tensor, advantages: Tensor, there: Tensor | None) -> Tensor:
         """Return the Q-values given advantages, (B, A), of which those that are not `there`, (B, A), are 0."""
         if self.state_value is None:
-            q_values = advantages if self.offset is None else self.offset + advantages
+            q_values = advantages
         else:
             counts = advantages.shape[1] if there is None else there.sum(dim=1, keepdim=True)
             q_values = self.state_value(features) + advantages - advantages.sum(dim=1, keepdim=True) / counts
@@ -104,7 +79,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
         return q_values.argmax(dim=1).reshape(-1)
 
 
-class LanguageQPolicy(PromptObservations, DQNPolicy):
+class LanguageQPolicy(LanguagePolicy, DQNPolicy):
     """A language model as Q-network, with a target network of its own.
 
     Each network has all of its weights, since SB3 moves all of the target network's; see `sharing`.
@@ -131,6 +106,8 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         optimizer_kwargs: as in SB3.
     """
 
+    value_name = "Q-value of the action"
+    explained_name = "Q-value above the mean of all actions"
     shares_frozen: ClassVar[bool] = False
     """Whether both networks have those weights in common that do not train."""
 
@@ -141,7 +118,7 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         lr_schedule: Schedule,
         *,
         model: str | LanguageModel = TINY,
-        head: Head = "score",
+        head: str = "score",
         normalization: Normalization = "mean",
         dueling: bool = True,
         train_layers: int | None = None,
@@ -155,19 +132,21 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ):
-        require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
-        self.language_model = as_trained(
-            model, train_layers, adapter, embeddings=not freeze_embeddings, weights=weights
-        )
-        require_prompt_space(observation_space, self.language_model.vocabulary)
-        self.head: Head = head
-        self.normalization: Normalization = normalization
         self.dueling = dueling
-        self.train_layers = train_layers
-        self.learning_rates = learning_rates
-        self.precision: Precision = precision
-        self.compiled = compiled
-        self.activation_checkpointing = activation_checkpointing
+        self._set_reading(
+            observation_space,
+            model,
+            head=head,
+            normalization=normalization,
+            train_layers=train_layers,
+            freeze_embeddings=freeze_embeddings,
+            adapter=adapter,
+            learning_rates=learning_rates,
+            precision=precision,
+            compiled=compiled,
+            activation_checkpointing=activation_checkpointing,
+            weights=weights,
+        )
         super().__init__(
             observation_space,
             action_space,
@@ -204,16 +183,42 @@ class LanguageQPolicy(PromptObservations, DQNPolicy):
         network = LanguageQNetwork(
             self.observation_space,
             self.action_space,
-            language_model=language_model,
+            self._make_network(language_model),
             head=self.head,
-            normalization=self.normalization,
             dueling=self.dueling,
-            train_layers=self.train_layers,
-            precision=self.precision,
-            compiled=self.compiled,
-            activation_checkpointing=self.activation_checkpointing,
         )
         return network.to(self.device)
+
+    @property
+    def acting(self) -> nn.Module:
+        """The online network."""
+        network: nn.Module = self.q_net
+        return network
+
+    @property
+    def reader(self) -> PromptNetwork:
+        """What reads for the online network."""
+        online: Any = self.q_net
+        network: PromptNetwork = online.network
+        return network
+
+    def best_actions(self, prompts: Tensor) -> Tensor:
+        """Return the most valued actions."""
+        best: Tensor = self.q_net(prompts).argmax(dim=1)
+        return best
+
+    def values_of(self, prompts: Tensor, actions: Tensor) -> Tensor:
+        """Return Q(s, a), (B,)."""
+        values: Tensor = self.q_net(prompts).gather(1, actions.long().reshape(-1, 1))[:, 0]
+        return values
+
+    def explained(self, prompts: Tensor, action: Tensor) -> Tensor:
+        """Return Q(s, a) less the mean over the actions, (B,)."""
+        q_values: Tensor = self.q_net(prompts)
+        there = q_values.isfinite()
+        means = q_values.masked_fill(~there, 0.0).sum(dim=1) / there.sum(dim=1)
+        advantage: Tensor = q_values[:, int(action)] - means
+        return advantage
 
 
 def sharing(kind: type[LanguageQPolicy]) -> type[LanguageQPolicy]:

@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence
-from heed.scripts.option_groups import LANGUAGE_AGENTS, RunOptions, TrackingOptions, WrapperOptions
-from heed.scripts.train_options import TrainConfig
+from heed.training.command_line.parsing import parse
+from heed.training.errors import ConfigurationError, as_sentence
+from heed.training.model_file import use_model_file
+from heed.training.option_groups import (
+    LANGUAGE_AGENTS,
+    REPLAY_LEARNERS,
+    EnvironmentOptions,
+    RunOptions,
+    TrackingOptions,
+)
+from heed.training.options import TrainConfig
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -20,7 +28,7 @@ if TYPE_CHECKING:
     from heed.agents.probing import Result
     from heed.agents.probing.check import MakeAgent
 
-_TAKEN = {"agent", "steps", "n_envs", "seed", "gamma", "learning_rate", "learning_rate_schedule", "device"}
+_TAKEN = {"agent", "steps", "n_envs", "seed", "gamma", "learning_rate", "learning_rate_schedule", "set", "device"}
 """The options of every training that this command takes; the others are about its environment and its folder."""
 
 
@@ -39,7 +47,7 @@ class CheckAgentConfig(TrainConfig):
     def __post_init__(self) -> None:
         """Refuse what cannot be, or is no option here."""
         super().__post_init__()
-        for group in (RunOptions, WrapperOptions, TrackingOptions):
+        for group in (RunOptions, EnvironmentOptions, TrackingOptions):
             for field in dataclasses.fields(group):
                 if field.name not in _TAKEN and getattr(self, field.name) != field.default:
                     raise ConfigurationError(
@@ -92,12 +100,12 @@ def run(config: CheckAgentConfig) -> list[Result]:
 
 def _filled(config: CheckAgentConfig) -> TrainConfig:
     """Return the options of a training on the probes, where they are not given."""
-    from heed.agents.probing import GAMMA, N_ENVS, SETTINGS, STEPS
+    from heed.agents.probing import GAMMA, N_ENVS, STEPS
 
-    settings = SETTINGS[config.agent]
+    settings = config.algorithm.probing
     defaults = {"steps": STEPS, "n_envs": N_ENVS, "gamma": GAMMA, "rollout_steps": settings.get("n_steps")}
     defaults |= {name: settings.get(name) for name in ("batch_size", "group_size")}
-    if config.agent == "dqn":
+    if config.agent in REPLAY_LEARNERS:
         defaults["hindsight"] = 0  # the probes do not tell what an episode fulfilled
     if config.batch_tokens is not None:
         del defaults["batch_size"]
@@ -113,12 +121,11 @@ def _maker(config: TrainConfig) -> MakeAgent:
         LanguageModelError: if there is no such language model.
     """
     from heed.agents import AGENTS
-    from heed.agents.probing import SETTINGS
-    from heed.policies.loading import load_language_model
-    from heed.policies.precision import weights_dtype
-    from heed.scripts.agent_arguments import agent_arguments
+    from heed.policies.backbones.precision import weights_dtype
+    from heed.policies.models.loading import load_language_model
+    from heed.training.agent_arguments import agent_arguments
 
-    arguments: dict[str, Any] = {**SETTINGS[config.agent], **agent_arguments(config)}
+    arguments: dict[str, Any] = {**config.algorithm.probing, **agent_arguments(config)}
     if config.agent in LANGUAGE_AGENTS:
         dtype = weights_dtype(config.weights)
         model = load_language_model(config.model, dtype=dtype, quantize=config.quantize)
@@ -163,7 +170,8 @@ def main(arguments: list[str] | None = None) -> None:
         arguments: those of the command line; None takes the program's own.
     """
     with as_sentence():
-        config = tyro.cli(CheckAgentConfig, prog="heed check-agent", args=arguments)
+        config = parse(CheckAgentConfig, arguments, command="heed check-agent")
+        use_model_file(config.model)
         if any(result.outcome == "failed" for result in run(config)):
             raise SystemExit(1)
 

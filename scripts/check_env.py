@@ -1,4 +1,4 @@
-"""Check that an environment keeps the language contract: `heed check-env ID`, or `--all` for a table of all."""
+"""Check that an environment keeps the language contract: `heed check-env ID`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.command_line.named_values import environment_arguments
+from heed.training.command_line.parsing import parse
+from heed.training.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.model_file import use_model_file
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,19 +22,15 @@ if TYPE_CHECKING:
     from heed.envs.checks.playing import Choose
 
 
-OF_ONE = ("episodes", "seed", "reward_episodes", "max_episode_steps", "model", "max_prompt_tokens")
-"""Options that only the check of one environment has."""
-OF_MANY = ("jobs", "time_limit")
-"""Options that only the table has."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class CheckEnvConfig:
-    """Check that an environment keeps the language contract, and say how to mend what does not."""
+    """Check that an environment keeps the language contract, and say how to fix what does not."""
 
-    env: tyro.conf.Positional[str | None] = None
+    env: tyro.conf.Positional[str]
     """The environment's id, package.module:Id-v0 or ./file.py:Id-v0 to import what registers it, or a mixture:
     LEVEL+LEVEL."""
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environment's constructor, such as room_size=6; as often as you like."""
     episodes: int = 5
     """How many episodes to play with random actions, at least 2."""
     seed: int = 0
@@ -46,48 +45,16 @@ class CheckEnvConfig:
     """The language model whose tokenizer reads the words: heed-tiny, a folder, or a hub id."""
     max_prompt_tokens: int = 256
     """The longest prompt that is to be read whole."""
-    all: bool = False
-    """Check every environment that is registered, and train each for one update of PPO: a table of what works."""
-    pattern: str | None = None
-    """The same for the ids that match, such as 'BabyAI-*'."""
-    out: Path | None = None
-    """Write that table as Markdown; what a file there has is kept, and only what it lacks is checked."""
-    jobs: int = 1
-    """Processes that work at that table."""
-    time_limit: float = 120
-    """Seconds that one environment of that table may take."""
 
     def require_sensible(self) -> None:
-        """Refuse options that do not go together.
+        """Refuse numbers that cannot be.
 
         Raises:
             ConfigurationError: in a sentence that says which.
         """
         if self.episodes < 2:
             raise ConfigurationError(f"--episodes must be at least 2, to compare them, but is {self.episodes}.")
-        require_at_least(
-            self,
-            {
-                "seed": 0,
-                "reward_episodes": 1,
-                "max_episode_steps": 1,
-                "max_prompt_tokens": 8,
-                "jobs": 1,
-                "time_limit": 1,
-            },
-        )
-        many = self.all or self.pattern is not None
-        if many == (self.env is not None):
-            raise ConfigurationError("Name one environment, or give --all or --pattern for a table of many.")
-        if self.out is not None and not many:
-            raise ConfigurationError("--out is for the table that --all or --pattern makes.")
-        if self.policy is not None and many:
-            raise ConfigurationError("--policy plays one environment: name it.")
-        ignored = OF_ONE if many else OF_MANY
-        for name in ignored:
-            if getattr(self, name) != getattr(CheckEnvConfig, name):
-                which = "the check of one environment: name it" if many else "the table of --all or --pattern"
-                raise ConfigurationError(f"--{name.replace('_', '-')} is an option of {which}.")
+        require_at_least(self, {"seed": 0, "reward_episodes": 1, "max_episode_steps": 1, "max_prompt_tokens": 8})
 
 
 def run(config: CheckEnvConfig) -> bool:
@@ -100,19 +67,22 @@ def run(config: CheckEnvConfig) -> bool:
         Whether the environment passed all checks.
 
     Raises:
-        UnknownEnvironmentError: if no environment has this id.
+        UnknownEnvironmentError, EnvironmentArgumentError: if no environment has this id, or it does not take the
+            arguments.
         LanguageModelError: if there is no such language model.
         RunFolderError, CheckpointError: if the policy is a run without a usable checkpoint.
         OtherActionsError: if it acts otherwise.
     """
     from rich.console import Console
 
-    from heed.envs.checks import check_env  # here, so that `--help` need not wait for it
+    from heed.envs.arguments import require_arguments  # here, so that `--help` need not wait for it
+    from heed.envs.checks import check_env
 
-    assert config.env is not None
-    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config.env, config.seed)
+    arguments = environment_arguments(config.env_kwargs)
+    require_arguments(config.env, arguments)
+    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config)
     checks = check_env(
-        _with_history(config.env, history),
+        _made(config.env, arguments, history),
         episodes=config.episodes,
         seed=config.seed,
         reward_episodes=config.reward_episodes,
@@ -139,17 +109,19 @@ def _table(env_id: str, checks: Sequence[Check]) -> Table:
     for check in checks:
         # Text, because the environment's words may hold square brackets, which rich would read as markup.
         table.add_row(Text(*marks[check.outcome]), check.name, Text(check.detail))
-        for title, words in (("Mend", check.mend), ("Note", check.note)):
+        for title, words in (("Fix", check.fix), ("Note", check.note)):
             if words:
                 table.add_row("", "", Text(f"{title}: {words}", "yellow"))
     return table
 
 
-def _with_history(env_id: str, history: int) -> Any:
-    """Return the id, or what makes its environments with the history that an agent was trained with."""
+def _made(env_id: str, arguments: dict[str, Any], history: int) -> Any:
+    """Return the id, or what makes its environments with arguments, and the history that an agent was trained with."""
     from heed.envs.make import make_env
 
-    return functools.partial(make_env, env_id, history=history) if history else env_id
+    if not arguments and not history:
+        return env_id
+    return functools.partial(make_env, env_id, history=history, **arguments)
 
 
 def reader_of(model: str, max_prompt_tokens: int) -> Reader:
@@ -159,10 +131,11 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
         LanguageModelError: later, if there is no such language model.
     """
     from heed.envs.checks import Reader
+    from heed.policies.modalities.modality import unread_keys
 
     @functools.cache
     def loaded() -> Any:
-        from heed.policies.loading import load_language_model
+        from heed.policies.models.loading import load_language_model
 
         return load_language_model(model)
 
@@ -180,25 +153,26 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
         text=lambda tokens: encoder().decode(tokens),
         prompt_tokens=prompt_tokens,
         max_prompt_tokens=max_prompt_tokens,
+        unread_keys=unread_keys,
     )
 
 
-def _trained(folder: Path, env_id: str, seed: int) -> tuple[Choose, int]:
+def _trained(folder: Path, config: CheckEnvConfig) -> tuple[Choose, int]:
     """Return the agent of a run as a policy, with the length of its history."""
     from heed.agents import load
-    from heed.agents.evaluation import require_same_actions, sampled
-    from heed.envs.demonstrate import action_generator
+    from heed.envs.demonstrations.demonstrate import action_generator
     from heed.envs.make import make_env
-    from heed.scripts.run_folder import RunFolder
+    from heed.evaluation.playing import require_same_actions, sampled
+    from heed.training.run_folder import RunFolder
 
     run_folder = RunFolder(folder)
     history: int = run_folder.read_config().get("history", 0)
     agent = load(run_folder.told_checkpoint())
-    env = make_env(env_id)
+    env = make_env(config.env, **environment_arguments(config.env_kwargs))
     require_same_actions(agent, env)
     env.close()
     choices = sampled(agent)
-    generator = action_generator(seed)
+    generator = action_generator(config.seed)
 
     def choose(observation: Mapping[str, Any]) -> Any:
         words = {key: [value] for key, value in observation.items()}
@@ -215,8 +189,7 @@ def _sample(config: CheckEnvConfig) -> Table:
     from heed.envs.contract import action_texts_of
     from heed.envs.make import make_env
 
-    assert config.env is not None
-    env = make_env(config.env)
+    env = make_env(config.env, **environment_arguments(config.env_kwargs))
     observation, _ = env.reset(seed=config.seed)
     texts = observation.get("actions") or action_texts_of(env)
     env.close()
@@ -228,19 +201,16 @@ def _sample(config: CheckEnvConfig) -> Table:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Check an environment, or all, from the command line; exit with status 1 if a check of the one failed.
+    """Check an environment from the command line; exit with status 1 if a check failed.
 
     Args:
         arguments: those of the command line; None takes the program's own.
     """
     with as_sentence():
-        config = tyro.cli(CheckEnvConfig, prog="heed check-env", args=arguments)
+        config = parse(CheckEnvConfig, arguments, command="heed check-env")
         config.require_sensible()
-        if config.env is None:
-            from heed.scripts.environment_table import write_table
-
-            write_table(pattern=config.pattern or "*", out=config.out, jobs=config.jobs, time_limit=config.time_limit)
-        elif not run(config):
+        use_model_file(config.model)
+        if not run(config):
             raise SystemExit(1)
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import tyro
 
-from heed.scripts.errors import ConfigurationError, as_sentence, require_at_least
-from heed.scripts.threads import set_threads
+from heed.training.command_line.named_values import environment_arguments
+from heed.training.command_line.parsing import parse
+from heed.training.errors import ConfigurationError, as_sentence, require_at_least
+from heed.training.threads import set_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from heed.envs.demonstrate import Outcome
+    from heed.envs.demonstrations.demonstrate import Outcome
 
 BOT, PERSON = "bot", "person"
 
@@ -28,13 +30,16 @@ class DemosConfig:
 
     env: str = "BabyAI-GoToLocal-v0"
     """Environment: an id registered with Gymnasium, package.module:Id-v0, or ./file.py:Id-v0."""
+    env_kwargs: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """name=value for an argument of the environment's constructor, such as room_size=6; as often as you like."""
     expert: str = BOT
     """Who plays: bot (the environment's own expert, which BabyAI's levels have), person (you, at the keyboard), or the
     run folder of a trained agent."""
     episodes: int = 1000
     """Episodes to play. Those that fail, that do not end, or that the expert gives up, are left out."""
     out: Path
-    """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped."""
+    """File to write: NAME.jsonl, or NAME.jsonl.gz to have it gzipped; or minari:NAME-v0 or minari:./folder for a
+    dataset of Minari (needs pip install 'heed[minari]')."""
     seed: int = 0
     """Seed of the episodes; they are others than those of any training or evaluation."""
     hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
@@ -82,14 +87,17 @@ def record(config: DemosConfig) -> Path:
     """
     from rich.console import Console
 
+    from heed.envs.arguments import require_arguments
     from heed.envs.contract import action_texts_of
-    from heed.envs.demonstrations import Demonstrations, write_demonstrations
+    from heed.envs.demonstrations.demonstrations import Demonstrations, demonstrations_exist, write_demonstrations
     from heed.envs.make import make_env
 
-    if config.out.exists():
+    if demonstrations_exist(config.out):
         raise ConfigurationError(f"--out {config.out} exists already: give another name, or remove it.")
     console = Console(highlight=False)
-    env = make_env(config.env)
+    arguments = environment_arguments(config.env_kwargs)
+    require_arguments(config.env, arguments)
+    env = make_env(config.env, **arguments)
     texts = action_texts_of(env) or ()
     env.close()
     played = _play(config, texts, console)
@@ -136,11 +144,12 @@ def record(config: DemosConfig) -> Path:
 def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterator[Outcome]:
     """Return the episodes as they are played by the expert that was asked for."""
     from heed.envs.contract import expert_of
-    from heed.envs.demonstrate import demonstrate
-    from heed.envs.demonstrations import demonstration_seeds
+    from heed.envs.demonstrations.demonstrate import demonstrate
+    from heed.envs.demonstrations.demonstrations import demonstration_seeds
     from heed.envs.make import make_env
 
-    factory = functools.partial(make_env, config.env, hold_out=config.hold_out)
+    arguments = environment_arguments(config.env_kwargs)
+    factory = functools.partial(make_env, config.env, hold_out=config.hold_out, **arguments)
     seeds = demonstration_seeds(config.seed, config.episodes)
     limit = config.max_episode_steps
     if config.expert == PERSON:
@@ -155,9 +164,9 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
         env.close()
         return demonstrate(factory, seeds, n_envs=1, max_episode_steps=limit)
     from heed.agents import load
-    from heed.agents.evaluation import greedy, require_same_actions, sampled
-    from heed.agents.evaluation.players import unreadable
-    from heed.scripts.run_folder import RunFolder
+    from heed.agents.acting import unreadable
+    from heed.evaluation.playing import greedy, require_same_actions, sampled
+    from heed.training.run_folder import RunFolder
 
     run = RunFolder(Path(config.expert))
     if not run.holds_run:
@@ -267,7 +276,7 @@ class Person:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed demos` with the command line's arguments."""
     with as_sentence():
-        record(tyro.cli(DemosConfig, args=arguments, prog="heed demos"))
+        record(parse(DemosConfig, arguments, command="heed demos"))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ from typing import Literal
 
 import tyro
 
-from heed.scripts.command_line import told_command
-from heed.scripts.errors import ConfigurationError, as_sentence
+from heed.evaluation.command_line import told_command
+from heed.training.command_line.parsing import parse
+from heed.training.errors import ConfigurationError, as_sentence
 
 TEMPLATES = {"discrete": "new_env.py.txt", "changing": "new_env_changing.py.txt"}
 """For each kind of actions the file in templates/."""
@@ -76,7 +77,7 @@ def words_of(name: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> None:
     """Run `heed new-env` with the command line's arguments."""
     with as_sentence():
-        path = write_new_env(tyro.cli(NewEnvConfig, prog="heed new-env", args=arguments))
+        path = write_new_env(parse(NewEnvConfig, arguments, command="heed new-env"))
         env_id = f"{'' if path.is_absolute() else './'}{path}"
         check = told_command("heed", "check-env", env_id)
         train = told_command("heed", "train", "--env", env_id, "--steps", 30000)

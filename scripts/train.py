@@ -11,28 +11,26 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import tyro
-
-from heed.scripts.command_line import tell
-from heed.scripts.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
-from heed.scripts.threads import set_threads, told_threads
-from heed.scripts.train_options import CHANGES_ON_RESUME, TrainConfig
+from heed.evaluation.command_line import tell
+from heed.training.command_line.parsing import parse
+from heed.training.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
+from heed.training.model_file import use_model_file
+from heed.training.options import CHANGES_ON_RESUME, TrainConfig
+from heed.training.threads import set_threads, told_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-    from heed.agents import A2C, DQN, GRPO, PPO, QLearning
-    from heed.agents.learners import Learners
-    from heed.scripts.run_folder import RunFolder
-    from heed.scripts.tracking.tracking import Tracking
-    from heed.scripts.training_time import TrainingTime
+    from heed.agents import LanguageAgent
+    from heed.agents.distributed.ranks import Ranks
+    from heed.training.run_folder import RunFolder
+    from heed.training.tracking.tracking import Tracking
+    from heed.training.training_time import TrainingTime
 
 STATS_WINDOW = 500
 """Episodes that the success rate and return of the curve are taken over."""
-LOG_INTERVAL = {"ppo": 1, "a2c": 4, "reinforce": 1, "grpo": 1, "dqn": 10, "q-learning": 100}
-"""How often is logged: in rollouts for policy gradients, in episodes for the others."""
 
 
 def train(config: TrainConfig) -> None:
@@ -41,6 +39,7 @@ def train(config: TrainConfig) -> None:
     Raises:
         ConfigurationError: if an option cannot be.
         DeviceError: if there is no such device.
+        EnvironmentArgumentError: if the environment does not take its arguments.
         UnknownEnvironmentError, ContractError: if the environment cannot be used.
         HoldOutError: if a phrase cannot be held out of it.
         DemonstrationError: if the demonstrations cannot be used.
@@ -50,31 +49,35 @@ def train(config: TrainConfig) -> None:
         CheckpointError: if none of the checkpoints to continue from can be read.
         SystemExit: after a signal that ended the training, with 128 and its number as status.
         TooManyLostEpisodesError: if environments lose one episode after the other.
-        LearnersError: if one of several processes has ended, or they cannot begin.
+        RanksError: if one of several processes has ended, or they cannot begin.
         NonFiniteError: if a loss, gradient, score, value or reward is NaN or infinite; the checkpoints before it stay.
     """
     # These take seconds to import, which `--help` and a misspelt option need not wait for.
     from rich.console import Console
 
-    from heed.agents.learners import join
-    from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-    from heed.scripts.run_folder import RunFolder
+    from heed.agents.distributed.ranks import join
+    from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+    from heed.training.run_folder import RunFolder
 
     config = config.resolved()
     _require_device(config.device)
+    if config.env_kwargs:
+        from heed.envs.arguments import require_arguments
+
+        require_arguments(config.env, config.env_arguments)
     assert config.run_dir is not None
     run = RunFolder(config.run_dir)
-    with join(config.device) as learners, _telling_once(learners, run):
-        require_shares(config, learners.count)
-        learners.first(functools.partial(_require_folder, config, run))
-        run.command = learners.command
-        console = Console(highlight=False, quiet=not learners.is_first)
+    with join(config.device) as ranks, _telling_once(ranks, run):
+        require_shares(config, ranks.count)
+        ranks.first(functools.partial(_require_folder, config, run))
+        run.command = ranks.command
+        console = Console(highlight=False, quiet=not ranks.is_first)
         with run.telling_of_the_disk():
-            stopped = _train(config, run, console, learners)
+            stopped = _train(config, run, console, ranks)
     if stopped:
         tell(console, f"Stopped and saved. {run.told_how_to_continue()}")
         raise SystemExit(stopped)
-    if config.eval_episodes and learners.is_first:
+    if config.eval_episodes and ranks.is_first:
         with run.telling_of_the_disk():
             evaluate_run(EvaluateConfig(run_dir=run.path, episodes=config.eval_episodes, threads=config.threads))
 
@@ -89,19 +92,19 @@ def _require_folder(config: TrainConfig, run: RunFolder) -> None:
 
 
 @contextlib.contextmanager
-def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
+def _telling_once(ranks: Ranks, run: RunFolder) -> Iterator[None]:
     """Let one of several processes say why all of them end, and none of them more.
 
     Raises:
         SystemExit: in the others, in place of an error.
     """
-    from heed.agents.learners import LearnersError
+    from heed.agents.distributed.ranks import RanksError
     from heed.policies.finite import NonFiniteError
 
     try:
         yield
-    except (LearnersError, NonFiniteError) as error:
-        if not learners.first_to_tell():
+    except (RanksError, NonFiniteError) as error:
+        if not ranks.first_to_tell():
             raise SystemExit(STATUS) from None
         # On another machine than the first process's there need not be a run.
         told = f"{error} {run.told_last_good()}" if run.holds_run else str(error)
@@ -112,7 +115,7 @@ def _telling_once(learners: Learners, run: RunFolder) -> Iterator[None]:
             )
         raise type(error)(told) from error
     except Exception as error:
-        if not learners.first_to_tell() and isinstance(error, known_errors()):
+        if not ranks.first_to_tell() and isinstance(error, known_errors()):
             raise SystemExit(STATUS) from None
         raise
 
@@ -130,8 +133,8 @@ def require_shares(config: TrainConfig, count: int) -> None:
         raise ConfigurationError(f"--n-envs is {config.n_envs}, but must be a multiple of --group-size {size}.")
     if count == 1:
         return
-    if config.agent == "q-learning":
-        raise ConfigurationError("q-learning has no gradients to be averaged: train its table in one process.")
+    if not config.algorithm.language_model:
+        raise ConfigurationError(f"{config.agent} has no gradients to be averaged: train its table in one process.")
     if config.n_envs % (count * size):
         groups = f" with groups of {size}" if size > 1 else ""
         raise ConfigurationError(
@@ -146,15 +149,16 @@ def require_shares(config: TrainConfig, count: int) -> None:
             )
 
 
-def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Learners) -> int:
+def _train(config: TrainConfig, run: RunFolder, console: Console, ranks: Ranks) -> int:
     """Train; return the exit status that a signal asks for, which ended it early, or 0."""
     from stable_baselines3.common.logger import Logger
 
-    from heed.agents.learners import LearnersError
+    from heed.agents.distributed.ranks import RanksError
     from heed.envs.faults import told_losses
-    from heed.scripts.cloning import learn_from_demonstrations, read_for
-    from heed.scripts.memory.telling import tell_estimate, tell_used
-    from heed.scripts.progress import (
+    from heed.evaluation.report.sentences import NO_EPISODE_ENDED
+    from heed.training.cloning import learn_from_demonstrations, read_for
+    from heed.training.memory.telling import tell_estimate, tell_used
+    from heed.training.progress import (
         Checkpointing,
         LogCurriculum,
         LogIntrinsicReward,
@@ -162,49 +166,46 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         RecordLostEpisodes,
         StopWhenSolved,
     )
-    from heed.scripts.report.sentences import NO_EPISODE_ENDED
-    from heed.scripts.stopping import INTERRUPTED, StopOnSignal
-    from heed.scripts.tracking.samples import TrackTraining
-    from heed.scripts.training_time import TrainingTime
+    from heed.training.stopping import INTERRUPTED, StopOnSignal
+    from heed.training.tracking.samples import TrackTraining
+    from heed.training.training_time import TrainingTime
 
     assert config.steps is not None
     assert config.stop_at_success is not None
     if config.wandb:
-        from heed.scripts.tracking.weights_and_biases import require_wandb
+        from heed.training.tracking.weights_and_biases import require_wandb
 
-        learners.first(require_wandb)
+        ranks.first(require_wandb)
     if config.resume:
         run.require_training()
     # A run that was killed before its first checkpoint begins anew, and comes out as if it had never been killed.
-    fresh = learners.first(lambda: not config.resume or not run.saved.all())
-    env = make_training_env(config, learners)
+    fresh = ranks.first(lambda: not config.resume or not run.saved.all())
+    env = make_training_env(config, ranks)
     demonstrations = read_for(config) if fresh else ()
-    estimate = tell_estimate(config, console) if learners.is_first else None
+    estimate = tell_estimate(config, console) if ranks.is_first else None
     begin = _begin if fresh else _resume
-    agent = begin(config, run, env, console, learners)
+    agent = begin(config, run, env, console, ranks)
     log_also: list[BaseCallback] = [LogIntrinsicReward()] if config.intrinsic else []
     log_also += [LogCurriculum()] if config.curriculum else []
     time_taken = None
-    if learners.is_first:
+    if ranks.is_first:
         time_taken = TrainingTime(run, steps=agent.num_timesteps)
         log_also += [TrackTraining(_track(config, run, agent, time_taken), config)]
     else:
         agent.set_logger(Logger(folder=None, output_formats=[]))
 
-    together = f" in {learners.count} processes" if learners.several else ""
+    together = f" in {ranks.count} processes" if ranks.several else ""
     console.print(
         f"{config.agent} with {_described(config, agent)} on {config.env}, "
         f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}",
         markup=False,
     )
     began, began_at = time.monotonic(), agent.num_timesteps
-    checkpointing = Checkpointing(
-        run, time_taken, every=config.save_every, keep=config.keep_checkpoints, learners=learners
-    )
+    checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints, ranks=ranks)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
     progress = ProgressBar(config.steps)
-    lost = RecordLostEpisodes(run, learners)
-    stop = StopOnSignal(learners)
+    lost = RecordLostEpisodes(run, ranks)
+    stop = StopOnSignal(ranks)
     try:
         with contextlib.ExitStack() as closing:
             for close in (env.close, agent.logger.close, functools.partial(lost.write, env), progress.close):
@@ -217,8 +218,8 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
                     with stop.stopped_there():
                         agent.learn(
                             config.steps - agent.num_timesteps,
-                            callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * learners.is_first)],
-                            log_interval=LOG_INTERVAL[config.agent],
+                            callback=[stop, checkpointing, solved, *log_also, lost, *([progress] * ranks.is_first)],
+                            log_interval=config.algorithm.log_interval,
                             reset_num_timesteps=fresh,
                         )
                     checkpointing.save()
@@ -226,19 +227,19 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
         tell(console, f"Ended at once. {run.told_last_good()}")
         raise SystemExit(stop.status if stop.at_once else INTERRUPTED) from None
     except Exception as error:
-        if learners.is_first and not isinstance(error, OSError | LearnersError):  # which are told with it already
+        if ranks.is_first and not isinstance(error, OSError | RanksError):  # which are told with it already
             tell(console, f"The training has ended with an error. {run.told_last_good()}")
         raise
-    if agent.num_timesteps and not agent.ep_info_buffer and learners.is_first:
+    if agent.num_timesteps and not agent.ep_info_buffer and ranks.is_first:
         console.print(NO_EPISODE_ENDED)
     seconds = time.monotonic() - began
     steps = agent.num_timesteps - began_at
     if steps:
         console.print(f"Trained for {steps} steps in {seconds:.0f} s ({steps / max(seconds, 1e-9):.0f} steps/s).")
-    if learners.is_first:
+    if ranks.is_first:
         tell_used(run, agent.device, estimate, console)
     losses = Counter[str]()
-    for reasons in learners.gather(env.unwrapped.lost_summary()):  # type: ignore[attr-defined]
+    for reasons in ranks.gather(env.unwrapped.lost_summary()):  # type: ignore[attr-defined]
         losses.update(reasons)
     if losses:
         console.print(f"{told_losses(losses)} All of them: {run.lost_episodes}", markup=False)
@@ -247,18 +248,18 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, learners: Lear
     return stop.status if stop.received is not None else 0
 
 
-def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
-    """Return the environments that a configuration trains in: of several learners, this one's share."""
+def make_training_env(config: TrainConfig, ranks: Ranks) -> VecEnv:
+    """Return the environments that a configuration trains in: of several ranks, this one's share."""
     from heed.envs.make import make
-    from heed.scripts.train_wrappers import wrapping
+    from heed.training.wrappers import wrapping
 
     assert config.n_envs is not None
-    n_envs = learners.share("--n-envs", config.n_envs)
+    n_envs = ranks.share("--n-envs", config.n_envs)
     env = make(
         config.env,
         n_envs=n_envs,
         seed=config.seed,
-        first_index=learners.rank * n_envs,
+        first_index=ranks.rank * n_envs,
         group_size=config.group_size or 1,
         processes=config.processes,
         step_timeout=config.step_timeout,
@@ -267,10 +268,11 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
         hold_out=config.hold_out,
         history=config.history,
         **wrapping(config),
+        **config.env_arguments,
     )
     if config.scale_rewards:
-        from heed.agents.scaled_rewards import ScaledRewardsVecEnv
-        from heed.scripts.agent_arguments import discount
+        from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
+        from heed.training.agent_arguments import discount
 
         env = ScaledRewardsVecEnv(env, gamma=discount(config))
     if config.intrinsic is None:
@@ -282,24 +284,24 @@ def make_training_env(config: TrainConfig, learners: Learners) -> VecEnv:
     return IntrinsicRewardVecEnv(env, bonus, coefficient=config.intrinsic_coef)
 
 
-def _described(config: TrainConfig, agent: PPO | A2C | GRPO | DQN | QLearning) -> str:
+def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     """Return what learns, in words."""
-    if config.agent == "q-learning":
+    from heed.agents import LanguagePolicyAgent
+
+    if not isinstance(agent, LanguagePolicyAgent):
         return "a table"
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
     return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
 
 
-def _begin(
-    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
-) -> PPO | A2C | GRPO | DQN | QLearning:
+def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:
     """Make a new agent, and only when that worked the run folder."""
     from heed.agents import AGENTS
     from heed.policies.out_of_memory import is_out_of_memory
-    from heed.scripts.agent_arguments import agent_arguments
+    from heed.training.agent_arguments import agent_arguments
 
     try:
-        agent = AGENTS[config.agent](
+        agent: LanguageAgent = AGENTS[config.agent](
             env=env,
             seed=config.seed,
             device=config.device,
@@ -320,23 +322,21 @@ def _begin(
     resolved = {**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters}
     if config.resume:
         console.print(f"{run.path} has no checkpoint yet: the run begins again.", markup=False)
-        learners.first(run.begin_again)
-        learners.first(functools.partial(run.rewrite_config, resolved))
+        ranks.first(run.begin_again)
+        ranks.first(functools.partial(run.rewrite_config, resolved))
     else:
-        learners.first(functools.partial(run.begin, resolved))
+        ranks.first(functools.partial(run.begin, resolved))
     return agent
 
 
-def _resume(
-    config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, learners: Learners
-) -> PPO | A2C | GRPO | DQN | QLearning:
+def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:
     """Load the run's newest checkpoint that is whole, and drop what the curve holds beyond it."""
     from heed.agents import AGENTS
 
-    found = learners.first(run.find_checkpoint)
+    found = ranks.first(run.find_checkpoint)
     for sentence in found.passed_over:
         console.print(sentence, markup=False)
-    agent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
+    agent: LanguageAgent = AGENTS[config.agent].load(found.path, env=env, device=config.device)
     threads = set_threads(config.threads, agent)
 
     def go_on() -> None:
@@ -347,17 +347,15 @@ def _resume(
         run.cut_lost_episodes(agent.num_timesteps)
         run.rewrite_config({**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters})
 
-    learners.first(go_on)
+    ranks.first(go_on)
     return agent
 
 
-def _track(
-    config: TrainConfig, run: RunFolder, agent: PPO | A2C | GRPO | DQN | QLearning, time_taken: TrainingTime
-) -> Tracking:
+def _track(config: TrainConfig, run: RunFolder, agent: LanguageAgent, time_taken: TrainingTime) -> Tracking:
     """Let the agent log into the run's trackers."""
     from stable_baselines3.common.logger import Logger
 
-    from heed.scripts.tracking.opening import open_tracking
+    from heed.training.tracking.opening import open_tracking
 
     try:
         tracking = open_tracking(config, run, agent, on_point=time_taken.note)
@@ -375,15 +373,16 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     Raises:
         ConfigurationError: if `--resume` comes with an option that would make it another training.
     """
-    config = tyro.cli(TrainConfig, args=arguments, prog="heed train")
+    config = parse(TrainConfig, arguments, command="heed train")
+    use_model_file(config.model)  # of the command line, not of a run that is resumed
     if not config.resume:
         return config
-    from heed.scripts.run_folder import RunFolder
+    from heed.training.run_folder import RunFolder
 
     folder = config.resolved().run_dir
     assert folder is not None
     saved = dataclasses.replace(TrainConfig.from_json(RunFolder(folder).read_config()), run_dir=folder)
-    config = tyro.cli(TrainConfig, args=arguments, prog="heed train", default=saved)
+    config = parse(TrainConfig, arguments, command="heed train", saved=saved)
     for field in dataclasses.fields(TrainConfig):
         ours, theirs = getattr(config, field.name), getattr(saved, field.name)
         if ours != theirs and field.name not in CHANGES_ON_RESUME:

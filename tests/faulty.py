@@ -14,7 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
-from heed.envs.mixture import Level, Mixture
+from heed.envs.wrappers.mixture import Level, Mixture
 
 LONG = 1000.0
 """Seconds that a hanging step would take."""

@@ -15,10 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from heed.agents import AGENTS
-from heed.agents.probing import GAMMA, SETTINGS, Result, check_agent
+from heed.agents import AGENTS, ALGORITHMS
+from heed.agents.probing import GAMMA, Result, check_agent
 from heed.policies import load_language_model
-from heed.policies.language_model import LanguageModel
+from heed.policies.models.language_model import LanguageModel
 from tests.probe_models import KINDS, small_model
 
 MODELS = ("heed-tiny", *KINDS)
@@ -53,7 +53,7 @@ def maker(
     def make(env: Any) -> Any:
         kwargs = {} if name == "q-learning" else {"policy_kwargs": {"max_prompt_tokens": 84, **policy_kwargs}}
         kind: Any = AGENTS[name]
-        agent = kind(env=env, seed=0, gamma=GAMMA, device="cpu", **SETTINGS[name], **kwargs)
+        agent = kind(env=env, seed=0, gamma=GAMMA, device="cpu", **ALGORITHMS[name].probing, **kwargs)
         break_it(agent)
         return agent
 
@@ -62,7 +62,7 @@ def maker(
 
 def check(name: str, make: Callable[[Any], Any], **options: Any) -> Iterator[Result]:
     """Put an agent to the probes, in groups if it compares episodes that begin alike."""
-    return check_agent(make, group_size=SETTINGS[name].get("group_size", 1), **options)
+    return check_agent(make, group_size=ALGORITHMS[name].probing.get("group_size", 1), **options)
 
 
 def check_whole(

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, T5Config, T5ForConditionalGeneration
 
-from heed.policies.language_model import LanguageModel
-from heed.policies.loading import load_language_model
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
 from tests.small_encoders import save_encoder
 
 KINDS = ("causal", "encoder-decoder", "encoder", "segments")

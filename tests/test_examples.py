@@ -31,6 +31,8 @@ def test_success_is_opening_the_named_box() -> None:
         assert (reward, terminated, truncated, info["is_success"]) == (1.0, True, False, True)
 
 
+# PPO learns to heed instructions every day, in tests/agents/test_learning.py and test_changing_actions.py.
+@pytest.mark.exhaustive
 def test_an_agent_learns_to_open_the_named_box() -> None:
     """It must match the instruction's words with the observation's; guessing succeeds one time in three."""
     agent = PPO(env=make(BOXES, n_envs=32, seed=0), n_steps=16, batch_size=256, ent_coef=0.0, seed=0)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
+import pytest
+
 from examples.families import FAMILIES, measure, table
+from tests import forked
 
 
-def test_agents_of_a_family_learn_and_another_process_loads_them(tmp_path: Path) -> None:
+def test_agents_of_a_family_learn_and_another_process_loads_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """`python -m examples.families` does the same with all of them, and docs/families.md has its table."""
+    monkeypatch.setattr(subprocess, "run", forked.run)
     rows = list(measure(["Flan-T5"], tmp_path))
     for row in rows:
         assert row.difference == 0

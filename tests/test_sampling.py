@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.envs.worlds import system
-from tests.sampling import sampled
+from tests.sampling import each_once, sampled
 
 
 def test_a_sample_is_spread_evenly_and_the_rest_is_marked() -> None:
@@ -40,3 +40,12 @@ def test_what_a_system_lacks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "apt-get install chromium" in told["MiniWoB++"]
     assert "apt-get install libosmesa6" in told["robotics"]
     assert "apt-get install build-essential" in told["TextWorld"]
+
+
+def test_pairs_name_each_value_of_the_longer_one_once() -> None:
+    for first, second in (([("a", 1), ("b", 2)], "xyz"), ("xyz", [("a", 1), ("b", 2)])):
+        pairs = each_once(first, second)
+        assert len({pair.values for pair in pairs}) == 6
+        kept = [pair.values for pair in pairs if not pair.marks]
+        assert len(kept) == 3
+        assert {value for values in kept for value in values} == {"x", "y", "z", "a", "b", 1, 2}

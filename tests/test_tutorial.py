@@ -14,8 +14,7 @@ from heed.envs import make_env
 from heed.envs.checks import check_env
 from heed.envs.testing import LanguageEnvTests
 from heed.scripts import check_env as check_env_script
-from heed.scripts import demos, new_env, train
-from heed.scripts.evaluate import command as evaluate
+from heed.scripts import demos, evaluate, new_env, train
 from tests.envs.test_environment_file import as_it_was
 
 __all__ = ["as_it_was"]  # a fixture
@@ -24,7 +23,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 TUTORIAL = (REPOSITORY / "docs" / "tutorial.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", TUTORIAL, re.MULTILINE | re.DOTALL))
 TEN_LINES = re.findall(r"in `(\w+\.py)`.*?```python\n(.*?)```\n\n```\n(.*?)\n```", SECTIONS["In ten lines"], re.DOTALL)
-FEW = ["--n-envs", "4", "--eval-episodes", "2"]
+FEW = ["--n-envs", "4", "--eval-episodes", "2", "--max-steps", "8"]
 
 
 def commands_of(section: str) -> list[list[str]]:

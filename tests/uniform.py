@@ -21,5 +21,5 @@ class Uniform:
     def predict(self, words: dict[str, list[str]], deterministic: bool = False) -> Any:
         return np.zeros((len(words["instruction"]), *(self.action_space.shape or ()))), None
 
-    def forget_readings(self) -> None:
+    def clear_cache(self) -> None:
         """It reads nothing."""

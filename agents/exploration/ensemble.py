@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from heed.agents.exploration.features import adam_state, set_adam_state
 from heed.agents.exploration.prompt_features import PromptFeatures
 from heed.policies.finite import require_finite_loss
-from heed.policies.layout import PromptLayout
+from heed.policies.prompts.layout import PromptLayout
 
 
 class ValueEnsemble(nn.Module):
@@ -125,7 +125,6 @@ class ValueEnsemble(nn.Module):
 
     def set_state(self, tensors: dict[str, Tensor]) -> None:
         """Put back what `get_state` returned."""
-        tensors = {_name_now(name): tensor for name, tensor in tensors.items()}
         optimizer = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer/")}
         self.load_state_dict({name: tensor for name, tensor in tensors.items() if name not in optimizer})
         set_adam_state(self.optimizer, {name.removeprefix("optimizer/"): t for name, t in optimizer.items()})
@@ -146,9 +145,3 @@ class _Heads(nn.Module):
         """Return (H, B, A) for features (B, inputs)."""
         hidden = (features @ self.hidden + self.hidden_bias).relu()
         return hidden @ self.out + self.out_bias
-
-
-def _name_now(name: str) -> str:
-    """Return what a tensor is called that an earlier version saved, which encoded nothing but words."""
-    old = [f"features.{part}" for part in ("vectors", "mean", "squares", "count")]
-    return name.replace("features.", "features.text.") if name in old else name

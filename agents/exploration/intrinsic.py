@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from torch import Tensor
 
 from heed.agents.exploration.counts import Counts, fingerprint
-from heed.agents.lost_steps import EPISODE_LOST
+from heed.agents.rollouts.lost_steps import EPISODE_LOST
 from heed.policies.finite import REMEDY, require_finite_array
 
 SMOOTHING = 0.01

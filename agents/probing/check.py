@@ -33,24 +33,6 @@ STEPS = 32_768
 """Of the environments together, at most, on each probe."""
 N_ENVS = 16
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "ppo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1},
-    # At 3e-3 a gradient of so few steps leaves some models unable to see a picture.
-    "a2c": {"n_steps": 4, "learning_rate": 2e-3, "ent_coef": 0.1},
-    "reinforce": {"n_steps": 4, "learning_rate": 2e-3, "ent_coef": 0.1},
-    "grpo": {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "group_size": 8, "ent_coef": 0.1},
-    "dqn": {
-        "learning_starts": 64,
-        "buffer_size": 2_000,
-        "batch_size": 64,
-        "gradient_steps": 1,
-        "target_update_interval": 64,
-        "learning_rate": 3e-3,
-    },
-    "q-learning": {},
-}
-"""Arguments of Heed's agents, by their names, that suit episodes of one or two steps."""
-
 _REFUSABLE = ("actions", "numbers", "image")
 """What of an observation an agent may refuse, or not read."""
 

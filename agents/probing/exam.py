@@ -12,9 +12,9 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.policies import ActorCriticPolicy
 
-from heed.agents.q_learning import QLearning
+from heed.agents.tabular.q_learning import QLearning
 from heed.envs.probes import Case, Probe
-from heed.policies.prompt import PromptSpace
+from heed.policies.prompts.prompt import PromptSpace
 
 TOLERANCE = 0.2
 """How far a value may be from what it is to be: values of different states differ by 0.5 or more with gamma = 0.5."""

@@ -1,4 +1,4 @@
-"""Does an environment keep the language contract? Checks that play it and say in words how to mend it."""
+"""Does an environment keep the language contract? Checks that play it and say in words how to fix it."""
 
 from heed.envs.checks.check import Check
 from heed.envs.checks.checking import check_env

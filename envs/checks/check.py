@@ -15,8 +15,8 @@ class Check:
     passed: bool
     detail: str
     """What was seen."""
-    mend: str = ""
-    """How to mend it; empty where there is nothing to mend."""
+    fix: str = ""
+    """How to fix it; empty where there is nothing to fix."""
     note: str = ""
     """What might be better although no rule is broken; empty where there is nothing to note."""
 
@@ -33,12 +33,12 @@ def passed(name: str, detail: str, *, note: str = "") -> Check:
     return Check(name=name, passed=True, detail=detail, note=note)
 
 
-def failed(name: str, detail: str, mend: str) -> Check:
+def failed(name: str, detail: str, fix: str) -> Check:
     """Return a rule that is broken."""
-    return Check(name=name, passed=False, detail=detail, mend=mend)
+    return Check(name=name, passed=False, detail=detail, fix=fix)
 
 
-class FaultError(Exception):
+class BrokenRuleError(Exception):
     """A broken rule that was found in the midst of playing."""
 
     def __init__(self, check: Check):

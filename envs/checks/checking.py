@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import gymnasium
+from gymnasium import spaces
 
-from heed.envs.checks.check import Check, FaultError, failed, passed, told
+from heed.envs.checks.check import BrokenRuleError, Check, failed, passed, told
 from heed.envs.checks.declared import check_actions, check_gymnasium, check_observation_space
 from heed.envs.checks.hooks import check_hooks
 from heed.envs.checks.played import (
@@ -30,12 +31,12 @@ from heed.envs.checks.played import (
     nothing_happened,
 )
 from heed.envs.checks.playing import PLAYING, Choose, Episode, listening, play
-from heed.envs.checks.reading import Reader, check_tokens
+from heed.envs.checks.reading import Reader, check_keys, check_tokens
 from heed.envs.checks.reward import check_reward
 from heed.envs.contract import ACTION_SPACES, ChangingActions, UnknownEnvironmentError, action_texts_of, speaks_language
 from heed.envs.detached import Detached
 from heed.envs.make import make_plain_env, speaking
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 
 MAX_STEPS = 20_000
 """An episode that is longer counts as one that never ends."""
@@ -105,7 +106,7 @@ def check_env(
                     Detached(language_env), seeds, episodes, reward_episodes, max_steps, policy, reader
                 ):
                     checks.append(check)
-        except FaultError as fault:
+        except BrokenRuleError as fault:
             checks.append(fault.check)
         finally:
             with contextlib.suppress(Exception):
@@ -133,7 +134,7 @@ def _played(
     """Yield the checks of played episodes.
 
     Raises:
-        FaultError: if the environment breaks: then there are no more.
+        BrokenRuleError: if the environment breaks: then there are no more.
     """
     if isinstance(env.action_space, ChangingActions) != ("actions" in env.observation_space.spaces):  # type: ignore[attr-defined]
         return  # told already, and which of the two is meant nobody knows
@@ -155,6 +156,8 @@ def _played(
     yield check_other_seeds(played)
     yield check_instructions(played)
     if reader is not None:
+        assert isinstance(env.observation_space, spaces.Dict)
+        yield check_keys(reader, env.observation_space)
         yield from check_tokens(reader, action_texts_of(env), played)
     yield check_ends(played, max_steps)
     if played[-1].ended:

@@ -67,8 +67,8 @@ def check_actions(env: gymnasium.Env[Any, Any]) -> Check:
     try:
         require_action_space(space)
     except ContractError as error:
-        mend = f"Use one of {', '.join(kind.__name__ for kind in ACTION_SPACES)}, of one dimension and counted from 0."
-        return failed(name, str(error), mend)
+        fix = f"Use one of {', '.join(kind.__name__ for kind in ACTION_SPACES)}, of one dimension and counted from 0."
+        return failed(name, str(error), fix)
     lists_actions = speaks_language(env) and "actions" in env.observation_space.spaces  # type: ignore[attr-defined]
     if lists_actions != isinstance(space, ChangingActions):
         return failed(
@@ -85,6 +85,6 @@ def check_actions(env: gymnasium.Env[Any, Any]) -> Check:
         require_action_texts(env, space)
         texts = action_texts_of(env)
     except Exception as error:
-        mend = f"Give it an attribute `action_texts`: a tuple of {space.n} different texts, one an action."
-        return failed(name, str(error), mend)
+        fix = f"Give it an attribute `action_texts`: a tuple of {space.n} different texts, one an action."
+        return failed(name, str(error), fix)
     return passed(name, ", ".join(texts or ()))

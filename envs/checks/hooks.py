@@ -11,7 +11,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from heed.envs.checks.check import Check, FaultError, failed, passed, short, told
+from heed.envs.checks.check import BrokenRuleError, Check, failed, passed, short, told
 from heed.envs.checks.playing import play, random_actions, reset, step
 from heed.envs.contract import (
     ContractError,
@@ -34,7 +34,7 @@ def check_hooks(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps: i
     """Check those of the methods that `env` has.
 
     Raises:
-        FaultError: if the environment breaks.
+        BrokenRuleError: if the environment breaks.
     """
     if expert_of(env) is not None:
         yield _check_expert(env, seeds, max_steps)
@@ -62,7 +62,7 @@ def _check_expert(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps:
     name = "expert"
     expert = expert_of(env)
     assert expert is not None
-    mend = "Let `expert_action()` return one of the actions that there are, and the same again if asked again."
+    fix = "Let `expert_action()` return one of the actions that there are, and the same again if asked again."
 
     def choose(observation: Mapping[str, Any]) -> Any:
         try:
@@ -70,12 +70,12 @@ def _check_expert(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps:
         except ExpertError:
             raise
         except Exception as error:
-            raise FaultError(failed(name, f"expert_action raised {told(error)}", mend)) from error
+            raise BrokenRuleError(failed(name, f"expert_action raised {told(error)}", fix)) from error
         if not np.array_equal(action, again):
             detail = f"expert_action said {short(action)}, and then {short(again)} in the same state"
-            raise FaultError(failed(name, detail, mend))
+            raise BrokenRuleError(failed(name, detail, fix))
         if not _is_action(env, observation, action):
-            raise FaultError(failed(name, f"expert_action said {short(action)}, which is no action there", mend))
+            raise BrokenRuleError(failed(name, f"expert_action said {short(action)}, which is no action there", fix))
         return action
 
     given_up, successes, reason = 0, 0, ""
@@ -84,7 +84,7 @@ def _check_expert(env: gymnasium.Env[Any, Any], seeds: Sequence[int], max_steps:
             successes += play(env, seed, max_steps, choose).success
         except ExpertError as error:
             given_up, reason = given_up + 1, str(error)
-        except FaultError as fault:
+        except BrokenRuleError as fault:
             return fault.check
     detail = f"succeeds in {successes} of {len(seeds)} episodes"
     if given_up:
@@ -102,7 +102,7 @@ def _is_action(env: gymnasium.Env[Any, Any], observation: Mapping[str, Any], act
 def _check_fulfilled(env: gymnasium.Env[Any, Any], fulfilled: Callable[[], Any], seed: int) -> Check:
     """Ask after the reset and after each of some random steps."""
     name = "fulfilled instructions"
-    mend = "Let `fulfilled_instructions()` return a dict: each instruction with the reward, a finite number, it brings."
+    fix = "Let `fulfilled_instructions()` return a dict: each instruction with the reward, a finite number, it brings."
     generator = random_actions(env, seed)
     observation, _ = reset(env, seed)
     told_of: set[str] = set()
@@ -111,9 +111,9 @@ def _check_fulfilled(env: gymnasium.Env[Any, Any], fulfilled: Callable[[], Any],
         try:
             answer = fulfilled()
         except Exception as error:
-            return failed(name, f"it raised {told(error)}", mend)
+            return failed(name, f"it raised {told(error)}", fix)
         if not isinstance(answer, Mapping) or not all(_is_fulfilled(*entry) for entry in answer.items()):
-            return failed(name, f"it returned {short(answer)}", mend)
+            return failed(name, f"it returned {short(answer)}", fix)
         told_of.update(answer)
         if over or steps == STEPS:
             return passed(name, f"{len(told_of)} different ones in an episode of {steps} random steps")

@@ -89,12 +89,12 @@ def check_changing_words(played: Sequence[Episode], silence: Silence) -> Check:
         if all(len(episode.rewards) == 1 for episode in played):
             return passed(name, "episodes of one step: nothing to follow")
         stayed = f"the observation stayed {short(played[0].words[0][1])} through whole episodes"
-        mend = "Return what the agent perceives now, after its action."
+        fix = "Return what the agent perceives now, after its action."
         steps = sum(len(episode.rewards) for episode in played)
         if steps < FEW_STEPS:
-            note = f"Those were {steps} steps in all, in which nothing need have happened. {mend}"
+            note = f"Those were {steps} steps in all, in which nothing need have happened. {fix}"
             return passed(name, stayed, note=note)
-        return failed(name, stayed, mend)
+        return failed(name, stayed, fix)
     note = ""
     if silence.unsaid * 2 > silence.changes:
         note = (
@@ -174,13 +174,13 @@ def _looks_like_a_limit(played: Sequence[Episode]) -> str:
 def check_success(played: Sequence[Episode]) -> Check:
     """Look whether every episode says at its end whether it succeeded."""
     name = "success is told"
-    mend = (
+    fix = (
         "Set `info['is_success']` to True or False on the last step, or simply on every step: a time limit "
         "(`max_episode_steps`) ends episodes that the environment itself would let go on."
     )
     for episode in played:
         if "is_success" not in episode.info:
-            return failed(name, "the last step's info had no `is_success`", mend)
+            return failed(name, "the last step's info had no `is_success`", fix)
         if not isinstance(episode.info["is_success"], bool | np.bool_):
-            return failed(name, f"info['is_success'] was {short(episode.info['is_success'])}", mend)
+            return failed(name, f"info['is_success'] was {short(episode.info['is_success'])}", fix)
     return passed(name, f"at the end of {len(played)} episodes")

@@ -13,11 +13,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from heed.envs.checks.check import FaultError, failed, short, told
+from heed.envs.checks.check import BrokenRuleError, failed, short, told
 from heed.envs.contract import ChangingActions, ContractError, check_admissible_actions, number_of, sample_action
-from heed.envs.faults import FaultError as EnvironmentFault
+from heed.envs.faults import FaultError
 from heed.envs.vectorize.inspector import Inspector
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 
 PLAYING = "reset and step"
 """The check that what is wrong with an answer belongs to."""
@@ -66,7 +66,7 @@ def play(env: gymnasium.Env[Any, Any], seed: int, max_steps: int, choose: Choose
         choose: chooses the actions; None draws them.
 
     Raises:
-        FaultError: if `reset` or `step` raises, or returns what it should not.
+        BrokenRuleError: if `reset` or `step` raises, or returns what it should not.
     """
     generator = random_actions(env, seed)
     episode = Episode()
@@ -98,7 +98,7 @@ def reset(env: gymnasium.Env[Any, Any], seed: int) -> tuple[dict[str, Any], dict
     """Reset an environment and look at what it returns.
 
     Raises:
-        FaultError: if it raises, or returns what it should not.
+        BrokenRuleError: if it raises, or returns what it should not.
     """
     result = _call("reset", env.reset, seed=seed)
     if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
@@ -110,7 +110,7 @@ def step(env: gymnasium.Env[Any, Any], action: Any) -> tuple[dict[str, Any], flo
     """Step an environment and look at what it returns.
 
     Raises:
-        FaultError: if it raises, or returns what it should not.
+        BrokenRuleError: if it raises, or returns what it should not.
     """
     result = _call("step", env.step, action)
     if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
@@ -159,29 +159,29 @@ def _checked(method: str, env: gymnasium.Env[Any, Any], observation: Any) -> dic
         try:
             check_admissible_actions(observation["actions"], int(env.action_space.n))
         except ContractError as error:
-            mend = "List under `actions` a tuple of different texts, one for each action that can be done now."
-            raise fault(f"{method}: {error}", mend) from None
+            fix = "List under `actions` a tuple of different texts, one for each action that can be done now."
+            raise fault(f"{method}: {error}", fix) from None
     inspector = _inspectors.get(env)
     if inspector is None:
         inspector = _inspectors[env] = Inspector(env)
     for key, part in space.spaces.items():
         try:  # as a training looks at it
             inspector.check_part(key, observation[key])
-        except EnvironmentFault as error:
-            mend = f"Return what the space holds: {short(part)}."
+        except FaultError as error:
+            fix = f"Return what the space holds: {short(part)}."
             if isinstance(part, spaces.Text):
-                mend = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
+                fix = "Return a string, and use `heed.envs.FreeText()` as the space: it holds any characters."
             detail = f"{method} returned the {key} {short(observation[key])}, not in the space: {error}"
-            raise fault(detail, mend) from None
+            raise fault(detail, fix) from None
     for key in ("instruction", "observation"):
         if not observation[key].strip():
             raise fault(f"{method} returned an empty {key}", "Say something, if only `nothing`: the agent reads it.")
     return observation
 
 
-def fault(detail: str, mend: str) -> FaultError:
+def fault(detail: str, fix: str) -> BrokenRuleError:
     """Return the error of a broken answer."""
-    return FaultError(failed(PLAYING, detail, mend))
+    return BrokenRuleError(failed(PLAYING, detail, fix))
 
 
 @dataclass(kw_only=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gymnasium import spaces
+
 from heed.envs.checks.check import Check, failed, passed, short
 from heed.envs.checks.playing import Episode
 
@@ -28,6 +30,20 @@ class Reader:
     """The tokens of the prompt with an instruction and an observation, however many they are."""
     max_prompt_tokens: int
     """How long a prompt may be."""
+    unread_keys: Callable[[spaces.Dict], Sequence[str]]
+    """The keys of observations that no policy reads."""
+
+
+def check_keys(reader: Reader, space: spaces.Dict) -> Check:
+    """Check whether a policy sees all that observations hold."""
+    unread = reader.unread_keys(space)
+    note = ""
+    if unread:
+        note = (
+            f"A policy does not see what is under {', '.join(unread)}: put it into words, or register a modality "
+            "(heed.policies.register_modality)."
+        )
+    return passed("all of an observation is read", f"the keys {', '.join(space.spaces)}", note=note)
 
 
 def check_tokens(reader: Reader, action_texts: Sequence[str] | None, played: Sequence[Episode]) -> Iterator[Check]:
@@ -82,8 +98,8 @@ def _check_prompts(reader: Reader, played: Sequence[Episode]) -> Check:
     most = max(map(len, longest.values()))
     detail = f"up to {most} tokens of {reader.name}, where {reader.max_prompt_tokens} are read"
     if bare > reader.max_prompt_tokens:
-        mend = "Shorten the instruction, or raise --max-prompt-tokens."
-        return failed(name, f"{detail}; an instruction alone needs {bare}", mend)
+        fix = "Shorten the instruction, or raise --max-prompt-tokens."
+        return failed(name, f"{detail}; an instruction alone needs {bare}", fix)
     if most > reader.max_prompt_tokens:
         note = f"The end of long observations is cut off: train with --max-prompt-tokens {most}, or say it shorter."
         return passed(name, detail, note=note)

@@ -34,7 +34,7 @@ def check_reward(
         choose: the policy; None draws its actions.
 
     Raises:
-        FaultError: if the environment breaks.
+        BrokenRuleError: if the environment breaks.
     """
     who = "random actions" if choose is None else "the given policy"
     episodes = list(played) if choose is None else []

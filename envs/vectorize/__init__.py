@@ -18,8 +18,19 @@ anew, the next episode begins, and the learner is told (`info["episode_lost"]`),
 """
 
 from heed.envs.seeds import episode_seed
-from heed.envs.vectorize.in_process import TIMEOUT, LanguageVecEnv
-from heed.envs.vectorize.processes import ProcessLanguageVecEnv
+from heed.envs.vectorize.in_process import LanguageVecEnv
 from heed.envs.vectorize.stacking import Observations, stack_observations
+from heed.envs.vectorize.workers.processes import ProcessLanguageVecEnv
+from heed.envs.vectorize.workers.transport import Connection, Transport
+from heed.envs.watchdog import TIMEOUT
 
-__all__ = ["TIMEOUT", "LanguageVecEnv", "Observations", "ProcessLanguageVecEnv", "episode_seed", "stack_observations"]
+__all__ = [
+    "TIMEOUT",
+    "Connection",
+    "LanguageVecEnv",
+    "Observations",
+    "ProcessLanguageVecEnv",
+    "Transport",
+    "episode_seed",
+    "stack_observations",
+]

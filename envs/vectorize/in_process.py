@@ -25,19 +25,16 @@ from heed.envs.contract import (
 from heed.envs.detached import Detached
 from heed.envs.faults import EPISODE_LOST, CalledOffError, FaultError, LostEpisode, LostEpisodes, TellsLosses
 from heed.envs.seeds import episode_seed
-from heed.envs.vectorize.calls import CallBoard, CallKey, LossLog
 from heed.envs.vectorize.episode_numbers import EpisodeNumbers, Group
 from heed.envs.vectorize.inspector import Inspector, require_alike
 from heed.envs.vectorize.reading import LosesUnreadable
 from heed.envs.vectorize.requirements import check_timeouts, require_action, require_words
 from heed.envs.vectorize.seeds import check_group_size, check_state_size, drawn_seed
 from heed.envs.vectorize.stacking import Observations, keys_of, observation_at, stack_observations
-from heed.envs.watchdog import Watchdog
+from heed.envs.vectorize.workers.calls import CallBoard, CallKey, LossLog
+from heed.envs.watchdog import TIMEOUT, Watchdog
 
 EnvFactory = Callable[[], gymnasium.Env[Any, Any]]
-
-TIMEOUT = 60.0
-"""Seconds that a step, and a reset, may take unless it is said."""
 
 OBSERVATION_UNKNOWN = "observation_unknown"
 """The key of a lost episode's `info` which says that its last observation could not be brought back either."""
@@ -120,7 +117,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._actions: npt.NDArray[Any] = np.empty(0)
         self._observations: Observations = {}
         """Given last."""
-        self._untold: dict[int, str] = {}
+        self._pending: dict[int, str] = {}
         """Environments whose running episode could not be brought back, with the reason: the next step tells."""
         self._broken: set[int] = set()
         """Environments that are to be made anew."""
@@ -186,7 +183,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
     def reset(self) -> Observations:
         """Begin a new episode in every environment; those of a group begin a new seed together."""
         observations = []
-        self._untold = {}
+        self._pending = {}
         with self._watchdog:
             for index in range(self.num_envs):
                 observations.append(self._begin_episode(index, self._numbers.following_in_a_reset(index)))
@@ -212,7 +209,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         dones = np.zeros(self.num_envs, dtype=bool)
         actions = [as_action(self.action_space, action) for action in self._actions]
         for index, action in enumerate(actions):
-            if index not in self._untold:
+            if index not in self._pending:
                 require_action(self.action_space, self._observations, index, action)
         with self._watchdog:
             for index, action in enumerate(actions):
@@ -227,8 +224,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     def _step(self, index: int, action: Any) -> tuple[Any, float, bool, dict[str, Any]]:
         """Step one environment; at the episode's end, the observation is the next one's first."""
-        if index in self._untold:  # the episode that is told of is over, and the next one has begun
-            info = {OBSERVATION_UNKNOWN: True, **self._lost_info(index, self._untold.pop(index))}
+        if index in self._pending:  # the episode that is told of is over, and the next one has begun
+            info = {OBSERVATION_UNKNOWN: True, **self._lost_info(index, self._pending.pop(index))}
             return observation_at(self._observations, index), 0.0, True, info
         try:
             observation, reward, terminated, truncated, info = self._act(index, action)
@@ -245,7 +242,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         self._log.note(None)
         return self._begin_episode(index, self._numbers.following(index)), reward, True, info
 
-    def lose_running(self, faults: Mapping[int, Exception], *, untold: bool = False) -> Observations:
+    def lose_running(self, faults: Mapping[int, Exception], *, pending: bool = False) -> Observations:
         """Lose the running episodes of some environments; see `heed.envs.vectorize.reading`."""
         observations = dict(self._observations)
         for key in self._keys if faults else ():
@@ -253,8 +250,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         with self._watchdog:
             for index, fault in faults.items():
                 reason = self._lose(index, fault)
-                if untold:
-                    self._untold.setdefault(index, reason)
+                if pending:
+                    self._pending.setdefault(index, reason)
                 begun = stack_observations(self._keys, [self._begin_episode(index, self._numbers.following(index))])
                 for key in self._keys:
                     observations[key][index] = begun[key][0]
@@ -376,8 +373,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
 
     def get_numbers(self) -> dict[str, Any]:
         """Return only what follows from no seed and no action: the episodes' numbers, and what they are drawn by."""
-        untold = [[index, reason] for index, reason in sorted(self._untold.items())]
-        return {**self._numbers.get_state(), "untold": untold}
+        pending = [[index, reason] for index, reason in sorted(self._pending.items())]
+        return {**self._numbers.get_state(), "pending": pending}
 
     def set_state(self, state: dict[str, Any]) -> Observations:
         """Bring the environments to where they were at `get_state`, by playing the running episodes again.
@@ -392,8 +389,8 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
             ValueError: if the state is of another number of environments.
         """
         check_state_size(state, self.num_envs)
-        self._losses.set_state(state.get("lost", {}))  # there are none in a state of an earlier version
-        return self._readable_beginning(self.set_positions(state), untold=True)
+        self._losses.set_state(state["lost"])
+        return self._readable_beginning(self.set_positions(state), pending=True)
 
     def set_positions(self, state: dict[str, Any], expected: Observations | None = None) -> Observations:
         """Do the same with a state of `get_positions`.
@@ -411,7 +408,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
                     if expected is not None:
                         require_words(observation, expected, index)
                 except Exception as error:
-                    self._untold.setdefault(index, self._lose(index, error))
+                    self._pending.setdefault(index, self._lose(index, error))
                     observation = self._begin_episode(index, self._numbers.following(index))
                 observations.append(observation)
         self._observations = stack_observations(self._keys, observations)
@@ -421,7 +418,7 @@ class LanguageVecEnv(LosesUnreadable, TellsLosses, VecEnv):
         """Take only the episodes' numbers from a state of `get_positions`, and what is still to be told."""
         self._seed = state["seed"]
         self._numbers.set_state(state)
-        self._untold = dict(state.get("untold", ()))
+        self._pending = dict(state["pending"])
 
     def _play_again(self, index: int, episode: int, actions: Sequence[Any]) -> Any:
         observation = self._reset(index, episode)

@@ -54,12 +54,12 @@ class LosesUnreadable:
         """The numbers of the running episodes."""
 
     @abstractmethod
-    def lose_running(self, faults: Mapping[int, FaultError], *, untold: bool = False) -> Observations:
+    def lose_running(self, faults: Mapping[int, FaultError], *, pending: bool = False) -> Observations:
         """Lose the running episodes of some environments, and begin the next ones.
 
         Args:
             faults: what is wrong, by the environments' indices.
-            untold: the next step is to tell of it.
+            pending: the next step is to tell of it.
 
         Returns:
             The observations of all environments.
@@ -81,7 +81,7 @@ class LosesUnreadable:
                     )
         return refused
 
-    def _readable_beginning(self, observations: Observations, *, untold: bool = False) -> Observations:
+    def _readable_beginning(self, observations: Observations, *, pending: bool = False) -> Observations:
         """Return first observations that can be read.
 
         Raises:
@@ -94,7 +94,7 @@ class LosesUnreadable:
             observations, refused = self._try_more(observations, refused)
         self._was_readable = True
         while refused:
-            observations = self.lose_running(_as_faults(refused), untold=untold)
+            observations = self.lose_running(_as_faults(refused), pending=pending)
             refused = self._refused(observations)
         return observations
 

@@ -1,6 +1,6 @@
 """An instruction that changes in the middle of an episode: "go to the red ball", and after some steps the blue one.
 
-As on the evaluation's axis changed-midway, whose mechanism this is (`heed.envs.axes.shown`), the environment's own
+As on the evaluation's axis changed-midway, whose mechanism this is (`heed.envs.wrappers.shown`), the environment's own
 instruction is the second of the two: all rewards and ends of the environment are about it. The first is one of those
 that can be done in the same world. What a training needs beside it, and an evaluation of the second instruction does
 not: who does what the first says while it stands has succeeded.
@@ -13,9 +13,8 @@ from typing import Any
 
 import gymnasium
 
-from heed.envs.axes import shown
-from heed.envs.axes.registry import can_be_told
-from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, require_language_env
+from heed.envs.contract import ContractError, ExpertError, can_be_told, expert_of, method_of, require_language_env
+from heed.envs.wrappers import shown
 from heed.envs.wrappers.asked_once import AskedOnce
 
 

@@ -9,7 +9,6 @@ curriculum is resumed exactly, in processes too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -104,15 +103,8 @@ class CurriculumVecEnv(VecEnvWrapper):
         saved = state["curriculum"]
         self._shares.set_state(saved["outcomes"])
         rest = {key: value for key, value in state.items() if key != "curriculum"}
-        if "drawn" in saved:  # of an earlier version
-            rest["weights"] = self._weights_that_draw(saved["drawn"])
         observations = self.venv.set_state(rest)  # type: ignore[attr-defined]
         self.reset_infos = self.venv.reset_infos
         self._handed = None
         self._hand_out()
         return observations
-
-    def _weights_that_draw(self, drawn: Sequence[str | None]) -> dict[str, Any]:
-        """Return weights by which nothing but this can be drawn in the running episodes."""
-        alone = [[float(name == one) for name in self._shares.names] if one is not None else None for one in drawn]
-        return {"next": self._shares.now(), "running": alone}

@@ -8,11 +8,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from heed.envs.axes.shown import generator_of
 from heed.envs.contract import ContractError, ExpertError, expert_of, method_of, number_of, require_language_env
 from heed.envs.hold_out import HoldOutError, hold_out_of
-from heed.envs.weighted_draw import DrawsByWeight, WeightedDraw
+from heed.envs.wrappers.shown import generator_of
 from heed.envs.wrappers.task import Moment, Task, Text
+from heed.envs.wrappers.weighted_draw import DrawsByWeight, WeightedDraw
 
 
 class Instructions(DrawsByWeight, gymnasium.Wrapper[Any, Any, Any, Any]):

@@ -15,7 +15,7 @@ from typing import Any
 
 import gymnasium
 
-from heed.envs.axes.grammar import JOINTS
+from heed.envs.babyai.grammar import JOINTS
 from heed.envs.contract import ContractError, fulfilled_instructions_of, method_of, number_of, require_language_env
 from heed.envs.wrappers.asked_once import AskedOnce
 

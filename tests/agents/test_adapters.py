@@ -15,15 +15,15 @@ from peft import PeftModel
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from heed.agents import DQN, PPO, CheckpointError, export, load
-from heed.agents.base_weights import weights_to_save
+from heed.agents.persistence.saved_policy import weights_to_save
 from heed.envs.make import make
-from heed.policies.adapters import Adapter
-from heed.policies.hidden_states import read_hidden_states
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model
-from heed.policies.scoring import last_hidden_state, token_logits
-from heed.policies.virtual_tokens import reader_of
-from tests.sampling import sampled
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.heads.scoring import last_hidden_state, token_logits
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model
+from tests.sampling import each_once, sampled
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -65,8 +65,7 @@ def places(module: torch.nn.Module) -> set[int]:
     return {weight.data_ptr() for weight in module.parameters() if not weight.requires_grad and weight.numel() > 1000}
 
 
-@pytest.mark.parametrize("method", ["dora", "prefix"])
-@pytest.mark.parametrize("kind", AGENTS)
+@pytest.mark.parametrize(("kind", "method"), each_once(AGENTS, ["prefix", "dora"]))
 def test_a_checkpoint_holds_the_adapter_and_is_small(kind: Any, method: Any, base: Path, tmp_path: Path) -> None:
     agent = trained(kind, base, method=method)
     agent.save(tmp_path / "agent")
@@ -148,7 +147,7 @@ def test_ranks_are_lost_until_the_budget_is_met(kind: Any, tmp_path: Path) -> No
     assert len(values) == 3 * len(layers)  # half as much again as 2
     assert int((values != 0).sum()) <= 2 * len(layers)
     agent.save(tmp_path / "agent")
-    loaded = load(tmp_path / "agent")
+    loaded: Any = load(tmp_path / "agent")
     assert agent.rank_budget is not None
     assert loaded.rank_budget is not None
     before, after = agent.rank_budget.get_state(), loaded.rank_budget.get_state()
@@ -157,7 +156,7 @@ def test_ranks_are_lost_until_the_budget_is_met(kind: Any, tmp_path: Path) -> No
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("method", ["lora", "rslora", "dora", "adalora", "ia3", "prompt", "prefix"])
+@pytest.mark.parametrize("method", sampled(["lora", "rslora", "adalora", "dora", "ia3", "prompt", "prefix"], 4))
 def test_an_exported_adapter_is_pefts_and_loads_back(method: Any, base: Path, tmp_path: Path) -> None:
     agent: Any = trained(PPO, base, steps=32, method=method)
     export(agent, tmp_path / "out")

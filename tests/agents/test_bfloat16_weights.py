@@ -11,7 +11,7 @@ import torch
 
 from heed.agents import DQN, PPO, load
 from heed.envs.make import make
-from heed.policies.adapters import Adapter, is_of_adapter
+from heed.policies.adapters.adapters import Adapter, is_of_adapter
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[Any, dict[str, Any]] = {
@@ -47,7 +47,7 @@ def test_what_is_frozen_is_bfloat16_and_what_trains_is_not(kind: Any, kwargs: di
         ours, theirs = (policy.network.model.get_input_embeddings() for policy in (agent.policy, agent.reference))
         assert ours.weight.data_ptr() == theirs.weight.data_ptr(), "one base for both"
     agent.save(tmp_path / "agent")
-    agent.forget_readings()
+    agent.clear_cache()
     loaded: Any = load(tmp_path / "agent")
     for name, weight in agent.policy.state_dict().items():
         assert torch.equal(weight, loaded.policy.state_dict()[name]), name

@@ -13,11 +13,9 @@ import torch
 from stable_baselines3.common.utils import LinearSchedule
 
 from heed.agents import DQN, PPO, CheckpointError, load
-from heed.agents import checkpoint as checkpoint_module
-from heed.agents.checkpoint import CheckpointFormatError
-from heed.envs import LanguageVecEnv
+from heed.agents.persistence import checkpoint as checkpoint_module
+from heed.agents.persistence.checkpoint import CheckpointFormatError
 from heed.envs.make import make
-from tests.places import Places
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -25,7 +23,6 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
     DQN: {"learning_starts": 16, "buffer_size": 200, "batch_size": 16, "gradient_steps": 1},
 }
 AGENTS = [PPO, DQN]
-FIRST_FORMAT = Path(__file__).parent / "checkpoints" / "format-1"
 
 
 def trained(kind: type[PPO | DQN], steps: int = 64, **options: Any) -> PPO | DQN:
@@ -121,39 +118,19 @@ def test_a_missing_an_added_and_a_foreign_file_are_named(saved: Path, tmp_path: 
         load(tmp_path / "nowhere")
 
 
-def test_another_format_and_another_class_are_told(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_format_and_another_class_are_told(saved: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"class PPO, not DQN"):
         DQN.load(saved)
     folder = copy_of(saved, tmp_path)
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 99, "heed": "7.3.0"}))
-    with pytest.raises(CheckpointFormatError, match=r"reads formats 1 and 2. Install heed 7\.3\.0, which wrote it"):
+    with pytest.raises(CheckpointFormatError, match=r"reads format 3. Install heed 7\.3\.0, which wrote it"):
         load(folder)
-    (folder / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
-    with pytest.raises(CheckpointFormatError, match="No version of heed wrote such a format"):
-        load(folder)
-    monkeypatch.setitem(checkpoint_module.LAST_READERS, 0, "0.0.7")
-    with pytest.raises(CheckpointFormatError, match=r"The last version that reads it is heed 0\.0\.7"):
-        load(folder)
-
-
-@pytest.mark.parametrize("name", ["ppo", "dqn", "q-learning"])
-def test_a_checkpoint_of_the_first_format_loads_and_gives_what_it_gave_then(name: str, tmp_path: Path) -> None:
-    """Written by the version before the second format, with the values that it computed."""
-    told = json.loads((FIRST_FORMAT / "expected.json").read_text())
-    first = load(FIRST_FORMAT / name, env=LanguageVecEnv([Places] * 2, seed=0))
-    np.testing.assert_allclose(first.action_preferences(told["observations"]), told["preferences"][name], rtol=1e-5)
-    first.save(tmp_path / "again")
-    assert json.loads((tmp_path / "again" / "manifest.json").read_text())["format"] == 2
-    # It goes on as one of the present format does.
-    first.learn(32, reset_num_timesteps=False)
-    resumed = load(tmp_path / "again", env=LanguageVecEnv([Places] * 2, seed=0))
-    resumed.learn(32, reset_num_timesteps=False)
-    for mine, theirs in zip(resumed._policies(), first._policies(), strict=True):
-        for key, tensor in mine.state_dict().items():
-            assert torch.equal(tensor, theirs.state_dict()[key]), key
+    del manifest["heed"]  # which is nothing to be relied on
+    for number in (0, 1, 2):
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "format": number}))
+        with pytest.raises(CheckpointFormatError, match=f"format {number}, .* Install the version that wrote it"):
+            load(folder)
 
 
 def test_a_crash_while_saving_leaves_the_last_good_checkpoint(
@@ -166,7 +143,7 @@ def test_a_crash_while_saving_leaves_the_last_good_checkpoint(
     def disk_full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("heed.agents.saved_policy.write_tensors", disk_full)
+    monkeypatch.setattr("heed.agents.persistence.saved_policy.write_tensors", disk_full)
     with pytest.raises(OSError, match="No space left"):
         agent.save(folder)
     monkeypatch.undo()

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, load
 from heed.envs import LanguageVecEnv
 from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPolicy, load_language_model
-from heed.policies.adapters import Adapter
-from heed.policies.prompt import PromptVecEnv
-from heed.policies.weights_watch import WeightsWatch
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.caches.weights_watch import WeightsWatch
+from heed.policies.prompts.prompt import PromptVecEnv
 from tests.places import Places
-from tests.sampling import sampled
+from tests.sampling import each_once, sampled
 from tests.small_encoders import save_encoder
 
 ROLLOUT: dict[str, Any] = {"n_steps": 4}
@@ -98,7 +98,7 @@ def assert_no_more(agent: Any, *given: LanguageModel) -> None:
     trains = sum(storages(weight for weight in model.parameters() if weight.requires_grad).values())
     models = [one.network.model.parameters() for one in (acting, other) if one is not None]
     assert sum(storages(itertools.chain(*models)).values()) == whole + (0 if other is None else trains)
-    agent.forget_readings()
+    agent.clear_cache()
     policy.optimizer.zero_grad(set_to_none=True)
     optimizer = [one for state in policy.optimizer.state.values() for one in state.values() if torch.is_tensor(one)]
     used = storages([*weights(policy), *([] if other is None else weights(other)), *optimizer, *noted()])
@@ -107,7 +107,7 @@ def assert_no_more(agent: Any, *given: LanguageModel) -> None:
     assert sum(more.values()) < 0.02 * whole + 2**11, sorted(more.values())
 
 
-@pytest.mark.parametrize(("kind", "model", "part", "head"), sampled(CASES, 10))
+@pytest.mark.parametrize(("kind", "model", "part", "head"), sampled(CASES, 5))
 def test_weights_are_in_memory_once(kind: str, model: str, part: str, head: str, bert: Path, tmp_path: Path) -> None:
     make, options = AGENTS[kind]
     name = str(bert) if model == "bert" else model
@@ -126,8 +126,9 @@ def test_weights_are_in_memory_once(kind: str, model: str, part: str, head: str,
     assert_no_more(agent)
 
 
-@pytest.mark.parametrize("part", ["full", "one layer", "lora", "lora in bfloat16"])
-@pytest.mark.parametrize("kind", ["ppo with a reference", "dqn"])
+@pytest.mark.parametrize(
+    ("kind", "part"), each_once(["ppo with a reference", "dqn"], ["full", "one layer", "lora", "lora in bfloat16"])
+)
 def test_a_model_that_is_given_is_not_trained_and_not_kept(kind: str, part: str) -> None:
     make, options = AGENTS[kind]
     given = load_language_model()
@@ -160,8 +161,10 @@ def test_what_was_given_away_is_taken_once() -> None:
     assert isinstance(second, LanguageModel)
 
 
-@pytest.mark.parametrize("part", ["full", "one layer", "lora"])
-@pytest.mark.parametrize(("make", "policy"), [(SB3PPO, LanguageActorCriticPolicy), (SB3DQN, LanguageQPolicy)])
+@pytest.mark.parametrize(
+    ("make", "policy", "part"),
+    each_once([(SB3PPO, LanguageActorCriticPolicy), (SB3DQN, LanguageQPolicy)], ["full", "one layer", "lora"]),
+)
 def test_plain_sb3_trains_what_is_to_train_and_nothing_else(make: Any, policy: Any, part: str) -> None:
     given = load_language_model()
     was = {name: weight.detach().numpy().copy() for name, weight in given.model.named_parameters()}

@@ -14,19 +14,19 @@ import pytest
 from gymnasium import spaces
 
 from heed.agents import DQN, PPO
-from heed.agents.dagger import dagger
-from heed.agents.imitation import Cloning, Examples, clone
+from heed.agents.imitation.cloning import Cloning, Examples, clone
+from heed.agents.imitation.dagger import dagger
 from heed.envs import ChangingActions, LanguageVecEnv, language_space
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import (
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import (
     Demonstration,
     DemonstrationError,
     Demonstrations,
     read_demonstrations,
     write_demonstrations,
 )
-from heed.envs.history import History
-from heed.envs.packed_array import PackedArray
+from heed.envs.demonstrations.packed_array import PackedArray
+from heed.envs.wrappers.history import History
 from heed.scripts import demos
 from heed.scripts import train as train_module
 

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from heed.agents import DQN
 from heed.agents.exploration.epsilon_greedy import explore
-from heed.agents.replay import PRIORITY_EPSILON, Batch, ReplayBuffer
+from heed.agents.replay.buffer import PRIORITY_EPSILON, Batch, ReplayBuffer
 from heed.envs.make import make
-from heed.policies.prompt_network import Head
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 WORDS: Any = {"instruction": ["go to the red ball"] * 2, "observation": ["red ball 1 ahead", "wall 1 ahead"]}
@@ -73,7 +72,8 @@ def test_one_update_is_the_gradient_of_the_huber_loss_to_the_hand_worked_target(
     """With plain gradient descent the first update's step gives away the loss's gradient."""
     arguments = {"optimizer_class": torch.optim.SGD, "head": "linear", "dueling": False}
     agent = without_logger(make_agent(learning_rate=1.0, max_grad_norm=1e9, gamma=0.5, policy_kwargs=arguments))
-    layer: Any = agent.q_net.action_values
+    q_net: Any = agent.q_net
+    layer = q_net.advantages.net
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
     agent.q_net_target = FixedValues([4.0] * 7)  # type: ignore[assignment]
@@ -136,15 +136,15 @@ def test_a_prioritized_update_is_that_of_an_independent_computation() -> None:
 
 
 @pytest.mark.parametrize("head", ["score", "linear"])
-def test_dueling_is_a_value_of_the_state_and_advantages_around_zero(head: Head) -> None:
+def test_dueling_is_a_value_of_the_state_and_advantages_around_zero(head: str) -> None:
     agent = make_agent(policy_kwargs={"head": head})
     prompts: Any = agent.policy.obs_to_tensor(WORDS)[0]
     q_net: Any = agent.q_net
     with torch.no_grad():
         features, scores = q_net.network(prompts)
-        advantages = q_net.action_values(features) if scores is None else 2.0 * scores
+        advantages = q_net.advantages.net(features) if scores is None else 2.0 * scores
         if head == "score":
-            q_net.scale.fill_(2.0)
+            q_net.advantages.scale.fill_(2.0)
         value = features @ q_net.state_value.weight[0] + q_net.state_value.bias
         q_values = q_net(prompts)
         torch.testing.assert_close(q_values.mean(dim=1), value)
@@ -161,12 +161,12 @@ def test_without_dueling_the_advantages_are_the_q_values() -> None:
     prompts: Any = agent.policy.obs_to_tensor(WORDS)[0]
     q_net: Any = agent.q_net
     with torch.no_grad():
-        torch.testing.assert_close(q_net(prompts), q_net.action_values(q_net.network(prompts)[0]))
+        torch.testing.assert_close(q_net(prompts), q_net.advantages.net(q_net.network(prompts)[0]))
     agent = make_agent(policy_kwargs={"head": "score", "dueling": False})
     q_net = agent.q_net
     with torch.no_grad():
-        q_net.offset.fill_(3.0)
-        q_net.scale.fill_(0.5)
+        q_net.advantages.offset.fill_(3.0)
+        q_net.advantages.scale.fill_(0.5)
         torch.testing.assert_close(q_net(prompts), 3.0 + 0.5 * q_net.network(prompts)[1])
 
 
@@ -184,7 +184,7 @@ def test_trap_exploration_is_drawn_from_the_agents_own_generator_for_each_enviro
     best = np.zeros(10_000, dtype=np.int64)
     np.random.seed(1)  # noqa: NPY002 - SB3 draws from this generator; Heed must not
     state = np.random.get_state()[1].tolist()  # type: ignore[index] # noqa: NPY002
-    actions = explore(best, 7, 0.5, agent._exploration)
+    actions = explore(best, 7, 0.5, agent.explorer.generator)
     assert np.random.get_state()[1].tolist() == state  # type: ignore[index] # noqa: NPY002
     # A random action is drawn half of the time, and one in seven of these is the best one.
     assert (actions != 0).mean() == pytest.approx(0.5 * 6 / 7, abs=0.02)

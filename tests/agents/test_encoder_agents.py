@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, CheckpointError, export, load
-from heed.agents.base_weights import weights_to_save
+from heed.agents.persistence.saved_policy import weights_to_save
 from heed.envs.make import make
 from heed.policies import Adapter, LanguageModelError, load_language_model
-from heed.policies.segment_network import SegmentNetwork
+from heed.policies.networks.segment_network import SegmentNetwork
 from tests.buttons import make_buttons
 from tests.small_encoders import FAMILIES, save_encoder
 
@@ -89,6 +89,8 @@ def test_it_trains_and_comes_back_as_it_was(
     assert act_alike(load(tmp_path / "out", base_model=base), agent)
 
 
+# A fresh process loads agents of another family every day, in tests/test_families.py.
+@pytest.mark.exhaustive
 def test_a_fresh_process_acts_alike(folders: dict[str, Path], tmp_path: Path) -> None:
     agent = new_agent(PPO, folders["minilm"], "segments")
     agent.learn(64)
@@ -134,7 +136,7 @@ def test_a_reference_policy_reads_segments_too(folders: dict[str, Path]) -> None
 
 
 def test_minilm_that_is_not_installed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.minilm.find_spec", lambda name: None)
+    monkeypatch.setattr("heed.policies.models.minilm.find_spec", lambda name: None)
     with pytest.raises(LanguageModelError, match=r"pip install 'heed\[minilm\]'"):
         load_language_model("minilm")
 

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecNormal
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, CheckpointError, LanguageAgent, QLearning
 from heed.agents.device import DeviceError, available_device
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv
 from heed.policies import PromptVecEnv, load_language_model
 from tests.agents.test_scaled_rewards import Wages

@@ -14,12 +14,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from heed.agents import DQN, PPO, CheckpointError, QLearning, export, load
-from heed.agents.checkpoint import write_checkpoint
 from heed.agents.exploration import Thompson
-from heed.agents.shared import HEADS, SHARED, heads_of, language_model_of, shared_name
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model
-from heed.policies.tiny import TEMPLATE
+from heed.agents.persistence.checkpoint import write_checkpoint
+from heed.agents.persistence.export import shared_name
+from heed.agents.persistence.saved_policy import HEADS, heads_of, language_model_of
+from heed.agents.persistence.saving import SHARED
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model
+from heed.policies.models.tiny import TEMPLATE
 from tests.buttons import make_buttons
 from tests.doors import make_doors
 from tests.small_models import BUILDERS, ENCODER_DECODERS
@@ -178,7 +180,7 @@ def test_senses_and_changing_actions_are_shared_too(tmp_path: Path) -> None:
     agent = PPO(env=make_doors(4, numbers=True), seed=0, policy_kwargs=policy_kwargs, **OPTIONS[PPO])
     agent.learn(STEPS)
     export(agent, tmp_path / "out")
-    assert "network.senses.out.weight" in load_file(tmp_path / "out" / SHARED / HEADS)
+    assert "network.auxiliary.networks.numbers.5.weight" in load_file(tmp_path / "out" / SHARED / HEADS)
     seen = {
         "instruction": ["go through the red door"] * 2,
         "observation": ["room 1"] * 2,

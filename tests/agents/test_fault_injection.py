@@ -15,12 +15,12 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
 from heed.agents import DQN, GRPO, PPO, QLearning
-from heed.agents.evaluation import playing
-from heed.agents.evaluation.players import Player
-from heed.agents.groups import EpisodeGroups
-from heed.agents.lost_steps import EPISODE_LOST, RolloutWithoutLostSteps
-from heed.agents.replay import ReplayBuffer
+from heed.agents.acting import Player
+from heed.agents.replay.buffer import ReplayBuffer
+from heed.agents.rollouts.groups import EpisodeGroups
+from heed.agents.rollouts.lost_steps import EPISODE_LOST, RolloutWithoutLostSteps
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.evaluation.playing import batch as playing
 from tests.faulty import Broken, Injected, planned
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
-from heed.agents.groups import EpisodeGroups
+from heed.agents.rollouts.groups import EpisodeGroups
 
 PROMPTS = spaces.Box(-1, 99, shape=(3,), dtype=np.int16)
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import GRPO
-from heed.agents.evaluation import greedy, run_episodes, success_rate
+from heed.agents.rollouts.sample import RolloutBatch
 from heed.envs import Curriculum, CurriculumVecEnv, LanguageVecEnv
 from heed.envs.make import make
+from heed.evaluation.playing import greedy, run_episodes, success_rate
 from tests.buttons import Buttons
 from tests.faulty import stumbling_levels
 
@@ -39,15 +39,15 @@ def weights(agent: Any) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in agent.policy.state_dict().items()}
 
 
-def three_steps(agent: GRPO, advantages: list[float], ratios: list[float]) -> tuple[RolloutBufferSamples, Tensor]:
+def three_steps(agent: GRPO, advantages: list[float], ratios: list[float]) -> tuple[RolloutBatch, Tensor]:
     """Return steps that took actions 0, 1 and 2, with such advantages and ratios, and the probabilities there."""
     prompts = torch.as_tensor(agent.env.reset())[:3]  # type: ignore[union-attr]
     with torch.no_grad():
         probabilities: Tensor = agent.policy.get_distribution(prompts).distribution.probs  # type: ignore[union-attr]
     actions = torch.arange(3)
     old = probabilities[actions, actions].log() - torch.tensor(ratios).log()
-    samples = RolloutBufferSamples(
-        prompts, actions[:, None], torch.zeros(3), old, torch.tensor(advantages), torch.zeros(3)
+    samples = RolloutBatch(
+        prompts, actions[:, None], torch.zeros(3), old, torch.tensor(advantages), *[torch.zeros(3)] * 3
     )
     return samples, probabilities
 
@@ -67,7 +67,8 @@ def test_loss_and_gradient_are_worked_out_by_hand() -> None:
     # d log pi(a) / d logits is onehot(a) - pi, and what was clipped has no gradient.
     slopes = torch.tensor([0.0, -2.0 * 1.5, 0.5 * 0.9])[:, None]
     by_hand = -(slopes * (torch.eye(3) - probabilities)).sum(dim=0) / 3
-    torch.testing.assert_close(agent.policy.action_net.bias.grad, by_hand, atol=1e-5, rtol=1e-4)
+    head: Any = agent.policy.action_head
+    torch.testing.assert_close(head.net.bias.grad, by_hand, atol=1e-5, rtol=1e-4)
     value_net: Any = agent.policy.value_net
     assert all(parameter.grad is None for parameter in value_net.parameters())
 
@@ -94,7 +95,7 @@ def test_no_value_is_computed_or_learned(monkeypatch: pytest.MonkeyPatch) -> Non
     def refuse(*_: Any) -> Any:
         raise AssertionError("a value was computed")
 
-    monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.read", refuse)
+    monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.values_from", refuse)
     monkeypatch.setattr("heed.policies.actor_critic.LanguageActorCriticPolicy.predict_values", refuse)
     agent = trained(0, reference_coef=0.1)
     before = weights(agent)
@@ -155,7 +156,7 @@ def test_learning_again_from_the_beginning_drops_what_waited() -> None:
 )
 def test_it_learns_to_heed_an_instruction(options: dict[str, Any]) -> None:
     agent = GRPO(env=buttons(16, 8), **{"group_size": 8, "seed": 0, "n_steps": 16, "batch_size": 64, **options})
-    agent.learn(4096)
+    agent.learn(3072)
     assert success_rate(run_episodes(Buttons, greedy(agent), list(range(100)))) == 1.0
 
 

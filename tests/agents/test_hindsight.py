@@ -11,11 +11,11 @@ from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize
 
 from heed.agents import DQN
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv
-from heed.agents.hindsight import HindsightReplay, RelabelledEpisode
+from heed.agents.replay.hindsight import HindsightReplay, RelabelledEpisode
 from heed.envs import ContractError, LanguageVecEnv, SubInstructionRewards, language_space
 from heed.envs.make import make
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.prompt import PromptEncoder
 from tests.buttons import make_buttons
 from tests.places import STEP_COST, Places
 

@@ -16,7 +16,7 @@ from heed.agents.exploration import CountBonus, IntrinsicReward, IntrinsicReward
 from heed.agents.exploration.intrinsic import newest_observation
 from heed.envs import make
 from heed.scripts import train as train_module
-from heed.scripts.run_folder import RunFolder
+from heed.training.run_folder import RunFolder
 
 CONTINUE = np.zeros(2, dtype=bool)
 

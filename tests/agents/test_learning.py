@@ -11,7 +11,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback
 from stable_baselines3.common.logger import configure
 
 from heed.agents import DQN, PPO, load
-from heed.agents.evaluation import greedy, run_episodes, sampled, success_rate
+from heed.evaluation.playing import greedy, run_episodes, sampled, success_rate
 from tests.buttons import Buttons, make_buttons
 
 OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
@@ -31,9 +31,9 @@ OPTIONS: dict[type[PPO | DQN], dict[str, Any]] = {
 @pytest.mark.parametrize(
     ("kind", "steps", "head", "options"),
     [
-        (PPO, 4096, "score", {}),
+        (PPO, 2560, "score", {}),
         pytest.param(PPO, 8192, "linear", {"ent_coef": 0.1}, marks=pytest.mark.exhaustive),
-        (DQN, 4096, "score", {}),
+        (DQN, 2560, "score", {}),
         pytest.param(DQN, 4096, "linear", {}, marks=pytest.mark.exhaustive),
     ],
 )

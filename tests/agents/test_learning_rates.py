@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from heed.agents import DQN, PPO, load
-from heed.agents.imitation import Cloning, clone
-from heed.envs.demonstrations import Demonstration
-from heed.policies.parameter_groups import LearningRates
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.envs.demonstrations.demonstrations import Demonstration
+from heed.policies.adapters.parameter_groups import LearningRates
 from tests.buttons import COLORS, make_buttons
 
 OPTIONS: dict[Any, dict[str, Any]] = {
@@ -40,7 +40,7 @@ def test_each_part_has_its_rate(kind: Any, tmp_path: Path) -> None:
     for trained in (agent, loaded):
         policy = trained.policy if kind is PPO else trained.policy.q_net
         head, value = (
-            (policy.action_net, policy.value_net) if kind is PPO else (policy.action_values, policy.state_value)
+            (policy.action_head.net, policy.value_net) if kind is PPO else (policy.advantages.net, policy.state_value)
         )
         model = policy.network.model.model
         top, below = model.layers[-1].self_attn.q_proj, model.layers[-2].self_attn.q_proj
@@ -79,7 +79,7 @@ def test_a_clone_learns_each_part_at_its_rate() -> None:
         moved.append({name: weight.detach() - before[name] for name, weight in agent.policy.named_parameters()})
     (name_of_top,) = [name for name in moved[0] if name.endswith("layers.1.self_attn.q_proj.weight")]
     below = name_of_top.replace("layers.1", "layers.0")
-    factors = {"action_net.weight": 3.0, "value_net.weight": 5.0, name_of_top: 1.0, below: 0.5}
+    factors = {"action_head.net.weight": 3.0, "value_net.weight": 5.0, name_of_top: 1.0, below: 0.5}
     for name, factor in factors.items():
         assert moved[0][name].abs().max() > 1e-6
         torch.testing.assert_close(moved[1][name], factor * moved[0][name], rtol=1e-2, atol=1e-7)

@@ -12,9 +12,9 @@ from torch import Tensor
 from transformers import T5Config, T5ForConditionalGeneration
 
 from heed.agents import DQN, PPO, load
-from heed.agents.export import export
-from heed.policies.loading import load_language_model
-from heed.policies.template import PromptTemplate
+from heed.agents.persistence.export import export
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.template import PromptTemplate
 from tests.buttons import make_buttons
 
 WORDS = {"instruction": ["press the blue button", "press the red button"], "observation": ["three buttons"] * 2}
@@ -110,7 +110,7 @@ def test_a_frozen_model_with_a_linear_head_learns() -> None:
     assert (right > 0.9).all()
 
 
-@pytest.mark.parametrize("normalization", ["sum", "siblings"])
+@pytest.mark.parametrize("normalization", ["sum", "constrained"])
 def test_other_normalizations_come_back_from_a_checkpoint(normalization: str, tmp_path: Path) -> None:
     agent = make_agent(PPO, normalization=normalization)
     agent.learn(64)
@@ -148,10 +148,10 @@ def test_a_template_comes_back_from_a_checkpoint_and_goes_with_a_shared_model(tm
     agent = make_agent(PPO, template=template)
     agent.learn(64)
     agent.save(tmp_path / "agent")
-    loaded = load(tmp_path / "agent", device="cpu")
+    loaded: Any = load(tmp_path / "agent", device="cpu")
     assert loaded.language_policy.encoder.template == template
     assert np.array_equal(loaded.action_probabilities(WORDS), agent.action_probabilities(WORDS))
-    network: Any = loaded.language_policy.network
+    network: Any = loaded.language_policy.reader
     texts: Any = agent.action_space.texts  # type: ignore[attr-defined]
     tokens = load_language_model().action_tokens(texts, template)
     assert network.tries.tokens[0, 0, : len(tokens[0])].tolist() == tokens[0]

@@ -16,10 +16,11 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, Cloning, QLearning, clone, dagger, export, load
 from heed.agents.exploration import CountBonus, IntrinsicRewardVecEnv, RandomNetworkDistillation, Thompson
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv
-from heed.policies import load_language_model, score_action_texts, zero_shot
+from heed.policies import load_language_model, score_action_texts
 from heed.policies.finite import NonFiniteError, require_finite_loss
+from heed.policies.heads import zero_shot
 from tests.agents.test_imitation import PRESSES
 from tests.buttons import Buttons, make_buttons
 from tests.doors import make_dials, make_doors
@@ -113,9 +114,9 @@ def test_steps_that_are_too_large_end_a_training(kind: Any, rate: float) -> None
 
 def test_the_values_of_an_exploration_end_a_training() -> None:
     agent = make(DQN, exploration=Thompson())
-    assert agent.ensemble is not None
+    assert agent.explorer.ensemble is not None
     with torch.no_grad():
-        agent.ensemble.target.out_bias.fill_(float("inf"))
+        agent.explorer.ensemble.target.out_bias.fill_(float("inf"))
     with pytest.raises(NonFiniteError, match=r"^The exploration's value loss is NaN, since the weight target"):
         agent.learn(64)
 
@@ -237,8 +238,8 @@ def test_continuous_actions_are_not_drawn_around_nan() -> None:
     with pytest.raises(NonFiniteError, match=f"^The standard deviation of an action is NaN, since the weight {name}"):
         agent.learn(16)
     with torch.no_grad():
-        agent.policy.log_std.zero_()
-    name = poison(agent, "action_net")
+        agent.policy.action_head.log_std.zero_()
+    name = poison(agent, "action_head.net")
     with pytest.raises(NonFiniteError, match=f"since the weight {name} is NaN"):
         agent.predict(WORDS)
 

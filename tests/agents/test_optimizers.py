@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from heed.agents import A2C, DQN, GRPO, PPO, CheckpointError, load
-from heed.agents.as_json import argument_from_json, argument_to_json
-from heed.agents.checkpoint import as_json_text, read_json
+from heed.agents.persistence.as_json import argument_from_json, argument_to_json
+from heed.agents.persistence.checkpoint import as_json_text, read_json
 from heed.envs import LanguageVecEnv
-from heed.policies.adapters import Adapter
+from heed.policies.adapters.adapters import Adapter
 from tests.places import Places
 
 WORDS = {"instruction": ["be left", "be right"], "observation": ["you are middle", "you are left"]}
@@ -95,7 +95,7 @@ def test_prompts_are_read_with_its_weights(kind: str, optimizer: str) -> None:
     before = agent.action_preferences(WORDS)
     agent.learn(16, reset_num_timesteps=False)
     after = agent.action_preferences(WORDS)
-    agent.forget_readings()
+    agent.clear_cache()
     np.testing.assert_allclose(after, agent.action_preferences(WORDS), atol=1e-6)
     assert np.abs(after - before).max() > 1e-3
 
@@ -112,7 +112,7 @@ def test_the_rest_of_the_agents_and_what_trains_of_them(kind: str, policy: dict[
     before = agent.action_probabilities(WORDS)
     agent.learn(16, reset_num_timesteps=False)
     after = agent.action_probabilities(WORDS)
-    agent.forget_readings()
+    agent.clear_cache()
     np.testing.assert_allclose(after, agent.action_probabilities(WORDS), atol=1e-6)
     assert np.abs(after - before).max() > 1e-4
     agent.save(tmp_path / "agent")

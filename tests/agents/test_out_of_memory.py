@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from heed.agents import A2C, DQN, PPO
-from heed.agents.imitation import Cloning, clone
-from heed.agents.micro_batches import MicroBatches, Rows
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import Demonstration
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.agents.rollouts.micro_batches import MicroBatches, Rows
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.envs.make import make, make_env
-from heed.policies.network import LanguageNetwork
+from heed.policies.caches.batching import Inputs
+from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.out_of_memory import DoesNotFitError
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
@@ -63,7 +64,7 @@ class Memory:
         monkeypatch.setattr(LanguageNetwork, "_read_at_once", limited)
 
 
-@pytest.mark.parametrize("kind", [PPO, A2C, DQN])
+@pytest.mark.parametrize("kind", [PPO, pytest.param(A2C, marks=pytest.mark.exhaustive), DQN])
 def test_training_goes_on_in_smaller_parts_to_the_same_weights(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = new(kind)
     whole.learn(32)
@@ -116,17 +117,17 @@ def test_prompts_are_read_in_smaller_chunks_where_nothing_is_learned(
     words = {"instruction": ["go to the red ball"] * 6, "observation": [f"red ball {n} ahead" for n in range(6)]}
     agent = new(kind)
     expected = agent.action_probabilities(words)
-    agent.forget_readings()
+    agent.clear_cache()
     memory = Memory(monkeypatch, reading=30)
     with pytest.warns(UserWarning, match=r"\d+ tokens \(\d different prompts\) could not be read at once"):
         found = agent.action_probabilities(words)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     failed = memory.failed
-    agent.forget_readings()
+    agent.clear_cache()
     agent.action_probabilities(words)
     assert memory.failed == failed, "the size that fits is remembered"
     memory.reading = 2
-    agent.forget_readings()
+    agent.clear_cache()
     with pytest.raises(DoesNotFitError, match="read a single prompt"):
         agent.action_probabilities(words)
 
@@ -168,7 +169,7 @@ def test_other_errors_pass() -> None:
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        MicroBatches(None).gather(lambda: torch.zeros(2, 3), compute)
+        MicroBatches(None).accumulate(lambda: Inputs.of(torch.zeros(2, 3)), compute)
 
 
 def test_a_part_smaller_than_what_was_asked_for_is_halved() -> None:
@@ -185,7 +186,7 @@ def test_a_part_smaller_than_what_was_asked_for_is_halved() -> None:
 
     batches = MicroBatches(1000)
     with pytest.warns(UserWarning, match=r"12 tokens \(4 different prompts\).*parts of 6 tokens"):
-        assert batches.gather(lambda: prompts, compute) == "done"
+        assert batches.accumulate(lambda: Inputs.of(prompts), compute) == "done"
     assert (sizes, batches.max_tokens) == ([4, 2, 2], 6)
 
 

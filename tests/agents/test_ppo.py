@@ -16,11 +16,11 @@ from stable_baselines3.common.type_aliases import RolloutBufferSamples
 from torch import Tensor
 
 from heed.agents import PPO
-from heed.agents.lost_steps import RolloutWithoutLostSteps
+from heed.agents.rollouts.lost_steps import RolloutWithoutLostSteps
 from heed.envs.make import make
-from heed.policies.batching import UniquePrompts
-from heed.policies.layout import PADDING
-from heed.policies.network import LanguageNetwork
+from heed.policies.caches.batching import Inputs
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING
 from tests.buttons import make_buttons
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
@@ -76,7 +76,7 @@ def test_no_part_has_more_tokens_than_allowed(monkeypatch: pytest.MonkeyPatch) -
     original = PPO._loss
 
     def counting(self: PPO, batch: Any) -> Any:
-        read.append(UniquePrompts.of(batch.observations).prompts.numel())
+        read.append(Inputs.of(batch.observations).prompts.numel())
         return original(self, batch)
 
     monkeypatch.setattr(PPO, "_loss", counting)
@@ -87,14 +87,14 @@ def test_no_part_has_more_tokens_than_allowed(monkeypatch: pytest.MonkeyPatch) -
 
 def test_minibatches_may_be_counted_in_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[tuple[int, int, int]] = []
-    original = PPO._gather_gradient
+    original = PPO._accumulate_gradient
 
     def counting(self: PPO, minibatch: Any) -> Any:
         lengths = (minibatch.observations != PADDING).sum(dim=1)
         sizes.append((len(lengths), int(lengths.sum()), int(lengths.max())))
         return original(self, minibatch)
 
-    monkeypatch.setattr(PPO, "_gather_gradient", counting)
+    monkeypatch.setattr(PPO, "_accumulate_gradient", counting)
     trained(batch_tokens=500, n_epochs=1)
     assert sum(count for count, _, _ in sizes) == 128
     assert len({count for count, _, _ in sizes}) > 1
@@ -216,7 +216,7 @@ def test_values_at_time_limits_are_read_with_the_prompts_that_come_next(monkeypa
     read: list[int] = []
     original = LanguageNetwork._read
 
-    def counting(self: LanguageNetwork, batch: UniquePrompts) -> Tensor:
+    def counting(self: LanguageNetwork, batch: Inputs) -> Tensor:
         if not torch.is_grad_enabled():
             read.append(len(batch.keys))
         return original(self, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from heed.envs import LanguageVecEnv
 from heed.envs.contract import require_language_env
 from heed.envs.probes import PROBES
 from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
-from heed.policies.language_model import LanguageModel
+from heed.policies.models.language_model import LanguageModel
 from tests.probe_matrix import MATRIX, check, check_whole, maker, models, skipped
 
 ALL = tuple(PROBES)
@@ -171,28 +172,39 @@ def rewrite(agent: Any, change: Callable[[Any], Any]) -> None:
 
 
 def rewrite_beside(agent: Any, key: str) -> None:
-    encoder = agent.observation_space.encoder
-    put = encoder._put_beside
+    layout = agent.observation_space.encoder.layout
+    pack = layout.pack
 
-    def put_zeros(prompts: Any, words: Any) -> Any:
-        return put(prompts, {**words, key: [np.zeros_like(one) for one in words[key]]} if key in words else words)
+    def put_zeros(tokens: Any, words: Any) -> Any:
+        return pack(tokens, {**words, key: [np.zeros_like(one) for one in words[key]]} if key in words else words)
 
-    encoder._put_beside = put_zeros
+    object.__setattr__(layout, "pack", put_zeros)  # which is frozen for all but those who break it
 
 
 def advantages_are_turned(agent: Any) -> None:
-    loss = agent._policy_loss
-    agent._policy_loss = lambda advantages, log_ratio: loss(-advantages, log_ratio)
+    objective = agent.objective
+
+    def turned(sample: Any) -> Any:
+        batch = sample.batch._replace(advantages=-sample.batch.advantages)
+        return objective(dataclasses.replace(sample, batch=batch))
+
+    agent.objective = turned
 
 
 def scores_ignore_the_prompt(agent: Any) -> None:
-    distribution = agent.policy._distribution
-    agent.policy._distribution = lambda features, scores: distribution(features, scores.mean(0, True).expand_as(scores))
+    read = agent.policy.read
+
+    def blind(prompts: Any) -> Any:
+        reading = read(prompts)
+        return reading._replace(scores=reading.scores.mean(0, True).expand_as(reading.scores))
+
+    agent.policy.read = blind
 
 
 def discount_is_another(agent: Any) -> None:
     buffer = agent.replay_buffer if hasattr(agent, "replay_buffer") else agent.rollout_buffer
-    buffer.gamma = 1.0
+    for part in (buffer, *getattr(buffer, "_streams", ())):
+        part.gamma = 1.0
 
 
 def bootstraps_over_ends(agent: Any) -> None:

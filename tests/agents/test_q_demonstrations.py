@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from heed.agents import DQN
+from heed.agents.replay.demonstrations import margin_loss
 from heed.envs import LanguageVecEnv
-from heed.envs.demonstrations import Demonstration
+from heed.envs.demonstrations.demonstrations import Demonstration
 from tests.places import PLACES, STEP_COST, Places
 
 
@@ -74,9 +75,9 @@ def test_the_margin_loss_is_the_hand_worked_one() -> None:
     batch = agent.replay_buffer.at(np.array([0, 1, 1]), np.array([1.0, 1.0, 0.5], dtype=np.float32))
     # Demonstrated are actions 0 and 2. The first is better by 0.75, more than the margin; the second lacks 0.5 + 0.25.
     q_values = torch.tensor([[1.0, 0.25, 0.0], [0.25, 0.0, 0.0], [0.25, 0.0, 0.0]])
-    assert float(agent._margin_loss(q_values, batch)) == pytest.approx((0 + 0.75 + 0.5 * 0.75) / 3)
+    assert float(margin_loss(q_values, batch, agent.margin)) == pytest.approx((0 + 0.75 + 0.5 * 0.75) / 3)
     batch = batch._replace(demonstrated=torch.tensor([[1.0], [0.0], [1.0]]))
-    assert float(agent._margin_loss(q_values, batch)) == pytest.approx(0.375 / 3)
+    assert float(margin_loss(q_values, batch, agent.margin)) == pytest.approx(0.375 / 3)
 
 
 def test_the_first_phase_learns_what_was_demonstrated_and_the_target_follows() -> None:

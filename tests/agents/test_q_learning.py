@@ -18,9 +18,9 @@ from stable_baselines3.common.utils import LinearSchedule
 from heed.agents import DQN, CheckpointError, QLearning, load
 from heed.agents.exploration import UCB, Boltzmann, EpsilonGreedy, Exploration, Schedule, Thompson
 from heed.envs import make
-from heed.envs.verbalize import VerbalizedEnv, verbalizer_for
+from heed.envs.words.verbalize import VerbalizedEnv, verbalizer_for
 from heed.scripts import train as train_module
-from heed.scripts.run_folder import RunFolder
+from heed.training.run_folder import RunFolder
 from tests.buttons import make_buttons
 from tests.one_hot import OneHotPolicy
 
@@ -119,7 +119,7 @@ def test_the_table_is_the_optimum_of_value_iteration(task: tuple[str, dict[str, 
 def test_on_slippery_ice_a_falling_learning_rate_comes_near_the_optimum() -> None:
     explore = EpsilonGreedy(schedule=Schedule.constant(1.0))
     rate = LinearSchedule(0.2, 0.002, 1.0)
-    agent = q_learning("FrozenLake-v1", {}, 60_000, learning_rate=rate, exploration=explore)
+    agent = q_learning("FrozenLake-v1", {}, 45_000, learning_rate=rate, exploration=explore)
     truth = Task("FrozenLake-v1", {})
     words = truth.words_of(range(16))
     np.testing.assert_allclose(agent.q_values(words)[truth.start], truth.optimum[truth.start], atol=0.03)
@@ -149,9 +149,9 @@ def test_dqn_agrees_with_the_table() -> None:
         target_update_interval=80,
         exploration=EpsilonGreedy(schedule=Schedule(start=1.0, end=0.1, fraction=0.2)),
     )
-    agent.learn(4_000)
+    agent.learn(2_500)
     explore = EpsilonGreedy(schedule=Schedule.constant(0.3))
-    table = q_learning(*LAKE, 12_000, learning_rate=1.0, initial_value=1.0, exploration=explore)
+    table = q_learning(*LAKE, 6_000, learning_rate=1.0, initial_value=1.0, exploration=explore)
     truth = Task(*LAKE)
     words = truth.words_of(range(len(truth.model)))
     deep, exact = deep_values(agent, words), table.q_values(words)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from gymnasium import spaces
 
-from heed.agents.replay import PRIORITY_EPSILON, ReplayBuffer
+from heed.agents.replay.buffer import PRIORITY_EPSILON, ReplayBuffer
 
 SPACE = spaces.Box(0, 1000, shape=(2,), dtype=np.int16)
 

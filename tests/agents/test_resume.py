@@ -1,6 +1,6 @@
 """A training that is saved and resumed is the one that was never interrupted, to the last bit: agents × options.
 
-Pairs of the options of `heed train` are in `tests/interactions`, several processes in `test_learners.py`, and runs that
+Pairs of the options of `heed train` are in `tests/interactions`, several processes in `test_ranks.py`, and runs that
 are stopped and resumed by `heed train` in `tests/scripts`.
 """
 
@@ -31,13 +31,13 @@ from heed.agents.exploration import (
     RandomNetworkDistillation,
     Thompson,
 )
-from heed.agents.imitation import Cloning, clone
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.agents.schedules import CosineSchedule, Warmup
 from heed.envs import History, LanguageVecEnv
 from heed.envs.make import make
-from heed.policies.adapters import Adapter
-from heed.policies.parameter_groups import LearningRates
+from heed.policies.adapters.adapters import Adapter
+from heed.policies.adapters.parameter_groups import LearningRates
 from tests.agents.test_imitation import PRESSES
 from tests.agents.test_optimizers import OPTIMIZERS
 from tests.agents.test_scaled_rewards import Wages
@@ -172,9 +172,9 @@ def exploration(agent: Any) -> tuple[Any, ...]:
     """Return what is known of how the agent explores, and what it does with that."""
     told: list[Any] = [agent.exploration.as_json()]
     if isinstance(agent, DQN):
-        assert (agent.ensemble is None) == isinstance(agent.exploration, EpsilonGreedy | Boltzmann)
-        if agent.ensemble is not None:
-            told += [{name: tensor.tolist() for name, tensor in agent.ensemble.get_state().items()}]
+        assert (agent.explorer.ensemble is None) == isinstance(agent.exploration, EpsilonGreedy | Boltzmann)
+        if agent.explorer.ensemble is not None:
+            told += [{name: tensor.tolist() for name, tensor in agent.explorer.ensemble.get_state().items()}]
         probabilities = agent.action_probabilities(WORDS)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
         assert agent.predict(WORDS)[0].shape == (2,)
@@ -362,7 +362,29 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_encoder("minilm", tmp_path_factory.mktemp("encoders") / "minilm"))
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+REPEATED = {
+    "a2c, linear head, reference",
+    "reinforce, linear head, reference",
+    "grpo, linear head, reference",
+    "a2c, normalized rewards",
+    "reinforce, normalized rewards",
+    "ppo, a clone",
+    "dqn, not dueling, not double",
+    "dqn, boltzmann",
+    "ppo, frozen embeddings",
+    "dqn, all frozen",
+    "dqn, a frozen layer",
+    "dqn, virtual tokens",
+    "ppo, foreach Adam",
+    "ppo, fused AdamW",
+    "dqn, fused Adam",
+}
+"""Trainings of which the suite has one that is nearly the same: with another agent, or another choice of an option."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.exhaustive if name in REPEATED else ()) for name in TRAININGS]
+)
 def test_a_resumed_training_is_the_uninterrupted_one(name: str, encoder: str, tmp_path: Path) -> None:
     training = TRAININGS[name]
     whole = training.new(encoder)

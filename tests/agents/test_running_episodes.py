@@ -16,7 +16,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE, QLearning
 from heed.agents.exploration import Thompson
 from heed.envs import LanguageVecEnv, language_space
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.prompts.prompt import PromptVecEnv
 
 N_STEPS, LENGTH = 3, 7
 
@@ -189,7 +189,8 @@ def begun(kind: Any, **options: Any) -> Any:
 
 def places(agent: Any, rows: Any) -> list[tuple[int, int]]:
     """Return of which episode, and behind which of its steps, prompts are."""
-    numbers = agent._layout.split(torch.from_numpy(np.atleast_2d(rows))).numbers
+    packed = agent._layout.split(torch.from_numpy(np.atleast_2d(rows))).packed["numbers"]
+    numbers = packed.contiguous().view(torch.float32)
     return [(int(episode), int(step)) for episode, step in numbers.tolist()]
 
 

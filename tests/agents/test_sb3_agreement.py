@@ -81,6 +81,8 @@ def test_the_same_transitions_give_the_same_weights(n_steps: int) -> None:
         torch.testing.assert_close(ours.policy.state_dict()[name], tensor, rtol=1e-4, atol=1e-5)
 
 
+# That its updates are the same shows every day, above; that DQN learns, in test_learning.py.
+@pytest.mark.exhaustive
 def test_it_learns_cartpole_as_sb3s_does() -> None:
     options: dict[str, Any] = {
         "learning_rate": 2.3e-3,

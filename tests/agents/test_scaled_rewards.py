@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.agents.scaled_rewards import ScaledRewardsVecEnv
+from heed.agents.rollouts.scaled_rewards import ScaledRewardsVecEnv
 from heed.envs import LanguageVecEnv, language_space
 
 PAY = (100.0, 300.0, -50.0)

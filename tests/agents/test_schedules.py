@@ -8,7 +8,7 @@ import pytest
 from stable_baselines3.common.logger import configure
 
 from heed.agents import A2C, PPO, REINFORCE
-from heed.agents.as_json import argument_from_json, argument_to_json
+from heed.agents.persistence.as_json import argument_from_json, argument_to_json
 from heed.agents.schedules import SCHEDULES, CosineSchedule, Warmup
 from tests.buttons import make_buttons
 

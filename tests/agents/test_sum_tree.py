@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heed.agents.sum_tree import SumTree
+from heed.agents.replay.sum_tree import SumTree
 
 
 def test_a_mass_falls_into_the_share_of_its_index() -> None:

@@ -14,17 +14,18 @@ from gymnasium import spaces
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from heed.agents import DQN, PPO
-from heed.agents.evaluation.players import players_of, unreadable
-from heed.agents.evaluation.playing import Cell, play
-from heed.agents.imitation import Cloning, clone
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import DemonstrationError
+from heed.agents.acting import players_of, unreadable
+from heed.agents.imitation.cloning import Cloning, clone
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import DemonstrationError
 from heed.envs.faults import LostEpisodeWarning, TooManyLostEpisodesError
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptVecEnv
+from heed.evaluation.playing.batch import Cell, play
+from heed.policies.modalities.modality import modalities_of
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import Actions
+from heed.policies.prompts.prompt import PromptVecEnv
 from tests.unreadable import KINDS, Unreadable
 
 pytestmark = pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
@@ -41,8 +42,8 @@ def prompts_of(
         else ProcessLanguageVecEnv(factories, processes=processes, **options)
     )
     assert isinstance(venv.observation_space, spaces.Dict)
-    beside = Beside.of(venv.observation_space, venv.action_space)
-    return PromptVecEnv(venv, load_language_model("heed-tiny").encoder(max_tokens=64, beside=beside))
+    modalities = modalities_of(venv.observation_space, venv.action_space)
+    return PromptVecEnv(venv, load_language_model("heed-tiny").encoder(max_tokens=64, modalities=modalities))
 
 
 def is_broken(seed: int, share: float = 0.3) -> bool:
@@ -246,7 +247,7 @@ def test_an_action_that_leaves_no_room_for_a_prompt_is_refused() -> None:
     tiny = load_language_model("heed-tiny-random")
     config = GPT2Config(vocab_size=len(tiny.tokenizer), n_layer=1, n_embd=32, n_head=4, n_positions=64)
     model = LanguageModel(GPT2LMHeadModel(config), tiny.tokenizer, "gpt2", tiny.template)
-    encoder = model.encoder(max_tokens=61, beside=Beside(actions=2))
+    encoder = model.encoder(max_tokens=61, modalities=(Actions(2),))
     words = {
         "instruction": ["go"] * 3,
         "observation": ["here"] * 3,

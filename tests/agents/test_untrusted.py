@@ -18,13 +18,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from heed.agents import PPO, CheckpointError, load
-from heed.agents.checkpoint import verify_checkpoint
+from heed.agents.persistence.checkpoint import verify_checkpoint
 from heed.envs import LanguageVecEnv
 from heed.envs.faults import TooManyLostEpisodesError
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model, rebuild_language_model
-from heed.policies.prompt import TEMPLATE
-from tests.checkpoint_files import FIRST_FORMAT, change_json, copy_of, put, sign
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model, rebuild_language_model
+from heed.policies.prompts.prompt import TEMPLATE
+from tests.checkpoint_files import change_json, copy_of, put, sign, small_checkpoint
 from tests.places import Places
 
 HUGE = 2**50
@@ -71,7 +71,24 @@ def test_the_trap_snaps_where_a_pickle_is_loaded(tmp_path: Path) -> None:
 
 # -- pickles, links, names ---------------------------------------------------------------------------------------------
 
-FILES = sorted(path.relative_to(FIRST_FORMAT / "dqn").as_posix() for path in (FIRST_FORMAT / "dqn").rglob("*.*"))
+OF_LANGUAGE_MODEL = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
+FILES = (
+    "agent.json",
+    "exploration.json",
+    "exploration.safetensors",
+    *(f"language_model/{name}" for name in OF_LANGUAGE_MODEL),
+    "manifest.json",
+    "optimizer.safetensors",
+    "policy.safetensors",
+    "random.safetensors",
+    "replay_buffer.json",
+    "replay_buffer.safetensors",
+)
+
+
+def test_all_files_of_a_checkpoint_are_tried() -> None:
+    folder = small_checkpoint("dqn")
+    assert set(FILES) == {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -141,7 +158,7 @@ def test_links_and_pipes_are_refused(tmp_path: Path) -> None:
 
 
 def test_saving_never_goes_through_a_link(tmp_path: Path) -> None:
-    agent = load(FIRST_FORMAT / "ppo")
+    agent = load(small_checkpoint("ppo"))
     theirs = copy_of("dqn", tmp_path)
     (tmp_path / "link").symlink_to(theirs)
     with pytest.raises(FileExistsError, match="is a symbolic link"):
@@ -196,9 +213,11 @@ def test_saving_never_goes_through_a_link(tmp_path: Path) -> None:
         ("n_envs", "2", "n_envs is '2'"),
         ("arguments/n_steps", HUGE, "GiB of memory; this machine has"),
         ("max_prompt_tokens", HUGE, "max_prompt_tokens is"),
-        ("beside", {"actions": 0, "numbers": HUGE, "image": None}, "numbers is"),
-        ("beside", {"actions": HUGE, "numbers": 0, "image": None}, "actions is"),
-        ("beside", {"actions": 0, "numbers": 0, "image": [10**6, 10**6, 3]}, "pixels is"),
+        ("modalities", [{"key": "numbers", "count": HUGE}], "columns is"),
+        ("modalities", [{"key": "actions", "most": HUGE}], "columns is"),
+        ("modalities", [{"key": "image", "height": 10**6, "width": 10**6, "channels": 3}], "columns is"),
+        ("modalities", [{"key": "image", "height": -1, "width": 2, "channels": 3}], "positive whole numbers"),
+        ("modalities", [{"key": "os.system"}], r"No modality reads the key 'os\.system'"),
         ("action_space", {"n": HUGE}, "actions is"),
         ("action_space", {"nvec": [HUGE]}, "actions is"),
         ("action_space", {"binary": HUGE}, "actions is"),
@@ -278,7 +297,7 @@ def test_json_that_nothing_can_be_made_of_is_refused(tmp_path: Path) -> None:
         sign(folder)
         with pytest.raises(CheckpointError, match=r"agent\.json"):
             PPO.load(folder)
-    manifests: list[Any] = [[], {"format": 1}, {"format": 1, "files": {"agent.json": 3}}, {"format": "1"}]
+    manifests: list[Any] = [[], {"format": 3}, {"format": 3, "files": {"agent.json": 3}}, {"format": "3"}]
     for manifest in manifests:
         (folder / "manifest.json").write_text(json.dumps(manifest))
         with pytest.raises(CheckpointError, match=r"manifest\.json"):

@@ -16,9 +16,9 @@ from minigrid.core.mission import MissionSpace
 from minigrid.core.world_object import Ball, Box, Door, Goal, Key, Lava, Wall, WorldObj
 from minigrid.minigrid_env import MiniGridEnv
 
-from heed.envs.babyai import ACTION_TEXTS, MiniGridVerbalizer
+from heed.envs.babyai.words import ACTION_TEXTS, MiniGridVerbalizer
 from heed.envs.make import make_env
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 from tests.sampling import sampled
 
 LEFT, RIGHT, FORWARD, PICK_UP, DROP, TOGGLE, DONE = range(7)
@@ -158,7 +158,7 @@ def wander(env_id: str, *, episodes: int, steps: int) -> Iterator[tuple[MiniGrid
 
 
 def picture(env: MiniGridEnv) -> npt.NDArray[np.uint8]:
-    """Draw what the agent sees, as MiniGrid itself does, and not `heed.envs.minigrid_speed`."""
+    """Draw what the agent sees, as MiniGrid itself does, and not `heed.envs.babyai.speed`."""
     image: npt.NDArray[np.uint8] = MiniGridEnv.gen_obs(env)["image"]
     return image
 

@@ -10,7 +10,7 @@ import pytest
 from minigrid.core.world_object import Box
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
-from heed.envs import babyai_bot
+from heed.envs.babyai import bot as babyai_bot
 from heed.envs.contract import ExpertError, expert_of
 from heed.envs.make import make_env, make_plain_env
 

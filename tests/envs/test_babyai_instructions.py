@@ -21,7 +21,7 @@ from minigrid.envs.babyai.core.verifier import (
     PutNextInstr,
 )
 
-from heed.envs.babyai_reach import Reach
+from heed.envs.babyai.reach import Reach
 from heed.envs.make import make, make_env
 
 ONE_ROOM = ("BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-PickupDist-v0", "BabyAI-PutNextLocal-v0")
@@ -374,7 +374,7 @@ def test_nothing_is_computed_unless_somebody_asks(monkeypatch: pytest.MonkeyPatc
     def refuse(*_: Any) -> None:
         raise AssertionError("asked")
 
-    monkeypatch.setattr("heed.envs.babyai_instructions._Episode.__init__", refuse)
+    monkeypatch.setattr("heed.envs.babyai.instructions._Episode.__init__", refuse)
     env = make("BabyAI-GoToLocal-v0", n_envs=2, seed=0)
     env.reset()
     infos = env.step(np.array([2, 2]))[3]

@@ -12,12 +12,12 @@ import pytest
 from gymnasium import spaces, wrappers
 
 from heed.envs import AutomaticVerbalizer, LanguageVecEnv, Verbalizer, register_verbalizer
-from heed.envs.babyai import MiniGridVerbalizer
-from heed.envs.changing_wrappers import observation_changer
-from heed.envs.classic_control import CartPoleVerbalizer, PendulumVerbalizer
+from heed.envs.babyai.words import MiniGridVerbalizer
+from heed.envs.classic.classic_control import CartPoleVerbalizer, PendulumVerbalizer
+from heed.envs.classic.toy_text import FrozenLakeVerbalizer
 from heed.envs.make import speaking
-from heed.envs.toy_text import FrozenLakeVerbalizer
-from heed.envs.verbalize import _registry
+from heed.envs.words.changing_wrappers import observation_changer
+from heed.envs.words.verbalize import _registry
 
 GRID, POLE, PENDULUM, LAKE = "MiniGrid-Empty-5x5-v0", "CartPole-v1", "Pendulum-v1", "FrozenLake-v1"
 

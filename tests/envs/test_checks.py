@@ -126,7 +126,7 @@ ASCII = spaces.Dict(instruction=spaces.Text(99), observation=FreeText())
 
 
 @pytest.mark.parametrize(
-    ("broken", "name", "detail", "mend"),
+    ("broken", "name", "detail", "fix"),
     [
         (changed(__init__=failing_init), "can be made", "OSError: no display", "Correct this error"),
         (lambda: 7, "can be made", "no gymnasium.Env, but of the type int", "Correct this error"),
@@ -161,12 +161,12 @@ ASCII = spaces.Dict(instruction=spaces.Text(99), observation=FreeText())
         (changed(tell=lambda self: {"is_success": 1.0}), "success is told", "was 1.0", "on every step"),
     ],
 )
-def test_fault_is_found(broken: Any, name: str, detail: str, mend: str) -> None:
+def test_fault_is_found(broken: Any, name: str, detail: str, fix: str) -> None:
     # Gymnasium may complain of the same.
     (fault,) = [check for check in faults(broken, max_steps=200) if check.name != "Gymnasium's own check"]
     assert fault.name == name
     assert detail in fault.detail
-    assert mend in fault.mend
+    assert fix in fault.fix
 
 
 def test_gymnasiums_complaint_is_handed_on() -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from heed.envs.checks.playing import play
-from heed.envs.contract import ExpertError
-from heed.envs.verbalize import AutomaticVerbalizer, VerbalizedEnv
+from heed.envs.contract import ExpertError, language_space
+from heed.envs.words.verbalize import AutomaticVerbalizer, VerbalizedEnv
 from tests.envs.walk import Walk, changed, checked, faults, reader, step_with
 
 
@@ -34,6 +35,16 @@ def test_long_prompts_are_found() -> None:
     long = checked(Walk, reader=reader(max_prompt_tokens=5))["prompts fit"]
     assert not long.passed
     assert long.detail.endswith("an instruction alone needs 8")
+
+
+def test_what_no_policy_reads_is_noted() -> None:
+    assert checked(Walk, reader=reader())["all of an observation is read"].note == ""
+    smelling = changed(
+        observation_space=language_space(smell=spaces.Discrete(3)),
+        perceive=lambda self: {**Walk.perceive(self), "smell": 1},
+    )
+    note = checked(smelling, reader=reader())["all of an observation is read"].note
+    assert note.startswith("A policy does not see what is under smell")
 
 
 def test_constant_instructions_and_beginnings_are_noted() -> None:

@@ -15,8 +15,8 @@ import pytest
 from gymnasium import spaces
 
 from heed.envs import check_env, make_env
-from heed.envs.classic_control import leaning, moving, rounded, sided
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.classic.classic_control import leaning, moving, rounded, sided
+from heed.envs.words.verbalize import VerbalizedEnv
 
 IDS = ["CartPole-v1", "MountainCar-v0", "MountainCarContinuous-v0", "Acrobot-v1", "Pendulum-v1"]
 needs_box2d = pytest.mark.skipif(

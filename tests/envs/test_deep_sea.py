@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from heed.envs import check_env, make_env
-from heed.envs.deep_sea import DeepSea
+from heed.envs.classic.deep_sea import DeepSea
 
 
 def test_it_keeps_the_contract() -> None:

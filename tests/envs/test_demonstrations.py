@@ -15,8 +15,8 @@ import pytest
 
 from heed.envs import make_env
 from heed.envs.contract import ExpertError
-from heed.envs.demonstrate import Outcome, demonstrate
-from heed.envs.demonstrations import (
+from heed.envs.demonstrations.demonstrate import Outcome, demonstrate
+from heed.envs.demonstrations.demonstrations import (
     Demonstration,
     DemonstrationError,
     Demonstrations,

@@ -12,9 +12,9 @@ import pytest
 from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 
-from heed.envs.beside import MOST_NUMBERS, BesideWords, as_numbers
-from heed.envs.describe import Describer, describe, number_in_words
-from heed.envs.large_arrays import COLOURS, MOST_SPELT
+from heed.envs.words.auxiliary import MOST_NUMBERS, BesideWords, as_numbers
+from heed.envs.words.describe import Describer, describe, number_in_words
+from heed.envs.words.large_arrays import COLOURS, MOST_SPELT
 
 FLOATS = spaces.Box(-1, 1, (3,))
 GRAPH = spaces.Graph(spaces.Box(-1, 1, (2,)), spaces.Discrete(4))

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.agents.evaluation.playing import run_episodes
 from heed.envs import AutomaticVerbalizer, Instructions, LanguageVecEnv, Mixture, Task, VerbalizedEnv, check_env
 from heed.envs.contract import ChangingActions, language_space
-from heed.envs.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrate import demonstrate
 from heed.envs.hold_out import WithoutPhrases
-from heed.envs.mixture import Level
 from heed.envs.wrappers.asked_once import AskedOnce
+from heed.envs.wrappers.mixture import Level
+from heed.evaluation.playing.batch import run_episodes
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 

@@ -13,8 +13,8 @@ from heed.envs import environment_file
 from heed.envs.contract import UnknownEnvironmentError
 from heed.envs.environment_file import parts_of, weight_of, with_absolute_paths, without_folders
 from heed.envs.make import make, make_env, make_plain_env
-from heed.envs.mixture import Level, levels_of
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
+from heed.envs.wrappers.mixture import Level, levels_of
 
 DOOR = """
 import gymnasium
@@ -170,7 +170,7 @@ def test_processes_import_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     ("source", "name", "message"),
     [
-        (None, ":Door-v0", "There is no file .*doors.py, which is to hold an environment. Was it moved"),
+        (None, ":Door-v0", "There is no file .*doors.py. Was it moved"),
         ("1 / 0", "", "Importing .*doors.py failed in line 1: ZeroDivisionError: division by zero.$"),
         ("\nimport no_such_package", "", "failed in line 2: ModuleNotFoundError: No module named 'no_such_package'.$"),
         ("x = 1\ny = (", "", "failed in line 2: SyntaxError: '\\(' was never closed.$"),

@@ -28,6 +28,7 @@ from heed.envs.faults import (
     told_losses,
 )
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
+from heed.envs.vectorize.workers.pipes import PipeConnection
 from heed.envs.watchdog import HangError, Watchdog
 from tests.faulty import Broken, Injected
 
@@ -236,12 +237,6 @@ def test_a_state_continues_exactly_with_its_losses(steps: int) -> None:
     assert env.get_state()["lost"]["count"] == env.lost_count > 10
 
 
-def test_a_state_of_an_earlier_version_has_no_losses() -> None:
-    env = vector("raise", set())
-    env.set_state({"seed": 0, "episodes": [1, 2], "actions": [[1], []]})
-    assert env.lost_count == 0
-
-
 @pytest.mark.parametrize("step", [0, 2])
 def test_an_episode_that_cannot_be_brought_back_is_lost_and_the_next_step_says_so(step: int) -> None:
     env = vector("raise", set())
@@ -399,8 +394,10 @@ def test_a_process_killed_from_outside_loses_nothing(spread: ProcessLanguageVecE
     alone = raising()
     alone.set_state(spread.get_state())
     before = spread.lost_count
-    os.kill(spread._workers[0].process.pid or 0, signal.SIGKILL)
-    spread._workers[0].process.join()
+    connection = spread._workers[0].connection
+    assert isinstance(connection, PipeConnection)
+    os.kill(connection.process.pid or 0, signal.SIGKILL)
+    connection.process.join()
     chosen = actions(alone, 3)
     with pytest.warns(LostEpisodeWarning, match="killed by SIGKILL, while no environment was at work"):
         given = transcript(spread, chosen)

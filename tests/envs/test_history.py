@@ -12,10 +12,10 @@ import pytest
 from gymnasium import spaces
 
 from heed.envs import ContractError, FreeText, History, LanguageVecEnv, check_env, language_space, make, make_env
-from heed.envs.axes import axis
 from heed.envs.contract import action_texts_of
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
+from heed.evaluation.axes import axis
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
 
 LEVEL = "BabyAI-GoToLocal-v0"
 

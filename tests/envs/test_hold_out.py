@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heed.envs.axes import AxisDoesNotApplyError, axis
 from heed.envs.contract import fulfilled_instructions_of
 from heed.envs.hold_out import HoldOutError, OnlyWithPhrases, WithoutPhrases, names_one_of
 from heed.envs.make import make, make_env
+from heed.evaluation.axes import AxisDoesNotApplyError, axis
 
 GO, PICK, RED = "BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-GoToRedBallNoDists-v0"
 HELD_OUT = ("purple key", "yellow ball", "red box", "blue ball", "grey key")

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from heed.envs import ChangingInstruction, Curriculum, Instructions, SubInstructionRewards, Task
-from heed.envs.axes import EitherInstruction, axis
-from heed.envs.axes.shown import ImpossibleInstruction, InjectedInstruction
 from heed.envs.contract import method_of
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import demonstration_seeds
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import demonstration_seeds
 from heed.envs.hold_out import TELLING_METHODS, HoldOut, HoldOutError, WithoutPhrases, hold_out_of, names_one_of
 from heed.envs.make import make, make_env
+from heed.envs.wrappers.shown import ImpossibleInstruction, InjectedInstruction
+from heed.evaluation.axes import EitherInstruction, axis
 from tests.buttons import Buttons
 
 GO, PICK = "BabyAI-GoToLocalS6N4-v0", "BabyAI-PickupLoc-v0"
@@ -171,7 +171,7 @@ def test_recorded_episodes_go_through_the_same_filter() -> None:
 
 
 def test_demos_records_none_where_it_is_told_so(tmp_path: Path) -> None:
-    from heed.envs.demonstrations import read_demonstrations
+    from heed.envs.demonstrations.demonstrations import read_demonstrations
     from heed.scripts import demos
 
     words = itertools.chain.from_iterable(("--hold-out", phrase) for phrase in PHRASES)

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from heed.envs.contract import ContractError, UnknownEnvironmentError, language_space
 from heed.envs.make import WORLDS, make, make_env
 from heed.envs.vectorize import LanguageVecEnv
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.words.verbalize import VerbalizedEnv
 
 PLUGIN = """
 import gymnasium

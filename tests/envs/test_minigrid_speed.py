@@ -13,9 +13,9 @@ from minigrid.core.world_object import Ball, Box, Door, Floor, Goal, Key, Lava, 
 from minigrid.envs.babyai.core.roomgrid_level import RejectSampling, RoomGridLevel
 from minigrid.minigrid_env import MiniGridEnv
 
-from heed.envs import minigrid_speed
+from heed.envs.babyai import speed as minigrid_speed
+from heed.envs.babyai.speed import PositionUpdates, speed_up
 from heed.envs.make import make_env
-from heed.envs.minigrid_speed import PositionUpdates, speed_up
 from tests.sampling import sampled
 
 PICK_UP, DROP = 3, 4
@@ -196,7 +196,7 @@ def test_a_copy_looks_with_its_own_eyes() -> None:
 def test_same_seeds_give_the_same_episodes(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Words, rewards, ends, what the instruction follows, and the state of the random generator."""
     fast = make_env(env_id)
-    monkeypatch.setattr("heed.envs.babyai.speed_up", lambda env: None)
+    monkeypatch.setattr("heed.envs.babyai.words.speed_up", lambda env: None)
     own = make_env(env_id)
     assert "gen_obs" in vars(fast.unwrapped)
     assert "gen_obs" not in vars(own.unwrapped)

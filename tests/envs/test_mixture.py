@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.envs.axes import axis
 from heed.envs.checks import check_env
 from heed.envs.contract import (
     ChangingActions,
@@ -23,7 +22,8 @@ from heed.envs.contract import (
     possible_instructions_of,
 )
 from heed.envs.make import instruction_pool, make, make_env
-from heed.envs.mixture import Level, Mixture, levels_of
+from heed.envs.wrappers.mixture import Level, Mixture, levels_of
+from heed.evaluation.axes import axis
 from tests.buttons import Buttons
 
 GO, PICK, RED = "BabyAI-GoToObjS4-v0", "BabyAI-PickupLoc-v0", "BabyAI-GoToRedBallNoDists-v0"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.envs.names import action_names, observation_names
+from heed.envs.words.names import action_names, observation_names
 
 
 class Plain(gymnasium.Env[Any, Any]):

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from heed.envs.classic.planned_expert import backward_induction
 from heed.envs.make import make_env
-from heed.envs.planned_expert import backward_induction
 
 SAFE, RISKY = 0, 1
 

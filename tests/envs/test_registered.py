@@ -13,12 +13,12 @@ import gymnasium
 import pytest
 
 from heed.envs import AutomaticVerbalizer, make, register_verbalizer
+from heed.envs.classic.toy_text import TaxiVerbalizer
 from heed.envs.make import make_env
-from heed.envs.masks import MaskedActions
-from heed.envs.toy_text import TaxiVerbalizer
-from heed.envs.vectorize.likeness import Likeness, WorkerDiffersError, likenesses_here, require_as_here
-from heed.envs.vectorize.registered import Registered
-from heed.envs.verbalize import _registry
+from heed.envs.vectorize.workers.likeness import Likeness, WorkerDiffersError, likenesses_here, require_as_here
+from heed.envs.vectorize.workers.registered import Registered
+from heed.envs.words.masks import MaskedActions
+from heed.envs.words.verbalize import _registry
 
 SCRIPT = """
 import functools, gymnasium
@@ -109,7 +109,7 @@ def test_verbalizers_within_others_count() -> None:
         told = Likeness.of(make_env("Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"))
     finally:
         _registry.clear()
-    assert told.verbalizer == "heed.envs.masks.MaskedActions around heed.envs.toy_text.TaxiVerbalizer"
+    assert told.verbalizer == "heed.envs.words.masks.MaskedActions around heed.envs.classic.toy_text.TaxiVerbalizer"
 
 
 def typed_in() -> gymnasium.Env[Any, Any]:

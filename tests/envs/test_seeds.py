@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heed.agents.evaluation import held_out_seeds
-from heed.envs.demonstrations import PARTS, demonstration_seeds
+from heed.envs.demonstrations.demonstrations import PARTS, demonstration_seeds
 from heed.envs.hold_out import OnlyWithPhrases, WithoutPhrases
 from heed.envs.seeds import (
     DEMONSTRATIONS,
@@ -18,7 +17,8 @@ from heed.envs.seeds import (
     seed_drawn_anew,
     sequence_of_seeds,
 )
-from heed.envs.suites import Suite, SuiteError
+from heed.evaluation.playing import held_out_seeds
+from heed.evaluation.suites import Suite, SuiteError
 from tests.buttons import Buttons
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+import torch
 from gymnasium import spaces
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,10 +17,10 @@ from hypothesis import strategies as st
 from heed.agents import PPO
 from heed.envs import AutomaticVerbalizer, FreeText, LanguageVecEnv, VerbalizedEnv, check_env
 from heed.envs.contract import ContractError, as_action, language_space
-from heed.envs.plain_actions import learned_actions
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptVecEnv
+from heed.envs.words.plain_actions import learned_actions
+from heed.policies.modalities.modality import modalities_of
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.prompt import PromptVecEnv
 
 FLOATS, INTEGERS = (np.float16, np.float32, np.float64), (np.int8, np.uint8, np.int32, np.int64, np.uint64)
 SHAPES = st.lists(st.integers(1, 3), max_size=3).map(tuple)
@@ -114,13 +115,13 @@ def in_words(env: gymnasium.Env[Any, Any]) -> VerbalizedEnv:
 def test_any_observation_is_said_and_read(space: spaces.Space[Any]) -> None:
     venv = LanguageVecEnv([lambda: in_words(Shows(space))], seed=0, max_lost=0)
     assert isinstance(venv.observation_space, spaces.Dict)
-    beside = Beside.of(venv.observation_space, venv.action_space)
-    env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=256, beside=beside))
+    modalities = modalities_of(venv.observation_space, venv.action_space)
+    env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=256, modalities=modalities))
     rows = [env.reset()] + [env.step(np.zeros(1, int))[0] for _ in range(6)]
     assert venv.lost_count == 0
-    if beside.numbers:
-        start = 256 + beside.actions
-        numbers = np.concatenate(rows)[:, start : start + beside.numbers].copy().view(np.float32)
+    if "numbers" in env.encoder.layout.keys:
+        packed = env.encoder.layout.split(torch.from_numpy(np.concatenate(rows))).packed["numbers"]
+        numbers = packed.contiguous().view(torch.float32).numpy()
         assert np.isfinite(numbers).all()
     checked = {check.name: check for check in check_env(lambda: in_words(Shows(space)), episodes=2, reward_episodes=1)}
     assert checked["reset and step"].passed, checked["reset and step"].detail
@@ -231,8 +232,8 @@ def test_checks_and_trainings_agree(case: str) -> None:
     assert checked["reset and step"].passed == passes
     venv = LanguageVecEnv([lambda: Speaks(key, value)], seed=0, max_lost=0)
     assert isinstance(venv.observation_space, spaces.Dict)
-    beside = Beside.of(venv.observation_space, venv.action_space)
-    env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=64, beside=beside))
+    modalities = modalities_of(venv.observation_space, venv.action_space)
+    env = PromptVecEnv(venv, load_language_model("heed-tiny-random").encoder(max_tokens=64, modalities=modalities))
     if passes:
         rows = env.reset()
         assert np.isfinite(rows[:, 64:66].copy().view(np.float32)).all()

@@ -9,8 +9,8 @@ import pytest
 from gymnasium.envs.toy_text.frozen_lake import MAPS, generate_random_map
 
 from heed.envs import check_env, make_env
-from heed.envs.toy_text import MOST_HOLES, FrozenLakeVerbalizer, offset
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.classic.toy_text import MOST_HOLES, FrozenLakeVerbalizer, offset
+from heed.envs.words.verbalize import VerbalizedEnv
 
 TAXI = "Taxi-v4" if "Taxi-v4" in gymnasium.registry else "Taxi-v3"
 IDS = ["FrozenLake-v1", "FrozenLake8x8-v1", TAXI, "CliffWalking-v1"]

@@ -15,8 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from heed.envs.contract import ContractError, TextActions, UnknownEnvironmentError, language_space
 from heed.envs.make import make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv, episode_seed
-from heed.envs.vectorize import processes as processes_module
-from heed.envs.verbalize import VerbalizedEnv
+from heed.envs.vectorize.workers.pipes import PipeTransport
+from heed.envs.words.verbalize import VerbalizedEnv
 from tests.buttons import Buttons
 
 LEVEL = "BabyAI-GoToLocal-v0"
@@ -287,7 +287,7 @@ def test_whoever_was_interrupted_in_waiting_gets_no_old_answer(processes: VecEnv
     for env in (processes, alone):
         played(env, 7, chosen[:5])
     with monkeypatch.context() as patch:
-        patch.setattr(processes_module, "wait", interrupted)
+        patch.setattr(PipeTransport, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             processes.step(chosen[5])
     alone.step(chosen[5])
@@ -295,7 +295,7 @@ def test_whoever_was_interrupted_in_waiting_gets_no_old_answer(processes: VecEnv
     steps = [[env.step(chosen[6])[0] for env in (processes, alone)]]  # the step before was taken all the same
     assert processes.get_state() == alone.get_state()  # type: ignore[attr-defined]
     with monkeypatch.context() as patch:
-        patch.setattr(processes_module, "wait", interrupted)
+        patch.setattr(PipeTransport, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt):
             processes.step(chosen[7])
     alone.step(chosen[7])
@@ -315,7 +315,7 @@ def test_error_in_a_process_comes_through() -> None:
         env.reset()
         with pytest.raises(ContractError, match=r"ended an episode without info\['is_success'\]") as caught:
             env.step(np.zeros(2, dtype=int))
-        assert "success_of" in str(caught.value.__cause__)  # where it happened, for whoever must mend it
+        assert "success_of" in str(caught.value.__cause__)  # where it happened, for whoever must fix it
         assert env.get_state()["episodes"] == [1, 0]  # the other one has answered, and begun its next episode
         env.reset()
     finally:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.envs import verbalize
-from heed.envs.babyai import MiniGridVerbalizer
-from heed.envs.classic_control import PendulumVerbalizer
+from heed.envs.babyai.words import MiniGridVerbalizer
+from heed.envs.classic.classic_control import PendulumVerbalizer
+from heed.envs.classic.toy_text import TaxiVerbalizer
 from heed.envs.contract import (
     ChangingActions,
     ContractError,
@@ -23,9 +23,9 @@ from heed.envs.contract import (
     sample_action,
 )
 from heed.envs.make import make_env
-from heed.envs.masks import MaskedActions
-from heed.envs.toy_text import TaxiVerbalizer
-from heed.envs.verbalize import (
+from heed.envs.words import verbalize
+from heed.envs.words.masks import MaskedActions
+from heed.envs.words.verbalize import (
     AutomaticVerbalizer,
     VerbalizedEnv,
     Verbalizer,

@@ -70,7 +70,7 @@ def step_with(**parts: Any) -> Any:
 
 def faults(env: str | Callable[[], gymnasium.Env[Any, Any]], **options: Any) -> list[Check]:
     checks = check_env(env, **options)
-    assert all(check.detail and bool(check.mend) != check.passed for check in checks)
+    assert all(check.detail and bool(check.fix) != check.passed for check in checks)
     return [check for check in checks if not check.passed]
 
 
@@ -91,5 +91,6 @@ def reader(**changes: Any) -> Reader:
         "text": lambda ids: "".join(letters[index] for index in ids),
         "prompt_tokens": lambda instruction, observation: tokens(f"{instruction} {observation}"),
         "max_prompt_tokens": 99,
+        "unread_keys": lambda space: [key for key in space.spaces if key == "smell"],
     }
     return Reader(**{**parts, **changes})

@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("agents", "envs", "policies", "scripts")
+PACKAGES = ("agents", "envs", "evaluation", "policies", "scripts", "training")
 TEST_SECONDS, BENCHMARK_SECONDS = 230, 230
 """On a card at most; together with what starting takes, less than eight minutes."""
 TRIED_SECONDS = 1800
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     # Warnings are errors with the versions that `make` installs; others may warn of their own future.
     status = run([*tests, "-W", "default"], environment, TRIED_SECONDS if on_cpu else TEST_SECONDS)
     print(f"Tests on {options.device}: {summary_of(report)}, {time.monotonic() - began:.0f} s.", flush=True)
-    command = [sys.executable, "-m", "heed.scripts.cli", "benchmark", "--sections", "gpu", "--device", options.device]
+    command = [sys.executable, "-m", "tools.benchmark", "--sections", "gpu", "--device", options.device]
     command += ["--out", str(options.work / "benchmark"), "--threads", "1"]
     if on_cpu:
         command += ["--gpu-models", "heed-tiny", "tiny", "--gpu-product", "256", "--gpu-envs", "4", "--gpu-steps", "8"]

@@ -13,9 +13,9 @@ from transformers import Qwen2ForCausalLM
 from heed.agents import DQN, PPO
 from heed.envs import LanguageVecEnv
 from heed.policies import Adapter, load_language_model
-from heed.scripts.benchmark.large import configuration
 from tests.gpu.device import DEVICE, ON_GPU
 from tests.places import Places
+from tools.benchmark.large import configuration
 
 pytestmark = [
     pytest.mark.skipif(not ON_GPU, reason="weights of few bits need a GPU"),

@@ -47,11 +47,11 @@ def test_heed_and_the_wheels_that_are_missing_are_on_the_path(tmp_path: Path) ->
     site = run.prepare(tmp_path / "work", wheels)
     assert {path.name for path in site.iterdir()} >= {"heed", "heed_carried.py"}
     assert not (site / "numpy.py").exists()
-    told = "import heed.envs.packed_array as found, heed_carried; print(found.__file__)"
+    told = "import heed.envs.demonstrations.packed_array as found, heed_carried; print(found.__file__)"
     command = [sys.executable, "-c", told]
     environment = {**run.environment_of(site, "cpu"), "PYTHONSAFEPATH": "1"}
     found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert found.stdout.strip() == str(site / "heed" / "envs" / "packed_array.py")
+    assert found.stdout.strip() == str(site / "heed" / "envs" / "demonstrations" / "packed_array.py")
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(site)
     assert run.what_is_missing(site) == []
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from heed.agents import PPO
 from heed.envs import LanguageVecEnv
-from heed.policies.layout import PADDING
-from heed.policies.scoring import ActionScorer, Way, make_scorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.heads.scoring import ActionScorer, ScoringMethod, make_scorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.prompts.layout import PADDING
 from tests.gpu.device import DEVICE
 from tests.places import PLACES, Places
 from tests.small_encoders import save_encoder
@@ -46,14 +46,14 @@ def test_a_score_is_the_processors(family: str) -> None:
         expected = naive_scores(model_of(family, "cpu").double(), prompts(), ACTIONS, "sum").float()
         model = model_of(family, DEVICE)
         chosen = make_scorer(model, tries, "sum")
-        assert "naive" not in chosen.ways, "a way of ours is exact on this device too"
+        assert "naive" not in chosen.methods, "a way of ours is exact on this device too"
         _, found = chosen(model, prompts().to(DEVICE), tries)
     assert found.device.type == DEVICE.type
     torch.testing.assert_close(found.cpu(), expected, atol=2e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("way", ["packed", "cached"])
-def test_gradients_are_the_processors(way: Way) -> None:
+def test_gradients_are_the_processors(way: ScoringMethod) -> None:
     tries = Tries([ActionTrie.build(ACTIONS)])
     gradients = []
     for device in (torch.device("cpu"), DEVICE):

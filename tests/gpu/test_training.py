@@ -14,7 +14,7 @@ from torch import Tensor
 from heed.agents import A2C, DQN, GRPO, PPO, REINFORCE
 from heed.envs import LanguageVecEnv
 from heed.envs.make import make
-from heed.policies.network import LanguageNetwork
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.gpu.device import DEVICE, ON_GPU, sized
 from tests.places import PLACES, Places
 
@@ -109,7 +109,7 @@ def test_optimizers_of_the_device_make_the_steps_of_the_plain_one(kind: Any, way
     plain, special = trained
     assert distance(plain, special) <= 0.05 * distance(first, plain)
     kept = agent.action_preferences(WORDS)
-    agent.forget_readings()
+    agent.clear_cache()
     np.testing.assert_allclose(agent.action_preferences(WORDS), kept, atol=1e-5)
 
 

@@ -15,17 +15,22 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv
 
 from heed.agents import AGENTS, DQN, GRPO
-from heed.agents.imitation import Cloning, clone
-from heed.agents.learners import ALONE
+from heed.agents.distributed.ranks import ALONE
+from heed.agents.imitation.cloning import Cloning, clone
 from heed.envs.contract import sample_action
-from heed.envs.demonstrate import demonstrate
-from heed.envs.demonstrations import Demonstrations, demonstration_seeds, read_demonstrations, write_demonstrations
+from heed.envs.demonstrations.demonstrate import demonstrate
+from heed.envs.demonstrations.demonstrations import (
+    Demonstrations,
+    demonstration_seeds,
+    read_demonstrations,
+    write_demonstrations,
+)
 from heed.envs.make import make_env
-from heed.policies.prompt import PromptVecEnv
-from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.cloning import read_for
+from heed.policies.prompts.prompt import PromptVecEnv
 from heed.scripts.train import make_training_env
-from heed.scripts.train_options import TrainConfig
+from heed.training.agent_arguments import agent_arguments
+from heed.training.cloning import read_for
+from heed.training.options import TrainConfig
 from tests.ledger import LEVELS, THINGS, Place, instruction_to_take, name_of, places_in
 
 HELD_OUT = "red hat"

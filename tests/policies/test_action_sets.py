@@ -8,16 +8,15 @@ import torch
 from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
-from heed.policies.action_sets import ActionSets
-from heed.policies.action_texts import ActionTexts
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.prompt_network import Head
+from heed.policies.heads.action_sets import ActionSets
+from heed.policies.heads.scoring import ActionScorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.action_texts import ActionTexts
+from heed.policies.prompts.layout import Actions
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.scoring import ActionScorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import ENCODER_DECODERS, build
 
 LISTS = (("open red door", "open blue door", "wait"), ("open blue door",), ("wait", "open the grey box"))
@@ -36,9 +35,9 @@ def observations(lists: Any = LISTS) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("normalization", ["mean", "sum", "siblings"])
+@pytest.mark.parametrize("normalization", ["mean", "sum", "constrained"])
 def test_each_prompt_scores_its_own_actions(tiny: LanguageModel, normalization: Any) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     policy = LanguageActorCriticPolicy(
         encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, normalization=normalization
     )
@@ -60,7 +59,7 @@ def test_each_prompt_scores_its_own_actions(tiny: LanguageModel, normalization: 
 
 
 def test_entropy_and_gradients_are_those_of_the_actions_that_there_are(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     policy = LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny)
     prompts, _ = policy.obs_to_tensor(observations())
     distribution = policy.get_distribution(prompts)
@@ -79,7 +78,7 @@ def test_entropy_and_gradients_are_those_of_the_actions_that_there_are(tiny: Lan
 
 
 def test_q_values_are_those_of_the_listed_actions(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     changing = LanguageQPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny)
     prompts, _ = changing.obs_to_tensor(observations())
     q_values = changing.q_net(prompts)
@@ -144,13 +143,13 @@ def test_texts_of_the_same_tokens_share_a_score() -> None:
 
 
 def test_a_linear_head_has_no_place_for_them(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=4))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(4),))
     with pytest.raises(ValueError, match="change from state to state"):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head="linear")
 
 
 @pytest.mark.parametrize(("head", "says"), [("linear", "change from state to state"), ("score", "room for no actions")])
-def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: Head, says: str) -> None:
+def test_prompts_that_do_not_list_the_actions_are_refused(tiny: LanguageModel, head: str, says: str) -> None:
     encoder = tiny.encoder(max_tokens=32)
     with pytest.raises(ValueError, match=says):
         LanguageActorCriticPolicy(encoder.space, ChangingActions(4), ConstantSchedule(0.0), model=tiny, head=head)

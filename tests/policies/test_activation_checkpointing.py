@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from heed.envs.contract import TextActions
-from heed.policies.activation_checkpointing import checkpoint_layers
-from heed.policies.adapters import Adapter, add_adapter
-from heed.policies.frozen import freeze
-from heed.policies.hidden_states import read_lower_states
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.scoring import ActionScorer, Way, last_hidden_state
-from heed.policies.trie import ActionTrie, Tries
-from heed.policies.virtual_tokens import reader_of
+from heed.policies.adapters.adapters import Adapter, add_adapter
+from heed.policies.adapters.virtual_tokens import reader_of
+from heed.policies.backbones.activation_checkpointing import checkpoint_layers
+from heed.policies.backbones.hidden_states import read_lower_states
+from heed.policies.caches.frozen import freeze
+from heed.policies.heads.scoring import ActionScorer, ScoringMethod, last_hidden_state
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import build
 
 TRIES = Tries([ActionTrie.build([[7, 8, 9], [7, 10], [11, 12, 13], [14]])])
@@ -28,7 +28,7 @@ PROMPTS = torch.arange(2 * 20).reshape(2, 20) % 40 + 3
 PROMPTS[1, 14:] = -1
 
 
-def score(*ways: Way) -> Callable[[PreTrainedModel], Tensor]:
+def score(*ways: ScoringMethod) -> Callable[[PreTrainedModel], Tensor]:
     def compute(model: PreTrainedModel) -> Tensor:
         read = reader_of(model)
         more: dict[str, Any] = {} if read is None else {"read": read}

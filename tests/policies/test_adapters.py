@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from heed.envs.contract import TextActions
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from tests.sampling import each_once
 from tests.small_models import BUILDERS, build
 
 METHODS: Any = ("lora", "rslora", "dora", "adalora", "ia3")
@@ -46,8 +47,7 @@ def hidden(language_model: LanguageModel) -> torch.Tensor:
     return features
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("family", BUILDERS)
+@pytest.mark.parametrize(("family", "method"), each_once(list(BUILDERS), METHODS))
 def test_states_are_those_of_the_weights_with_the_adapter_merged(family: str, method: Any) -> None:
     plain = small(family)
     targets = IA3_TARGETS.get(family, ()) if method == "ia3" else ()

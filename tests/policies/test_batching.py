@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from heed.policies.batching import CHUNK_TOKENS, LENGTH_STEP, UniquePrompts, chunks_of_like_length, micro_batches
-from heed.policies.layout import PADDING
+from heed.policies.caches.batching import CHUNK_TOKENS, LENGTH_STEP, Inputs, chunks_of_like_length, micro_batches
+from heed.policies.prompts.layout import PADDING
 
 CPU = torch.device("cpu")
 
@@ -19,12 +19,12 @@ def test_each_different_prompt_stands_once_the_shortest_first(dtype: torch.dtype
     prompts = torch.tensor(
         [[5, 6, PADDING, PADDING], [7, PADDING, PADDING, PADDING], [5, 6, PADDING, PADDING], [5, 7, PADDING, PADDING]]
     )
-    batch = UniquePrompts.of(prompts.to(dtype))
+    batch = Inputs.of(prompts.to(dtype))
     assert batch.prompts.tolist() == [[7, PADDING], [5, 6], [5, 7]]  # cut to the longest
     assert batch.prompts.dtype == torch.int64
     assert batch.lengths.tolist() == [1, 2, 2]
     assert torch.equal(batch.prompts[batch.inverse], prompts[:, :2])
-    assert batch.keys == UniquePrompts.of(torch.nn.functional.pad(prompts, (0, 3), value=PADDING)).keys
+    assert batch.keys == Inputs.of(torch.nn.functional.pad(prompts, (0, 3), value=PADDING)).keys
     some = batch.select([0, 2])
     assert some.prompts.tolist() == [[7, PADDING], [5, 7]]
     assert some.keys == [batch.keys[0], batch.keys[2]]
@@ -32,10 +32,10 @@ def test_each_different_prompt_stands_once_the_shortest_first(dtype: torch.dtype
 
 def test_prompts_that_differ_in_integer_size_only_have_the_same_key() -> None:
     """Were keys made of raw bytes, [5, 0] in 16 bits and [5] in 32 would be one."""
-    narrow = UniquePrompts.of(torch.tensor([[5, 0]], dtype=torch.int16))
-    wide = UniquePrompts.of(torch.tensor([[5, PADDING]], dtype=torch.int32))
+    narrow = Inputs.of(torch.tensor([[5, 0]], dtype=torch.int16))
+    wide = Inputs.of(torch.tensor([[5, PADDING]], dtype=torch.int32))
     assert narrow.keys != wide.keys
-    assert narrow.keys == UniquePrompts.of(torch.tensor([[5, 0]])).keys
+    assert narrow.keys == Inputs.of(torch.tensor([[5, 0]])).keys
 
 
 def cost(lengths: list[int], cuts: list[int]) -> int:
@@ -73,12 +73,12 @@ def test_micro_batches_stay_within_their_tokens_and_keep_equal_prompts_together(
     prompts = torch.randint(0, 3, (60, 12), generator=generator)
     for row, length in enumerate(torch.randint(1, 13, (60,), generator=generator)):
         prompts[row, int(length) :] = PADDING
-    parts = micro_batches(prompts, max_tokens=40)
+    parts = micro_batches(Inputs.of(prompts), max_tokens=40)
     assert len(parts) > 5
     assert sorted(torch.cat(parts).tolist()) == list(range(60))
-    sets = [UniquePrompts.of(prompts[rows]) for rows in parts]
+    sets = [Inputs.of(prompts[rows]) for rows in parts]
     assert all(batch.prompts.numel() <= 40 for batch in sets)
     keys = [key for batch in sets for key in batch.keys]
     assert len(keys) == len(set(keys))
-    assert [len(rows) for rows in micro_batches(prompts, max_tokens=10_000)] == [60]
-    assert len(micro_batches(torch.ones(2, 50), max_tokens=10)) == 1  # equal, and longer than allowed
+    assert [len(rows) for rows in micro_batches(Inputs.of(prompts), max_tokens=10_000)] == [60]
+    assert len(micro_batches(Inputs.of(torch.ones(2, 50)), max_tokens=10)) == 1  # equal, and longer than allowed

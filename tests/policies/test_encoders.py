@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import AutoModel, AutoTokenizer
 
 from heed.envs.contract import TextActions
+from heed.evaluation.explanation.saliency import embedding_gradient, explain, shifted_embeddings
 from heed.policies import (
     LanguageActorCriticPolicy,
     LanguageModel,
@@ -22,16 +23,14 @@ from heed.policies import (
     load_language_model,
     score_action_texts,
 )
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.encoder_network import EncoderNetwork
-from heed.policies.encoders import read_texts
-from heed.policies.frozen import freeze
-from heed.policies.layout import Beside
-from heed.policies.loading import read_shared_language_model, rebuild_language_model
-from heed.policies.minilm import PACKAGE
-from heed.policies.networks import make_network
-from heed.policies.positions import most_tokens
-from heed.policies.saliency import embedding_gradient, explain, explained_number, shifted_embeddings
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.caches.frozen import freeze
+from heed.policies.models.encoders import read_texts
+from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
+from heed.policies.models.minilm import PACKAGE
+from heed.policies.networks.choosing import make_network
+from heed.policies.networks.encoder_network import EncoderNetwork
+from heed.policies.prompts.layout import Actions
 from tests.small_encoders import FAMILIES, POSITIONS, save_encoder
 
 ACTIONS = ("turn left", "go forward", "pick up the red ball", "done")
@@ -140,7 +139,7 @@ def test_each_different_pair_is_read_once(folders: dict[str, Path]) -> None:
 
 def test_actions_that_change_are_scored_as_those_that_do_not(folder: Path) -> None:
     language_model = in_float64(folder)
-    encoder = language_model.encoder(max_tokens=40, beside=Beside(actions=4))
+    encoder = language_model.encoder(max_tokens=40, modalities=(Actions(4),))
     lists = [ACTIONS, ("done", "turn left"), ("done",), ACTIONS[::-1]]
     prompts = torch.as_tensor(encoder({**WORDS, "actions": lists}))
     changing = make_network(language_model, spaces.Discrete(4), "score", "mean", encoder=encoder).double()
@@ -213,7 +212,7 @@ def test_a_saved_description_rebuilds_the_architecture(folder: Path, tmp_path: P
 
 def test_positions_are_counted_as_each_family_does(folder: Path) -> None:
     language_model = load_language_model(str(folder))
-    assert most_tokens(language_model.model) == POSITIONS
+    assert language_model.backbone.most_tokens == POSITIONS
     ids = language_model.tokenizer.encode("red " * (POSITIONS - 10))[: POSITIONS - 1]
     language_model.model(torch.tensor([[*ids, language_model.tokenizer.sep_token_id]]))  # so many it does read
     with pytest.raises(ValueError, match=f"takes at most {POSITIONS} tokens"):
@@ -232,7 +231,7 @@ def test_what_words_did_is_explained(head: str, folder: Path) -> None:
     policy = LanguageActorCriticPolicy(encoder.space, TextActions(ACTIONS), lambda _: 1e-3, **options).double()
     network = policy.network
     assert isinstance(network, EncoderNetwork)
-    head_layer: Any = policy.action_net if network.score is None else network.score
+    head_layer: Any = policy.action_head.net if network.score is None else network.score
     torch.nn.init.normal_(head_layer.weight)
     words = {key: texts[0] for key, texts in WORDS.items()}
     explained = explain(policy, words, action=1)
@@ -250,7 +249,7 @@ def test_what_words_did_is_explained(head: str, folder: Path) -> None:
             network.reading_anew(),
             shifted_embeddings(network.model, pieces, step * direction[real]),
         ):
-            numbers.append(float(explained_number(policy, prompt, torch.tensor([1]))))
+            numbers.append(float(policy.explained(prompt, torch.tensor([1]))))
     # ModernBERT turns its keys and queries in float32, whatever its weights are.
     near = 5e-3 if folder.name == "modernbert" else 1e-4
     assert (numbers[0] - numbers[1]) / 2e-5 == pytest.approx(float((gradient * direction).sum()), rel=near)

@@ -26,16 +26,16 @@ from transformers import (
 )
 
 from heed.envs.contract import TextActions
-from heed.policies import exactness
-from heed.policies.frozen import goes_on_exactly
-from heed.policies.hidden_states import attention_window, output_width
-from heed.policies.language_model import LanguageModel, LanguageModelError
-from heed.policies.layout import PADDING, Beside
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prefixes import keeps_exactly
-from heed.policies.probe_model import probe_of
-from heed.policies.scoring import ActionScorer, exact_ways, make_scorer, naive_scores
+from heed.policies.backbones import exactness
+from heed.policies.backbones.backbone import Backbone, backbone_of
+from heed.policies.backbones.probe_model import probe_of
+from heed.policies.caches.frozen import goes_on_exactly
+from heed.policies.caches.prefixes import keeps_exactly
+from heed.policies.heads.scoring import ActionScorer, exact_methods, make_scorer, naive_scores
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING, Actions
 from tests.policies.test_scoring import ACTIONS, deaf_to_masks, tries_of
 from tests.small_models import build
 
@@ -90,7 +90,7 @@ def test_ways_are_those_that_are_exact(name: str, small: bool, monkeypatch: pyte
     monkeypatch.setattr(exactness, "SMALL", 10**9 if small else 0)
     model = made(name)
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    assert exact_ways(model, ("packed", "cached"), longest=80, n_nodes=4) == EXACT.get(name, [])
+    assert exact_methods(model, ("packed", "cached"), longest=80, n_nodes=4) == EXACT.get(name, [])
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
@@ -100,7 +100,7 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
     for weight in model.parameters():
         if weight.dim() > 1:
             torch.nn.init.normal_(weight, std=0.3)
-    assert attention_window(model) == 32
+    assert backbone_of(model).window == 32
     scorer, tries = ActionScorer(), tries_of(ACTIONS)
     with torch.no_grad():
         for length in (20, 27, 28, 32, 60):
@@ -112,10 +112,9 @@ def test_scores_are_exact_on_both_sides_of_a_window(name: str) -> None:
 
 def test_a_window_that_no_configuration_names_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     model = made("gpt-neo")
-    for module in ("scoring", "network"):
-        monkeypatch.setattr(f"heed.policies.{module}.attention_window", lambda _: None)
-    assert exact_ways(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
-    assert exact_ways(model, ("packed", "cached"), longest=80) == []
+    monkeypatch.setattr(Backbone, "window", None)
+    assert exact_methods(model, ("packed", "cached"), longest=20) == ["packed", "cached"]
+    assert exact_methods(model, ("packed", "cached"), longest=80) == []
 
 
 def in_type(dtype: torch.dtype) -> PreTrainedModel:
@@ -129,9 +128,9 @@ def in_type(dtype: torch.dtype) -> PreTrainedModel:
 def test_a_mask_that_is_dropped_is_found_out_in_any_type(dtype: torch.dtype) -> None:
     model = deaf_to_masks(in_type(dtype))
     with pytest.warns(UserWarning, match="exactly only one by one"):
-        assert make_scorer(model, tries_of(ACTIONS), "mean").ways == ("naive",)
+        assert make_scorer(model, tries_of(ACTIONS), "mean").methods == ("naive",)
     assert model.dtype == dtype
-    assert make_scorer(in_type(dtype), tries_of(ACTIONS), "mean").ways == ("packed", "cached")
+    assert make_scorer(in_type(dtype), tries_of(ACTIONS), "mean").methods == ("packed", "cached")
 
 
 def test_a_probe_has_a_layer_of_each_kind_and_the_windows_of_the_model() -> None:
@@ -162,7 +161,7 @@ def as_language_model(model: PreTrainedModel) -> LanguageModel:
 @pytest.mark.parametrize("head", ["score", "linear"])
 def test_hidden_states_may_be_narrower_than_the_layers(head: Any) -> None:
     language_model = as_language_model(made("opt"))
-    assert output_width(language_model.model) == 16
+    assert language_model.backbone.width == 16
     encoder = language_model.encoder(max_tokens=60)
     network = LanguageNetwork(language_model, TextActions(("turn left", "go")), head, "mean", encoder=encoder)
     features, _ = network(torch.as_tensor(encoder({"instruction": ["go"], "observation": ["red ball"]})))
@@ -171,7 +170,7 @@ def test_hidden_states_may_be_narrower_than_the_layers(head: Any) -> None:
 
 def test_actions_that_change_have_room_behind_their_prompt() -> None:
     language_model = as_language_model(made("opt"))
-    encoder = language_model.encoder(max_tokens=62, beside=Beside(actions=2))
+    encoder = language_model.encoder(max_tokens=62, modalities=(Actions(2),))
     words = {"instruction": ["go"] * 2, "observation": ["red ball 2 left; " * 30] * 2}
     short, long = ("turn left", "done"), ("put the red ball next to the green box and then go back again", "done")
     with pytest.warns(UserWarning, match="is cut"):

@@ -13,13 +13,13 @@ from transformers import AutoConfig
 
 from examples.families import FAMILIES, save_model
 from heed.envs.contract import TextActions
-from heed.policies.language_model import LanguageModel, LanguageModelError
-from heed.policies.loading import load_language_model, rebuild_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import TEMPLATE
-from heed.policies.scoring import ActionScorer, make_scorer
-from heed.policies.template import Chat, PromptTemplate
-from heed.policies.trie import Tries
+from heed.policies.heads.scoring import ActionScorer, make_scorer
+from heed.policies.heads.trie import Tries
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.loading import load_language_model, rebuild_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.prompt import TEMPLATE
+from heed.policies.prompts.template import Chat, PromptTemplate
 
 GOING_ON = [name for name, family in FAMILIES.items() if family.architecture not in ("bert", "roberta", "modernbert")]
 """Families whose models go on from a prompt; the others' pairs are held against transformers in test_encoders.py."""
@@ -65,7 +65,7 @@ def scores_of(language_model: LanguageModel, template: PromptTemplate | None = N
     encoder = language_model.encoder(max_tokens=128, template=template)
     tries = Tries([language_model.action_trie(TEXTS, "mean", template=encoder.template)])
     scorer = make_scorer(language_model.model, tries, "mean")
-    assert "naive" not in scorer.ways, "a way of its own, and not the slow one"
+    assert "naive" not in scorer.methods, "a way of its own, and not the slow one"
     prompts = torch.as_tensor(encoder(WORDS)).long()
     return scorer(language_model.model, prompts, tries)[1]
 
@@ -164,7 +164,7 @@ def test_an_output_embedding_of_its_own_stays_one_in_a_checkpoint(name: str, loa
 
 def test_layers_of_two_kinds_keep_their_kinds_when_the_lower_are_known(loaded: Any) -> None:
     """Gemma 3 takes a layer's rotation from its place in the list."""
-    from heed.policies.hidden_states import read_hidden_states, read_lower_states
+    from heed.policies.backbones.hidden_states import read_hidden_states, read_lower_states
 
     model = loaded("Gemma 3").model
     tokens, read = torch.arange(3, 43)[None], torch.tensor([[39]])

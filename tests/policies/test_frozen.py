@@ -9,16 +9,16 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies import frozen as frozen_module
-from heed.policies.frozen import FrozenLayers, freeze
-from heed.policies.hidden_states import layers_of, read_hidden_states, read_lower_states
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
+from heed.policies.backbones.hidden_states import layers_of, read_hidden_states, read_lower_states
+from heed.policies.caches import frozen as frozen_module
+from heed.policies.caches.frozen import FrozenLayers, freeze
+from heed.policies.heads.scoring import pack
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy, sharing
-from heed.policies.scoring import pack
-from heed.policies.trie import ActionTrie, Tries
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 TRIES = Tries([ActionTrie.build([[7, 8], [7, 9, 11], [12]])])
@@ -134,7 +134,7 @@ def test_a_frozen_network_reads_each_prompt_once_in_updates_too(head: Any, tiny:
     assert torch.equal(first, again)
     assert (first_scores is None) == (head == "linear")
     assert first_scores is None or torch.equal(first_scores, again_scores)
-    network.forget()
+    network.clear_cache()
     assert not len(network.memory)
 
 

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import torch
 
-from heed.policies.hidden_states import (
+from heed.policies.backbones.hidden_states import (
     as_attention_takes_it,
     compile_layers,
     computes_last_layer_in_part,
     read_hidden_states,
 )
-from heed.policies.llama import _compiled_layer
+from heed.policies.backbones.llama import _compiled_layer
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 IN_PART = {"llama", "mistral", "qwen2", "qwen3", "smollm"}

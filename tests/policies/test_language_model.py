@@ -11,10 +11,11 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM, T5Config, T5ForConditionalGeneration
 
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model, rebuild_language_model
-from heed.policies.prompt import TEMPLATE
-from heed.policies.scoring import decoder_start
+from heed.policies.backbones.encoder import Encoder
+from heed.policies.backbones.encoder_decoder import decoder_start
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model, rebuild_language_model
+from heed.policies.prompts.prompt import TEMPLATE
 from tests.small_models import build
 
 
@@ -81,7 +82,7 @@ def test_a_model_that_is_not_there_gives_a_sentence(name: str, sentence: str) ->
 
 
 def test_a_model_that_is_not_causal_and_no_encoder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.loading.is_encoder", lambda config: False)
+    monkeypatch.setattr(Encoder, "fits", lambda config: False)
     tokenizer = load_language_model("heed-tiny").tokenizer
     size: dict[str, Any] = {
         "vocab_size": len(tokenizer),

@@ -6,18 +6,19 @@ import torch
 from gymnasium import spaces
 
 from heed.envs.contract import ChangingActions, language_space
-from heed.policies.action_texts import ActionTexts
-from heed.policies.layout import PADDING, Beside, PromptLayout
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder
+from heed.policies.modalities.modality import Modality, modalities_of, register_modality, unread_keys
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.action_texts import ActionTexts
+from heed.policies.prompts.layout import PADDING, Actions, Image, Numbers, PromptLayout, modalities_from_json
+from heed.policies.prompts.prompt import PromptEncoder
 
 NUMBERS = np.array([[0.1, -0.0, 3.4e38], [-3.4e38, -1e-40, 7.0]], dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
 def encoder() -> PromptEncoder:
-    beside = Beside(actions=3, numbers=3, image=(2, 3, 3))
-    return load_language_model("heed-tiny").encoder(max_tokens=32, beside=beside)
+    modalities = (Actions(3), Numbers(3), Image(2, 3, 3))
+    return load_language_model("heed-tiny").encoder(max_tokens=32, modalities=modalities)
 
 
 def observations() -> dict[str, object]:
@@ -37,15 +38,16 @@ def test_what_goes_in_comes_out(encoder: PromptEncoder) -> None:
     assert rows.dtype == np.int32
     assert rows.shape == (2, 32 + 3 + 3 + 5), "18 bytes of a picture take five columns"
     assert encoder.space.contains(rows[0])
-    tokens, actions, numbers, image = encoder.layout.split(torch.from_numpy(rows))
+    parts = encoder.layout.split(torch.from_numpy(rows))
+    tokens, actions, numbers, image = (
+        parts.tokens,
+        *(modality.unpack(parts.packed[modality.key]) for modality in encoder.layout.modalities),
+    )
     words = load_language_model("heed-tiny").encoder(max_tokens=32)
     np.testing.assert_array_equal(tokens.numpy(), words(given))
-    assert actions is not None
     assert actions.tolist() == [[0, 1, PADDING], [1, 2, 0]]
     assert encoder.action_texts.texts == ["open red door", "open blue door", "wait"]
-    assert numbers is not None
     assert numbers.numpy().tobytes() == NUMBERS.tobytes(), "the largest number and negative zero stay what they are"
-    assert image is not None
     np.testing.assert_array_equal(image.numpy(), given["image"])
     assert encoder.layout.numbers_of_actions(rows).tolist() == [2, 3]  # type: ignore[union-attr]
     assert encoder.decode(rows[0]) == words.decode(words(given)[0])
@@ -91,15 +93,43 @@ def test_a_row_of_another_layout_is_refused(encoder: PromptEncoder) -> None:
 def test_spaces_say_what_is_beside() -> None:
     image, numbers = spaces.Box(0, 255, (4, 5, 3), np.uint8), spaces.Box(-1, 1, (2, 3), np.float32)
     space = language_space(changing_actions=True, image=image, numbers=numbers)
-    beside = Beside.of(space, ChangingActions(7))
-    assert beside == Beside(actions=7, numbers=6, image=(4, 5, 3))
-    assert Beside.from_json(beside.as_json()) == beside
-    assert Beside.of(space, ChangingActions(7), words_only=True) == Beside(actions=7)
-    assert Beside.of(language_space(), spaces.Discrete(3)) == Beside()
+    modalities = modalities_of(space, ChangingActions(7))
+    assert modalities == (Actions(7), Numbers(6), Image(4, 5, 3))
+    assert modalities_from_json(PromptLayout(8, modalities).as_json()) == modalities
+    assert modalities_of(space, ChangingActions(7), words_only=True) == (Actions(7),)
+    assert modalities_of(language_space(), spaces.Discrete(3)) == ()
     with pytest.raises(ValueError, match="Box of uint8"):
-        Beside.of(language_space(image=numbers), spaces.Discrete(3))
+        modalities_of(language_space(image=numbers), spaces.Discrete(3))
     with pytest.raises(ValueError, match="Box of numbers"):
-        Beside.of(language_space(numbers=spaces.Discrete(3)), spaces.Discrete(3))
+        modalities_of(language_space(numbers=spaces.Discrete(3)), spaces.Discrete(3))
+
+
+def test_keys_that_nothing_reads_are_known() -> None:
+    space = language_space(numbers=spaces.Box(-1, 1, (2,), np.float32), smell=spaces.Discrete(3))
+    assert unread_keys(space) == ("smell",)
+
+
+@pytest.mark.parametrize(
+    ("saved", "says"),
+    [
+        ({"key": "smell"}, "No modality reads the key 'smell'"),
+        ({"key": "numbers", "count": 0}, "positive whole numbers, not 0"),
+        ({"key": "numbers", "count": "3"}, "positive whole numbers"),
+        ({"key": "image", "height": 4, "width": 5}, r"\['channels', 'height', 'width'\], not"),
+        ({"key": "numbers", "count": 3, "more": 1}, "has the sizes"),
+    ],
+)
+def test_what_cannot_be_saved_is_refused(saved: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        modalities_from_json([saved])
+
+
+def test_words_are_nobody_elses() -> None:
+    class Words(Modality):
+        key = "instruction"
+
+    with pytest.raises(ValueError, match="holds words"):
+        register_modality(Words)
 
 
 def test_a_text_keeps_its_number() -> None:

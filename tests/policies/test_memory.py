@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.memory import RowMemory
-from heed.policies.network import LanguageNetwork
+from heed.policies.caches.memory import RowMemory
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING
 from heed.policies.q_network import LanguageQPolicy
 
 PROMPTS = torch.tensor([[5, PADDING, PADDING], [5, 6, PADDING], [7, 8, 9]])
@@ -126,7 +126,7 @@ def test_a_network_remembers_in_rollouts_only() -> None:
     features, _ = reader(PROMPTS)
     assert features.requires_grad, "an update is never served from memory"
     torch.testing.assert_close(features, remembered[0])
-    reader.forget()
+    reader.clear_cache()
     reader.train()
     with torch.no_grad():
         reader(PROMPTS)

@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from heed.policies.language_model import LanguageModelError
-from heed.policies.loading import load_language_model
+from heed.policies.models.language_model import LanguageModelError
+from heed.policies.models.loading import load_language_model
 from tests.small_models import build
 
 Weights = dict[str, Tensor]

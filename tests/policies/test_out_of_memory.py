@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from heed.policies.batching import UniquePrompts
+from heed.policies.caches.batching import Inputs
 from heed.policies.out_of_memory import DoesNotFitError, caller_splits, does_not_fit, is_out_of_memory, reader_splits
 
 
@@ -44,7 +44,7 @@ def test_a_reader_splits_where_nothing_is_learned_and_nobody_else_does() -> None
 
 def test_chunks_are_no_larger_than_they_may_be() -> None:
     prompts = torch.zeros(10, 4, dtype=torch.long) + torch.arange(10)[:, None]
-    batch = UniquePrompts.of(prompts)
+    batch = Inputs.of(prompts)
     assert batch.chunks() == [slice(0, 10)]
     # 4 tokens and 2 behind: three prompts of 6 are 18, four would be 24.
     chunks = batch.chunks(extra=2, most=20)

@@ -15,13 +15,13 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prompt import PromptVecEnv
+from heed.policies.heads.scoring import naive_scores
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptVecEnv
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.scoring import naive_scores
 from tests.small_models import build
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
@@ -91,7 +91,7 @@ def test_q_values_are_a_dueling_of_value_and_scores(tiny: LanguageModel) -> None
     policy = make_policy(LanguageQPolicy, tiny)
     prompts, _ = policy.obs_to_tensor(WORDS)
     with torch.no_grad():
-        policy.q_net.scale.fill_(3.0)
+        policy.q_net.advantages.scale.fill_(3.0)
         features, scores = policy.q_net.network(prompts)
         expected = policy.q_net.state_value(features) + 3.0 * (scores - scores.mean())
         torch.testing.assert_close(policy.q_net(prompts), expected)
@@ -135,7 +135,7 @@ def test_reading_in_chunks_of_like_length_changes_nothing(tiny: LanguageModel) -
 
 def test_shared_probabilities_close_an_action_that_another_goes_on_from(tiny: LanguageModel) -> None:
     texts = TextActions(("go", "go to", "done"))
-    network = LanguageNetwork(tiny, texts, "score", "siblings")
+    network = LanguageNetwork(tiny, texts, "score", "constrained")
     scores = network(torch.tensor([[5, 6], [7, 8]]))[1]
     assert scores is not None
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))

@@ -9,9 +9,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from heed.envs.contract import TextActions
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.precision import computes_in_bfloat16, is_wide
+from heed.policies.backbones.precision import computes_in_bfloat16, is_wide
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 
 PROMPTS = torch.tensor([[5, 6, 7], [8, 9, -1]])
 

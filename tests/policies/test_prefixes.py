@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from heed.envs.contract import TextActions
-from heed.policies import prefixes as prefixes_module
-from heed.policies.batching import UniquePrompts
-from heed.policies.hidden_states import read_hidden_states
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.prefixes import PrefixMemory
-from heed.policies.scoring import pack
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.backbones.hidden_states import read_hidden_states
+from heed.policies.caches import prefixes as prefixes_module
+from heed.policies.caches.batching import Inputs
+from heed.policies.caches.prefixes import PrefixMemory
+from heed.policies.heads.scoring import pack
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import PADDING
 from tests.small_models import BUILDERS, VOCABULARY, build
 
 TRIES = Tries([ActionTrie.build([[7, 8], [7, 9, 11], [12]])])
@@ -40,7 +40,7 @@ def episodes(count: int, steps: int, seed: int = 0) -> Iterator[Tensor]:
         yield torch.from_numpy(prompts)
 
 
-def reads_as_the_whole(memory: PrefixMemory, batch: UniquePrompts) -> bool:
+def reads_as_the_whole(memory: PrefixMemory, batch: Inputs) -> bool:
     """Say whether the memory served the prompts; if so, assert that the states are those of the whole forward."""
     states = memory.read(batch)
     if states is None:
@@ -60,7 +60,7 @@ def test_hidden_states_are_those_of_the_whole_prompts(family: str) -> None:
     served = 0
     with torch.no_grad():
         for prompts in episodes(5, 12):
-            served += reads_as_the_whole(memory, UniquePrompts.of(prompts))
+            served += reads_as_the_whole(memory, Inputs.of(prompts))
     assert served > 8
 
 
@@ -81,10 +81,10 @@ def test_only_what_is_new_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = PrefixMemory(build("llama"), TRIES, max_bytes=2**24)
     text = torch.arange(40)[None] % VOCABULARY
     with torch.no_grad():
-        assert memory.read(UniquePrompts.of(text[:, :20])) is None, "nothing to go on from: left to the plain way"
-        assert memory.read(UniquePrompts.of(text[:, :25])) is not None
-        assert memory.read(UniquePrompts.of(text[:, :28])) is not None
-        assert memory.read(UniquePrompts.of(text[:, :28])) is not None
+        assert memory.read(Inputs.of(text[:, :20])) is None, "nothing to go on from: left to the plain way"
+        assert memory.read(Inputs.of(text[:, :25])) is not None
+        assert memory.read(Inputs.of(text[:, :28])) is not None
+        assert memory.read(Inputs.of(text[:, :28])) is not None
     assert counts == [25 + 2, 3 + 2, 1 + 2]  # with the two inner nodes; the last token is always read
 
 
@@ -94,11 +94,11 @@ def test_nothing_is_kept_across_a_change_of_weights() -> None:
     text = torch.arange(40)[None] % VOCABULARY
     with torch.no_grad():
         for length in (20, 22, 24):
-            memory.read(UniquePrompts.of(text[:, :length]))
+            memory.read(Inputs.of(text[:, :length]))
         model.get_input_embeddings().weight.mul_(1.5)  # type: ignore[operator]
-        assert memory.read(UniquePrompts.of(text[:, :26])) is None
+        assert memory.read(Inputs.of(text[:, :26])) is None
         for length in (28, 30):
-            states = memory.read(UniquePrompts.of(text[:, :length]))
+            states = memory.read(Inputs.of(text[:, :length]))
         expected = read_hidden_states(model, **vars(pack(text[:, :30], TRIES)))
     assert states is not None
     torch.testing.assert_close(states, expected, atol=1e-9, rtol=0)
@@ -112,7 +112,7 @@ def test_the_table_stays_within_its_bound(slots: int) -> None:
     served = 0
     with torch.no_grad():
         for prompts in episodes(4, 40, seed=1):
-            served += reads_as_the_whole(memory, UniquePrompts.of(prompts))
+            served += reads_as_the_whole(memory, Inputs.of(prompts))
             kept = sum(part.nbytes for parts in memory._table for part in parts)
             assert kept <= memory.max_bytes
     assert (served > 0) == (slots > 1)
@@ -165,5 +165,5 @@ def test_prompts_with_little_in_common_are_seldom_compared(monkeypatch: pytest.M
     generator = torch.Generator().manual_seed(0)
     for _ in range(50):
         prompts = torch.randint(0, VOCABULARY, (4, 20), generator=generator)
-        assert memory.read(UniquePrompts.of(prompts)) is None
+        assert memory.read(Inputs.of(prompts)) is None
     assert compared == 12  # two in a row, then a pause

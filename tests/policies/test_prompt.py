@@ -11,9 +11,9 @@ from stable_baselines3.common.preprocessing import is_image_space
 
 from heed.envs.contract import TextActions
 from heed.envs.make import make
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder, PromptSpace, PromptVecEnv
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptEncoder, PromptSpace, PromptVecEnv
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def test_an_environment_without_words_is_refused(encoder: PromptEncoder) -> None
 
 
 def test_prompts_are_remembered_within_a_bound_and_stay_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.prompt.REMEMBERED_TOKENS", 50)
+    monkeypatch.setattr("heed.policies.prompts.prompt.REMEMBERED_TOKENS", 50)
     language_model = load_language_model("heed-tiny")
     encoder, fresh = language_model.encoder(max_tokens=64), language_model.encoder(max_tokens=64)
     for number in range(40):

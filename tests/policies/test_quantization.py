@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from heed.policies import quantization
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel, LanguageModelError
-from heed.policies.loading import load_language_model
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.models import quantization
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
+from heed.policies.models.loading import load_language_model
 from tests.small_models import build
 
 NO_GPU = not torch.cuda.is_available()

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from heed.policies import scoring
-from heed.policies.layout import PADDING
-from heed.policies.scoring import ActionScorer, Normalization, Way, make_scorer, naive_scores
-from heed.policies.trie import ActionTrie, Tries
+from heed.policies.heads import scoring
+from heed.policies.heads.scoring import ActionScorer, Normalization, ScoringMethod, make_scorer, naive_scores
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.prompts.layout import PADDING
+from tests.sampling import each_once
 from tests.small_models import BUILDERS, ENCODER_DECODERS, VOCABULARY, WITHOUT_SDPA, build
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
@@ -22,9 +23,9 @@ ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12], [13, 8, 7, 9], [13, 8, 7, 14]]
 SETS = [ACTIONS, [[3], [4]], [[5, 6, 7], [5, 6, 8], [9, 1]], [[20, 21]], [[7, 8], [7, 9], [8, 8], [8, 9]]]
 """Action sets that change from prompt to prompt."""
 
-NORMALIZATIONS: tuple[Normalization, ...] = ("mean", "sum", "siblings")
+NORMALIZATIONS: tuple[Normalization, ...] = ("mean", "sum", "constrained")
 
-WAYS: list[tuple[str, Way]] = [
+WAYS: list[tuple[str, ScoringMethod]] = [
     *[(family, way) for family in sorted(BUILDERS) for way in ("packed", "cached")],
     *[(family, "encoder-decoder") for family in sorted(ENCODER_DECODERS)],
 ]
@@ -42,9 +43,8 @@ def tries_of(*sets: list[list[int]]) -> Tries:
     return Tries([ActionTrie.build(actions) for actions in sets])
 
 
-@pytest.mark.parametrize("normalization", NORMALIZATIONS)
-@pytest.mark.parametrize(("family", "way"), WAYS)
-def test_scores_equal_the_definition_in_float64(family: str, way: Way, normalization: Normalization) -> None:
+@pytest.mark.parametrize(("family", "way", "normalization"), each_once(WAYS, NORMALIZATIONS))
+def test_scores_equal_the_definition_in_float64(family: str, way: ScoringMethod, normalization: Normalization) -> None:
     model, prompts = build(family), ragged_prompts()
     expected = naive_scores(model, prompts, ACTIONS, normalization)
     _, scores = ActionScorer((way,), normalization)(model, prompts, tries_of(ACTIONS))
@@ -56,7 +56,9 @@ def test_scores_equal_the_definition_in_float64(family: str, way: Way, normaliza
 @pytest.mark.parametrize(
     ("family", "way"), [("gpt2", "packed"), ("llama", "cached"), ("t5", "encoder-decoder"), ("qwen2", "naive")]
 )
-def test_action_sets_may_change_from_prompt_to_prompt(family: str, way: Way, normalization: Normalization) -> None:
+def test_action_sets_may_change_from_prompt_to_prompt(
+    family: str, way: ScoringMethod, normalization: Normalization
+) -> None:
     model, prompts = build(family), ragged_prompts()
     _, scores = ActionScorer((way,), normalization)(model, prompts, tries_of(*SETS))
     assert scores.shape == (5, 6)
@@ -78,8 +80,10 @@ def test_action_sets_may_change_from_prompt_to_prompt(family: str, way: Way, nor
         ("t5", "encoder-decoder", 1e-4),
     ],
 )
-@pytest.mark.parametrize("normalization", ["mean", "siblings"])
-def test_gradients_equal_the_definitions(family: str, way: Way, tolerance: float, normalization: Normalization) -> None:
+@pytest.mark.parametrize("normalization", ["mean", "constrained"])
+def test_gradients_equal_the_definitions(
+    family: str, way: ScoringMethod, tolerance: float, normalization: Normalization
+) -> None:
     model = build(family)
     weights = torch.randn(5, len(ACTIONS), dtype=torch.float64, generator=torch.Generator().manual_seed(2))
 
@@ -124,19 +128,19 @@ def test_a_hand_worked_score() -> None:
     torch.testing.assert_close(total, expected.expand(5, -1))
     mean = ActionScorer(normalization="mean")(model, prompts, tries)[1]
     torch.testing.assert_close(mean, torch.full_like(mean, -math.log(VOCABULARY)))
-    shared = ActionScorer(normalization="siblings")(model, prompts, tries)[1].exp()
+    shared = ActionScorer(normalization="constrained")(model, prompts, tries)[1].exp()
     # Of three first tokens 7 has two after it, 12 none, and 13 one way on until its last token.
     torch.testing.assert_close(shared[0], torch.tensor([1 / 6, 1 / 6, 1 / 6, 1 / 3, 1 / 6, 1 / 6]).double())
 
 
 def test_shared_probabilities_add_up_to_one_where_no_action_begins_another() -> None:
     actions = [action for action in ACTIONS if action != [7, 9]]
-    _, scores = ActionScorer(normalization="siblings")(build("gpt2"), ragged_prompts(), tries_of(actions))
+    _, scores = ActionScorer(normalization="constrained")(build("gpt2"), ragged_prompts(), tries_of(actions))
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(5).double())
 
 
 @pytest.mark.parametrize(("family", "way"), [("gpt2", "packed"), ("gpt2", "cached"), ("llama", "naive")])
-def test_the_features_are_the_last_tokens_hidden_states(family: str, way: Way) -> None:
+def test_the_features_are_the_last_tokens_hidden_states(family: str, way: ScoringMethod) -> None:
     model, prompts = build(family), ragged_prompts()
     features, _ = ActionScorer((way,))(model, prompts, tries_of(ACTIONS))
     for row, prompt in enumerate(prompts):
@@ -162,14 +166,14 @@ def test_an_encoder_decoders_features_are_the_decoders_first_state() -> None:
 def test_both_ways_are_exact_for_every_causal_family(family: str, attention: str) -> None:
     """`eager` attention adds a mask to its logits: a bool one would be misread in silence, so it gets numbers."""
     model = build(family, attention=attention).float()
-    assert make_scorer(model, tries_of(ACTIONS), "mean").ways == ("packed", "cached")
+    assert make_scorer(model, tries_of(ACTIONS), "mean").methods == ("packed", "cached")
     expected = naive_scores(model, ragged_prompts(), ACTIONS)
     _, scores = ActionScorer(("packed",))(model, ragged_prompts(), tries_of(ACTIONS))
     torch.testing.assert_close(scores, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_a_bool_mask_would_be_misread_by_eager_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("heed.policies.hidden_states.as_attention_takes_it", lambda _, mask: mask)
+    monkeypatch.setattr("heed.policies.backbones.hidden_states.as_attention_takes_it", lambda _, mask: mask)
     model = build("gpt2", attention="eager")
     expected = naive_scores(model, ragged_prompts(), ACTIONS)
     _, scores = ActionScorer(("packed",))(model, ragged_prompts(), tries_of(ACTIONS))
@@ -178,7 +182,7 @@ def test_a_bool_mask_would_be_misread_by_eager_attention(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("family", sorted(ENCODER_DECODERS))
 def test_encoder_decoders_get_their_own_way(family: str) -> None:
-    assert make_scorer(build(family).float(), tries_of(ACTIONS), "mean").ways == ("encoder-decoder",)
+    assert make_scorer(build(family).float(), tries_of(ACTIONS), "mean").methods == ("encoder-decoder",)
 
 
 def deaf_to_masks(model: PreTrainedModel) -> PreTrainedModel:
@@ -211,7 +215,7 @@ def test_a_model_for_which_no_way_is_exact_is_scored_by_the_definition(spoil: An
     model = spoil(build("gpt2").float())
     with pytest.warns(UserWarning, match="exactly only one by one, which is slow"):
         scorer = make_scorer(model, tries_of(ACTIONS), "mean")
-    assert scorer.ways == ("naive",)
+    assert scorer.methods == ("naive",)
     expected = naive_scores(model, ragged_prompts(), ACTIONS)
     torch.testing.assert_close(scorer(model, ragged_prompts(), tries_of(ACTIONS))[1], expected)
 
@@ -219,8 +223,8 @@ def test_a_model_for_which_no_way_is_exact_is_scored_by_the_definition(spoil: An
 def test_the_length_of_the_prompts_decides_between_packed_and_cached() -> None:
     model, scorer = build("gpt2"), ActionScorer()
     short, long = torch.ones(2, 10, dtype=torch.long), torch.ones(2, scoring.CACHED_FROM, dtype=torch.long)
-    assert scorer.way_for(model, short, tries_of(ACTIONS)) == "packed"
-    assert scorer.way_for(model, long, tries_of(ACTIONS)) == "cached"
+    assert scorer.method_for(model, short, tries_of(ACTIONS)) == "packed"
+    assert scorer.method_for(model, long, tries_of(ACTIONS)) == "cached"
 
 
 def test_prompts_longer_than_an_attention_window_are_scored_by_the_definition() -> None:
@@ -229,10 +233,10 @@ def test_prompts_longer_than_an_attention_window_are_scored_by_the_definition() 
     model.config.sliding_window = 8
     model.train(False)
     prompts = ragged_prompts()
-    assert ActionScorer().way_for(model, prompts, tries_of(ACTIONS)) == "naive"
+    assert ActionScorer().method_for(model, prompts, tries_of(ACTIONS)) == "naive"
     # The five inner nodes stand behind the prompt, and some models count places where others count positions.
-    assert ActionScorer().way_for(model, prompts[:, :4], tries_of(ACTIONS)) == "naive"
-    assert ActionScorer().way_for(model, prompts[:, :3], tries_of(ACTIONS)) == "packed"
+    assert ActionScorer().method_for(model, prompts[:, :4], tries_of(ACTIONS)) == "naive"
+    assert ActionScorer().method_for(model, prompts[:, :3], tries_of(ACTIONS)) == "packed"
     expected = naive_scores(model, prompts, ACTIONS)
     torch.testing.assert_close(ActionScorer()(model, prompts, tries_of(ACTIONS))[1], expected, atol=1e-9, rtol=0)
     model.config.sliding_window = None

@@ -16,13 +16,13 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from heed.envs.contract import TextActions
+from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPolicy, load_language_model
-from heed.policies.networks import make_network, reads_segments
-from heed.policies.saliency import explain
-from heed.policies.segment_network import SegmentNetwork
-from heed.policies.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
-from heed.policies.segments import SegmentEncoder
-from heed.policies.words import words_of
+from heed.policies.networks.choosing import make_network, reads_segments
+from heed.policies.networks.segment_network import SegmentNetwork
+from heed.policies.networks.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
+from heed.policies.prompts.segments import SegmentEncoder
+from heed.policies.prompts.words import words_of
 from tests.small_encoders import POSITIONS, save_encoder
 
 WORDS = {
@@ -172,7 +172,7 @@ def test_what_words_did_is_explained(kind: type[Any], language_model: LanguageMo
     actions = TextActions(("go left", "go right"))
     options = {"head": "linear", "train_layers": 0, "precision": "float32"}
     policy = kind(encoder.space, actions, lambda _: 1e-3, model=language_model, **options).double()
-    head = policy.action_net if kind is LanguageActorCriticPolicy else policy.q_net.action_values
+    head = policy.action_head.net if kind is LanguageActorCriticPolicy else policy.q_net.advantages.net
     nn.init.normal_(head.weight)
     words = {"instruction": "go to the red ball", "observation": "wall 4 ahead; red ball 2 ahead"}
     explained = explain(policy, words, action=1)
@@ -206,7 +206,7 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
         return changed
 
     hook = network.model.get_input_embeddings().register_forward_hook(longer, with_kwargs=True)
-    network.forget()
+    network.clear_cache()
     try:
         with torch.no_grad():
             if isinstance(policy, LanguageActorCriticPolicy):
@@ -215,7 +215,7 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
             return float(values[1] - values.mean())
     finally:
         hook.remove()
-        network.forget()
+        network.clear_cache()
 
 
 def test_what_segments_do_not_go_with_is_said(language_model: LanguageModel) -> None:

@@ -10,16 +10,18 @@ from stable_baselines3.common.utils import ConstantSchedule
 
 from heed.envs.contract import ChangingActions, TextActions
 from heed.policies.actor_critic import LanguageActorCriticPolicy
-from heed.policies.batching import UniquePrompts
-from heed.policies.language_model import LanguageModel
-from heed.policies.layout import Beside
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
+from heed.policies.caches.batching import Inputs
+from heed.policies.heads.trie import Tries
+from heed.policies.modalities.fusion import Embedders, action_bias, text_vectors
+from heed.policies.modalities.numbers import Symlog
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.layout import Actions, Image, Numbers
 from heed.policies.q_network import LanguageQPolicy
-from heed.policies.senses import Senses, leaning, symlog, text_vectors
-from heed.policies.trie import Tries
 
-BESIDE = Beside(numbers=2, image=(8, 9, 3))
+MODALITIES = (Numbers(2), Image(8, 9, 3))
 TEXTS = ("turn left", "turn right", "wait")
 
 
@@ -38,9 +40,21 @@ def observations(number: float = 0.5, pixel: int = 7, **more: Any) -> dict[str, 
     }
 
 
+def last_layers(network: PromptNetwork) -> list[torch.nn.Linear]:
+    """Return the layer of each modality that begins at zero."""
+    assert network.auxiliary is not None
+    networks: Any = network.auxiliary.networks.values()
+    return [layers[-2] for layers in networks]
+
+
+def let_them_count(network: PromptNetwork) -> None:
+    for layer in last_layers(network):
+        torch.nn.init.normal_(layer.weight)
+
+
 def test_symlog_is_what_the_paper_writes() -> None:
     given = torch.tensor([-np.e + 1, 0.0, np.e - 1, 1e6])
-    np.testing.assert_allclose(symlog(given), [-1, 0, 1, np.log(1e6 + 1)], rtol=1e-5)
+    np.testing.assert_allclose(Symlog()(given), [-1, 0, 1, np.log(1e6 + 1)], rtol=1e-5)
 
 
 @pytest.mark.parametrize("policy_class", [LanguageActorCriticPolicy, LanguageQPolicy])
@@ -51,11 +65,11 @@ def test_an_untrained_policy_decides_by_its_words_and_a_trained_one_by_both(
     actions: Any = TextActions(TEXTS)
     torch.manual_seed(0)
     with_senses = policy_class(
-        tiny.encoder(max_tokens=32, beside=BESIDE).space, actions, ConstantSchedule(0.0), model=tiny, head=head
+        tiny.encoder(max_tokens=32, modalities=MODALITIES).space, actions, ConstantSchedule(0.0), model=tiny, head=head
     )
     torch.manual_seed(0)
     words_alone = policy_class(tiny.encoder(max_tokens=32).space, actions, ConstantSchedule(0.0), model=tiny, head=head)
-    shared = {name: tensor for name, tensor in with_senses.state_dict().items() if ".senses." not in name}
+    shared = {name: tensor for name, tensor in with_senses.state_dict().items() if ".auxiliary." not in name}
     words_alone.load_state_dict(shared)
 
     def numbers_of(policy: Any, given: Any) -> torch.Tensor:
@@ -69,7 +83,7 @@ def test_an_untrained_policy_decides_by_its_words_and_a_trained_one_by_both(
     first = numbers_of(with_senses, observations())
     np.testing.assert_allclose(first, numbers_of(words_alone, observations()), atol=1e-5)
     network: Any = with_senses.q_net.network if isinstance(with_senses, LanguageQPolicy) else with_senses.network
-    torch.nn.init.normal_(network.senses.out.weight)
+    let_them_count(network)
     now = numbers_of(with_senses, observations())
     assert not torch.allclose(now, first, atol=1e-3)
     for changed in (observations(number=0.6), observations(pixel=90)):
@@ -80,7 +94,7 @@ def test_an_untrained_policy_decides_by_its_words_and_a_trained_one_by_both(
 def test_the_words_are_read_once_however_the_numbers_differ(
     tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(numbers=1))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Numbers(1),))
     policy = LanguageActorCriticPolicy(encoder.space, TextActions(TEXTS), ConstantSchedule(0.0), model=tiny)
     given = {
         "instruction": ["wait"] * 5,
@@ -92,7 +106,7 @@ def test_the_words_are_read_once_however_the_numbers_differ(
     assert isinstance(network, LanguageNetwork)
     before = network._read
 
-    def counting(batch: UniquePrompts) -> torch.Tensor:
+    def counting(batch: Inputs) -> torch.Tensor:
         read.append(len(batch.keys))
         return before(batch)
 
@@ -112,16 +126,15 @@ def test_a_score_leans_by_the_product_with_its_text(tiny: LanguageModel) -> None
     np.testing.assert_allclose(vectors[0, 1], expected.detach(), atol=1e-4)
     assert (vectors[1, 1:] == 0).all(), "where there is no text"
     given = torch.randn(2, vectors.shape[2], generator=torch.Generator().manual_seed(0))
-    leans = leaning(given, vectors)
+    leans = action_bias(given, vectors)
     by_hand = float((given[1] * vectors[1, 0]).sum() / vectors.shape[2] ** 0.5)
     assert float(leans[1, 0]) == pytest.approx(by_hand, abs=1e-5)
 
 
 def test_changing_actions_lean_each_by_its_own(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(actions=3, numbers=2))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Actions(3), Numbers(2)))
     policy = LanguageActorCriticPolicy(encoder.space, ChangingActions(3), ConstantSchedule(0.0), model=tiny)
-    assert policy.network.senses is not None
-    torch.nn.init.normal_(policy.network.senses.out.weight)
+    let_them_count(policy.network)
     one = observations(actions=[TEXTS, ("wait", "turn right")])
     other = observations(actions=[TEXTS[::-1], ("turn right", "wait")])
     probabilities = []
@@ -136,18 +149,19 @@ def test_changing_actions_lean_each_by_its_own(tiny: LanguageModel) -> None:
 
 
 def test_continuous_actions_hear_of_numbers_too(tiny: LanguageModel) -> None:
-    encoder = tiny.encoder(max_tokens=32, beside=Beside(numbers=2))
+    encoder = tiny.encoder(max_tokens=32, modalities=(Numbers(2),))
     actions = spaces.Box(-1, 1, (2,), np.float32)
     policy = LanguageActorCriticPolicy(encoder.space, actions, ConstantSchedule(0.0), model=tiny, head="linear")
     prompts, _ = policy.obs_to_tensor(observations())
     policy.get_distribution(prompts).log_prob(torch.zeros(2, 2)).sum().backward()
-    assert policy.network.senses is not None
-    gradient = policy.network.senses.out.weight.grad
+    (last,) = last_layers(policy.network)
+    gradient = last.weight.grad
     assert gradient is not None
     assert float(gradient.abs().sum()) > 0
 
 
 @pytest.mark.parametrize(("height", "width"), [(3, 3), (84, 84), (60, 80), (36, 36)])
 def test_pictures_of_many_sizes(height: int, width: int) -> None:
-    senses = Senses(Beside(image=(height, width, 3)), 16)
-    assert senses(None, torch.zeros(2, height, width, 3, dtype=torch.uint8)).shape == (2, 16)
+    image = Image(height, width, 3)
+    packed = torch.from_numpy(image.pack(list(np.zeros((2, height, width, 3), dtype=np.uint8))))
+    assert Embedders([image], 16)({"image": packed}).shape == (2, 1, 16)

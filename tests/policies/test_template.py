@@ -16,10 +16,10 @@ from examples.family_tokenizers import (
     llama3_tokenizer,
     qwen_tokenizer,
 )
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder
-from heed.policies.template import Chat, Place, PromptTemplate, TemplateError
-from heed.policies.words import words_of
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.prompt import PromptEncoder
+from heed.policies.prompts.template import Chat, Place, PromptTemplate, TemplateError
+from heed.policies.prompts.words import words_of
 
 WORDS = {"instruction": "go to the red ball", "observation": "red ball 2 left; wall 1 ahead"}
 LINES = (

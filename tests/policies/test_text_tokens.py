@@ -9,13 +9,13 @@ from tokenizers import AddedToken
 from transformers import ByT5Tokenizer, PreTrainedTokenizerBase
 
 from examples import family_tokenizers
-from heed.policies.encoders import PairEndings
-from heed.policies.language_model import LanguageModel
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import TEMPLATE, PromptEncoder
-from heed.policies.template import Chat, PromptTemplate
-from heed.policies.text_tokens import TextTokens, spelled_apart
-from heed.policies.words import words_of
+from heed.policies.models.encoders import PairEndings
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
+from heed.policies.prompts.template import Chat, PromptTemplate
+from heed.policies.prompts.text_tokens import TextTokens, spelled_apart
+from heed.policies.prompts.words import words_of
 
 MAKERS: dict[str, Any] = {
     name.removesuffix("_tokenizer"): getattr(family_tokenizers, name)

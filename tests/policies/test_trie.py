@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from heed.policies.trie import ActionTrie, Tries, close_prefixes
+from heed.policies.heads.trie import ActionTrie, Tries, close_prefixes
 
 ACTIONS = [[7, 8], [7, 9], [7, 9, 11], [12]]
 

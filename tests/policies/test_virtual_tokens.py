@@ -9,11 +9,11 @@ import torch
 from peft import PeftModelForCausalLM, PrefixTuningConfig, PromptTuningConfig
 
 from heed.envs.contract import TextActions
-from heed.policies.adapters import Adapter, AdapterError
-from heed.policies.language_model import LanguageModel
-from heed.policies.loading import load_language_model
-from heed.policies.network import LanguageNetwork
-from heed.policies.scoring import naive_scores
+from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.heads.scoring import naive_scores
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import BUILDERS, ENCODER_DECODERS, WITH_WINDOWS, build
 
 # peft asks for it.

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from heed.envs.contract import TextActions
-from heed.policies import weights_watch
-from heed.policies.language_model import LanguageModel
-from heed.policies.loading import load_language_model
-from heed.policies.networks import make_network
-from heed.policies.prompt import PromptEncoder
-from heed.policies.prompt_network import PromptNetwork
-from heed.policies.weights_watch import WeightsWatch
+from heed.policies.caches import weights_watch
+from heed.policies.caches.weights_watch import WeightsWatch
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import load_language_model
+from heed.policies.networks.choosing import make_network
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.prompts.prompt import PromptEncoder
 from tests.small_encoders import save_encoder
 
 Write = Callable[[nn.Module], Any]

@@ -7,10 +7,10 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from heed.policies.layout import PADDING
-from heed.policies.loading import load_language_model
-from heed.policies.prompt import PromptEncoder
-from heed.policies.words import Word, without, words_of
+from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptEncoder
+from heed.policies.prompts.words import Word, without, words_of
 
 INSTRUCTION = "pick up the red ball"
 OBSERVATION = "red ball 2 left 3 ahead; wall 1 right\n> turn left: key 1 ahead"

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from heed.policies import load_language_model, score_action_texts
-from heed.policies.language_model import LanguageModel
-from heed.policies.scoring import Normalization, naive_scores
-from heed.policies.trie import close_prefixes
+from heed.policies.heads.scoring import Normalization, naive_scores
+from heed.policies.heads.trie import close_prefixes
+from heed.policies.models.language_model import LanguageModel
 
 OBSERVATIONS = {
     "instruction": ["go to the red ball", "open the door", "pick up the key"],
@@ -23,20 +23,20 @@ def tiny() -> LanguageModel:
     return load_language_model("heed-tiny")
 
 
-@pytest.mark.parametrize("normalization", ["mean", "sum", "siblings"])
+@pytest.mark.parametrize("normalization", ["mean", "sum", "constrained"])
 def test_each_observation_has_the_scores_of_its_own_actions(tiny: LanguageModel, normalization: Normalization) -> None:
     scores = score_action_texts(tiny, OBSERVATIONS, TEXTS, normalization=normalization)
     prompts = torch.as_tensor(tiny.encoder()(OBSERVATIONS)).long()
     for row, texts in enumerate(TEXTS):
         actions = tiny.action_tokens(tuple(texts))
-        if normalization == "siblings":
+        if normalization == "constrained":
             actions = close_prefixes(actions, tiny.tokenizer.eos_token_id)
         expected = naive_scores(tiny.model, prompts[row : row + 1], actions, normalization)[0]
         np.testing.assert_allclose(scores[row], expected.detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_shared_probabilities_are_a_distribution(tiny: LanguageModel) -> None:
-    for scores in score_action_texts(tiny, OBSERVATIONS, TEXTS, normalization="siblings"):
+    for scores in score_action_texts(tiny, OBSERVATIONS, TEXTS, normalization="constrained"):
         assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-5)
 
 

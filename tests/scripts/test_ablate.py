@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from heed.scripts.ablate.command import AblateConfig, ablate
-from heed.scripts.ablate.plan import Plan
-from heed.scripts.ablate.running import command_line, run_all, state_of
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.scripts.ablate import AblateConfig, ablate
+from heed.training.ablation.plan import Plan
+from heed.training.ablation.running import command_line, run_all, state_of
+from heed.training.errors import ConfigurationError
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
+from tests import forked
 
 PLAN = """
 base:
@@ -96,6 +97,7 @@ def test_variants_are_trained_compared_and_not_trained_again(
     path = tmp_path / "plan.yaml"
     path.write_text(PLAN.replace("[0, 1]", "[0]").replace("steps: 64", "steps: 64\n  max-steps: 8"))
     out = tmp_path / "out"
+    monkeypatch.setattr(subprocess, "run", forked.run)
     table = ablate(AblateConfig(plan=path, out=out, jobs=2, episodes=3))
     told = capsys.readouterr().out
     assert "2/2" in told

@@ -8,7 +8,7 @@ import pytest
 
 from heed.envs.probes import PROBES
 from heed.scripts.check_agent import CheckAgentConfig, main, run
-from heed.scripts.errors import ConfigurationError
+from heed.training.errors import ConfigurationError
 
 TABLE = ["--agent", "q-learning"]
 

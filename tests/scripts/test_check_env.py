@@ -1,6 +1,7 @@
 """`heed check-env`: what it prints, and the status that it ends with."""
 
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -8,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from heed.scripts import check_env, errors, train
-
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "check_env.py"
+from heed.scripts import check_env, train
+from heed.training import errors
+from tests.forked import start_main
 
 
 def test_good_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,7 +28,7 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     monkeypatch.setenv("COLUMNS", "200")
     from heed.envs import checks
 
-    broken = checks.Check(name="actions", passed=False, detail="[bold]two", mend="Give it [one].")
+    broken = checks.Check(name="actions", passed=False, detail="[bold]two", fix="Give it [one].")
     monkeypatch.setattr(checks, "check_env", lambda *_, **__: [broken])
     with pytest.raises(SystemExit) as caught:
         check_env.main(["CartPole-v1"])
@@ -35,7 +36,7 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
     printed = capsys.readouterr().out
     assert "failed" in printed
     assert "[bold]two" in printed  # not read as markup
-    assert "Mend: Give it [one]." in printed
+    assert "Fix: Give it [one]." in printed
     assert "What the agent reads" not in printed
 
 
@@ -86,12 +87,15 @@ def test_help_is_fast_and_names_every_option() -> None:
     assert printed.endswith("False False\n")
 
 
-def test_script_tells_an_unknown_id_in_one_sentence() -> None:
-    result = subprocess.run([sys.executable, SCRIPT, "BabyAI-GoToLoca-v0"], check=False, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert result.stdout == ""
-    assert result.stderr.startswith("There is no environment 'BabyAI-GoToLoca-v0'. Did you mean BabyAI-GoToLocal-v0")
-    assert result.stderr.count("\n") == 1
+def test_script_tells_an_unknown_id_in_one_sentence(tmp_path: Path) -> None:
+    out, error = tmp_path / "out", tmp_path / "error"
+    process = start_main("heed.scripts.check_env", ["BabyAI-GoToLoca-v0"], variables=os.environ, out=out, error=error)
+    process.join()
+    assert process.exitcode == 2
+    assert out.read_text() == ""
+    told = error.read_text()
+    assert told.startswith("There is no environment 'BabyAI-GoToLoca-v0'. Did you mean BabyAI-GoToLocal-v0")
+    assert told.count("\n") == 1
 
 
 def test_known_errors_become_sentences(capsys: pytest.CaptureFixture[str]) -> None:

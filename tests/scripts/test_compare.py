@@ -11,14 +11,16 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from heed.scripts.compare import command as compare_module
-from heed.scripts.compare.drawing import add_legend
-from heed.scripts.compare.groups import Run, grouped
-from heed.scripts.compare.numbers import numbers_of, summarised
-from heed.scripts.compare.options import command_of, given_options
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
-from heed.scripts.training_time import TrainingTime
+from heed.evaluation.playing import EpisodesError
+from heed.evaluation.report.data import VERSION
+from heed.scripts import compare as compare_module
+from heed.training.comparison.drawing import add_legend
+from heed.training.comparison.groups import Run, grouped
+from heed.training.comparison.numbers import numbers_of, summarised
+from heed.training.comparison.options import command_of, given_options
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
+from heed.training.training_time import TrainingTime
 
 
 def write_run(
@@ -46,19 +48,21 @@ def write_run(
     (run.checkpoint_path(steps)).mkdir(parents=True)
     (run.checkpoint_path(steps) / "manifest.json").write_text("{}")
 
-    def row(rate: float) -> dict[str, Any]:
-        return {"success_rate": rate, "ci95": [rate - 0.05, rate + 0.05], "mean_return": 0.5, "mean_length": 12.0}
+    def cell(rate: float) -> dict[str, Any]:
+        return {"success": {"value": rate, "ci95": [rate - 0.05, rate + 0.05]}}
 
-    shown = {"true": sampled, "blank": 0.3, "swapped": swapped}
+    rates_of = {"true": {"sampled": sampled, "greedy": 0.8, "random": 0.25}, "blank": {"sampled": 0.3}}
+    rates_of |= {} if swapped is None else {"swapped": {"sampled": swapped}}
+    axes = [
+        {"axis": axis, "players": {name: cell(rate) for name, rate in players.items()}}
+        for axis, players in rates_of.items()
+    ]
     evaluation = {
-        "env": config.env,
+        "version": VERSION,
         "episodes": episodes,
         "seed": 0,
         "trained_steps": steps,
-        **{"sampled": row(sampled), "greedy": row(0.8), "random": row(0.25)},
-        "instruction": shown,
-        "instruction_ci95": {name: rate and [rate, rate] for name, rate in shown.items()},
-        "templates": [],
+        "environments": [{"env": config.env, "axes": axes}],
     }
     run.evaluation.write_text(json.dumps(evaluation))
     return folder
@@ -183,9 +187,11 @@ def test_of_a_mixture_every_level_has_its_means(tmp_path: Path) -> None:
     for folder, rate in zip(folders, (0.5, 0.7), strict=True):
         content = json.loads(RunFolder(folder).evaluation.read_text())
         figures = {"sampled": rate, "random": 0.2}
-        cells = {name: {"success_rate": value, "ci95": [0.1, 0.9]} for name, value in figures.items()}
-        rows = [{"level": "A-v0", "episodes": 240, **cells}]
-        RunFolder(folder).evaluation.write_text(json.dumps({**content, "levels": rows}))
+        cells = {
+            name: {"episodes": 240, "success": {"value": value, "ci95": [0.1, 0.9]}} for name, value in figures.items()
+        }
+        content["environments"][0]["levels"] = [{"level": "A-v0", "axes": {"true": cells}}]
+        RunFolder(folder).evaluation.write_text(json.dumps(content))
     run_compare(*folders, "--out", tmp_path / "out")
     page = (tmp_path / "out" / "comparison.md").read_text()
     assert "| ppo | A-v0 | 240 | 0.600 | - | 0.200 | - | - |" in page
@@ -200,7 +206,7 @@ def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
         content = json.loads(path.read_text()) if path.is_file() else json.loads(whole)
         path.write_text(json.dumps({**content, "episodes": config.episodes, "trained_steps": 2000}))
 
-    monkeypatch.setattr("heed.scripts.evaluate.command.evaluate_run", evaluate)
+    monkeypatch.setattr("heed.scripts.evaluate.evaluate_run", evaluate)
     done, few, never, went_on = (write_run(tmp_path / name, seed=n) for n, name in enumerate(("a", "b", "c", "d")))
     whole = RunFolder(done).evaluation.read_text()
     RunFolder(few).evaluation.write_text(whole.replace('"episodes": 500', '"episodes": 200'))
@@ -208,6 +214,16 @@ def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
     RunFolder(went_on).evaluation.write_text(whole.replace('"trained_steps": 2000', '"trained_steps": 1000'))
     run_compare(done, few, never, went_on, "--episodes", "500", "--out", tmp_path / "out")
     assert evaluated == ["b", "c", "d"]
+
+
+def test_an_evaluation_of_another_version_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = RunFolder(write_run(tmp_path / "old")).evaluation
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+    with pytest.raises(EpisodesError, match=r"is of version 0 of the format.*evaluate the run again"):
+        Run.read(tmp_path / "old")
+    with pytest.raises(SystemExit):
+        run_compare(tmp_path / "old", "--out", tmp_path / "out")
+    assert "was evaluated by another version of Heed: give --episodes" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_told_before_anything_is_written(

@@ -12,13 +12,15 @@ import gymnasium
 import pytest
 
 from heed.agents import load
-from heed.envs.demonstrations import Demonstrations, read_demonstrations
-from heed.scripts import cloning, demos
+from heed.envs.demonstrations.demonstrations import Demonstrations, read_demonstrations
+from heed.scripts import demos
 from heed.scripts import train as train_module
-from heed.scripts.run_folder import RunFolder
+from heed.training import cloning
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
+FEW += ["--sample-every", "0"]
 gymnasium.register(id="ButtonsWithoutExpert-v0", entry_point="tests.buttons:Buttons")
 
 
@@ -150,15 +152,24 @@ def test_a_run_clones_trains_and_resumes_from_the_clone_as_if_nothing_had_happen
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--demonstrations", str(file), "--clone-epochs", "2", "--reference-coef", "0.1"]
-    options += ["--value-warmup-steps", "256", "--keep-checkpoints", "9"]
+    options += [
+        "--value-warmup-steps",
+        "128",
+        "--keep-checkpoints",
+        "9",
+        "--rollout-steps",
+        "32",
+        "--save-every",
+        "128",
+    ]
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    train_module.main([*FEW, *options, "--steps", "512", "--run-dir", str(whole)])
+    train_module.main([*FEW, *options, "--steps", "256", "--run-dir", str(whole)])
     assert "Cloned 36 episodes" in told(capsys)
     (only,) = json.loads((whole / "cloning.json").read_text())["rounds"]
     assert only["cloned"]["validation_episodes"] == 4
     assert len(only["cloned"]["epochs"]) == 2
     saved: list[Any] = [load(path) for path in sorted(RunFolder(whole).checkpoints.iterdir())]
-    assert [agent.num_timesteps for agent in saved] == [0, 256, 512]
+    assert [agent.num_timesteps for agent in saved] == [0, 128, 256]
     words = {"instruction": ["go to the red ball"], "observation": ["red ball 2 ahead"]}
     chances = [agent.action_probabilities(words).tolist() for agent in saved]
     assert chances[0] == chances[1] != chances[2]
@@ -178,7 +189,7 @@ def test_a_run_clones_trains_and_resumes_from_the_clone_as_if_nothing_had_happen
 def test_zero_steps_only_clone_and_more_can_follow(file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "clone"
     options = ["--demonstrations", str(file), "--clone-epochs", "1", "--steps", "0", "--run-dir", str(folder)]
-    train_module.main([*FEW, *options, "--eval-episodes", "3"])
+    train_module.main([*FEW, *options, "--eval-episodes", "3", "--max-steps", "12"])
     assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 0
     evaluation = json.loads((folder / "evaluation.json").read_text())
     assert (evaluation["episodes"], evaluation["trained_steps"]) == (3, 0)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from heed.agents.evaluation import read_episodes
+from heed.evaluation.playing import read_episodes
 from heed.scripts import check_env, demos
 from heed.scripts import train as train_module
-from heed.scripts.tracking import samples
+from heed.training.tracking import samples
 from tests.endless import ENDLESS
 
 TRAIN = ["--n-envs", "2", "--rollout-steps", "8", "--steps", "32", "--device", "cpu", "--env", ENDLESS]

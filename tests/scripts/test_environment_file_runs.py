@@ -7,16 +7,16 @@ import gymnasium
 import pytest
 
 from heed.envs import environment_file
-from heed.scripts.command_line import env_for_any_folder
+from heed.evaluation.command_line import env_for_any_folder
 from heed.scripts.demos import DemosConfig, record
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.train import main
-from heed.scripts.train_options import TrainConfig
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 from tests.envs.test_environment_file import REGISTERED
 
 EXPERT = REGISTERED.replace("    def words", "    def expert_action(self):\n        return 0\n\n    def words")
-LITTLE = ["--n-envs", "2", "--eval-episodes", "2"]
+LITTLE = ["--n-envs", "2", "--rollout-steps", "32", "--sample-every", "0", "--eval-episodes"]
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def test_run_goes_on_and_is_evaluated_elsewhere(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(["--env", "./doors.py:FileDoor-v0", "--steps", "256", *LITTLE])
+    main(["--env", "./doors.py:FileDoor-v0", "--steps", "64", *LITTLE, "0"])
     (run,) = (home / "runs").iterdir()
     assert run.name == "doors-FileDoor-v0-ppo-seed0"
     assert RunFolder(run).read_config()["env"] == f"{home.resolve()}/doors.py:FileDoor-v0"
-    main(["--env", "./doors.py:FileDoor-v0", "--run-dir", str(run), "--resume", "--steps", "512"])
+    main(["--env", "./doors.py:FileDoor-v0", "--run-dir", str(run), "--resume", "--steps", "128"])
     monkeypatch.chdir(home.parent / "elsewhere")
-    main(["--run-dir", str(run), "--resume", "--steps", "768"])
-    assert RunFolder(run).read_curve()[-1]["steps"] == 768
-    evaluate_run(EvaluateConfig(run_dir=run, episodes=2))
+    main(["--run-dir", str(run), "--resume", "--steps", "192", "--eval-episodes", "1"])
+    assert RunFolder(run).read_curve()[-1]["steps"] == 192
+    evaluate_run(EvaluateConfig(run_dir=run, episodes=2, references=False, viewed=0))
     (home / "doors.py").rename(home.parent / "elsewhere" / "moved.py")
     capsys.readouterr()
     with pytest.raises(SystemExit):

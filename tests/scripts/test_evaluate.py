@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 
 from heed.agents import PPO
-from heed.agents.evaluation import read_episodes
 from heed.envs.make import make
-from heed.scripts.evaluate import command as evaluate_module
-from heed.scripts.evaluate.command import EvaluateConfig, command_of, evaluate_run, suite_of
-from heed.scripts.evaluate.numbers import numbers_of
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.evaluation.playing import read_episodes
+from heed.evaluation.report.numbers import numbers_of
+from heed.scripts import evaluate as evaluate_module
+from heed.scripts.evaluate import EvaluateConfig, command_of, evaluate_run, suite_of
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToLocal-v0"
 
@@ -27,7 +27,7 @@ LEVEL = "BabyAI-GoToLocal-v0"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     folder = RunFolder(tmp_path_factory.mktemp("runs") / "run")
-    config = TrainConfig(env=LEVEL, steps=64, run_dir=folder.path).resolved()
+    config = TrainConfig(env=LEVEL, steps=64, max_steps=12, run_dir=folder.path).resolved()
     folder.begin(config.as_json())
     agent = PPO(env=make(LEVEL, n_envs=2, seed=0), n_steps=8, batch_size=16, seed=0)
     agent.learn(16)
@@ -134,7 +134,7 @@ def test_a_suite_of_several_environments_has_a_mean_and_says_what_is_missing(
 def test_several_runs_count_as_several(results: Path) -> None:
     import dataclasses
 
-    from heed.agents.evaluation import Evaluation
+    from heed.evaluation.playing import Evaluation
 
     episodes = read_episodes(results / "episodes.csv")
     both = [dataclasses.replace(one, run=name) for name in ("a", "b") for one in episodes]
@@ -196,7 +196,7 @@ def test_a_file_in_place_of_the_folder_is_told_before_anything_is_played(
     def played(*_: Any, **__: Any) -> None:
         raise AssertionError("episodes were played")
 
-    monkeypatch.setattr("heed.agents.evaluation.evaluate", played)
+    monkeypatch.setattr("heed.evaluation.playing.evaluate", played)
     (tmp_path / "file").write_text("kept")
     with pytest.raises(SystemExit):
         evaluate_module.main([str(run.path), "--out", str(tmp_path / "file")])
@@ -227,7 +227,7 @@ def test_an_environment_that_breaks_while_it_is_recorded_loses_nothing_else(
     def broken(*_: Any, **__: Any) -> None:
         raise OSError("no screen")
 
-    monkeypatch.setattr("heed.scripts.recording.record_episode", broken)
+    monkeypatch.setattr("heed.evaluation.explanation.recording.record_episode", broken)
     evaluate_run(EvaluateConfig(run_dir=run.path, episodes=2, out=tmp_path / "out", references=False))
     assert "Not all episodes could be recorded: OSError: no screen" in " ".join(capsys.readouterr().out.split())
     assert (tmp_path / "out" / "episodes.csv").is_file()

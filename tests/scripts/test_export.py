@@ -14,12 +14,13 @@ from huggingface_hub import ModelCard, constants
 from safetensors.torch import load_file
 
 from heed.agents import load
+from heed.scripts import export as command
 from heed.scripts import train as train_module
-from heed.scripts.compare.groups import Run, needs_evaluation
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.export import command, hub
-from heed.scripts.export.paths import command_without_own_folders, without_own_folders
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+from heed.training.comparison.groups import Run, needs_evaluation
+from heed.training.run_folder import RunFolder
+from heed.training.sharing import hub
+from heed.training.sharing.paths import command_without_own_folders, without_own_folders
 
 LEVEL = "BabyAI-GoToObjS4-v0"
 FEW = ["--env", LEVEL, "--n-envs", "4", "--eval-episodes", "0", "--device", "cpu", "--max-steps", "8"]
@@ -47,8 +48,9 @@ def test_the_folder_is_evaluated_like_its_run_and_begins_another_training(run: P
     assert needs_evaluation(out, 4) is None  # `heed compare` takes it as it is
     assert Run.read(out).steps == 256
     train_module.main([*FEW, "--model", str(out), "--steps", "64", "--run-dir", str(tmp_path / "next")])
-    next_agent = load(RunFolder(tmp_path / "next").latest_checkpoint())
-    assert next_agent.language_policy.encoder.template == load(out).language_policy.encoder.template
+    next_agent: Any = load(RunFolder(tmp_path / "next").latest_checkpoint())
+    this_agent: Any = load(out)
+    assert next_agent.language_policy.encoder.template == this_agent.language_policy.encoder.template
 
 
 def test_the_card_tells_what_was_measured(run: Path, out: Path) -> None:

@@ -13,15 +13,16 @@ import pytest
 from rich.console import Console
 
 from heed.agents import load
-from heed.envs.demonstrations import DemonstrationError, read_demonstrations
+from heed.envs.demonstrations.demonstrations import DemonstrationError, read_demonstrations
 from heed.envs.hold_out import names_one_of
 from heed.envs.make import make
-from heed.scripts import cloning, demos
+from heed.scripts import demos
 from heed.scripts import train as train_module
-from heed.scripts.cloning import read_for
-from heed.scripts.compare.options import command_of
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.training import cloning
+from heed.training.cloning import read_for
+from heed.training.comparison.options import command_of
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToLocalS6N4-v0"
 HELD_OUT = ("purple key", "yellow ball", "red box")
@@ -89,7 +90,9 @@ def test_dagger_plays_without_them_too(monkeypatch: pytest.MonkeyPatch, tmp_path
             assert not names_one_of(HELD_OUT, env.reset(seed=seed)[0]["instruction"])
         raise StoppedError
 
-    monkeypatch.setattr(sys.modules["heed.agents.dagger"], "dagger", look)  # the package has a function of that name
+    monkeypatch.setattr(
+        sys.modules["heed.agents.imitation.dagger"], "dagger", look
+    )  # the package has a function of that name
     config = TrainConfig(env=LEVEL, dagger_rounds=1, hold_out=HELD_OUT).resolved()
     with pytest.raises(StoppedError):
         cloning.clone_into(None, [], config, RunFolder(tmp_path), Console())  # type: ignore[arg-type]

@@ -8,9 +8,9 @@ import pytest
 
 from heed.agents import A2C, DQN, GRPO, PPO
 from heed.envs.make import make
-from heed.policies.precision import require_sensible
-from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.train_options import TrainConfig
+from heed.policies.backbones.precision import require_sensible
+from heed.training.agent_arguments import agent_arguments
+from heed.training.options import TrainConfig
 
 KINDS: dict[str, Any] = {"ppo": PPO, "a2c": A2C, "grpo": GRPO, "dqn": DQN}
 

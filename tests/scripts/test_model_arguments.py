@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from heed.agents import load
-from heed.policies.template import Chat, PromptTemplate, TemplateError
+from heed.policies.prompts.template import Chat, PromptTemplate, TemplateError
 from heed.scripts import train as train_module
-from heed.scripts.agent_arguments import agent_arguments
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.training.agent_arguments import agent_arguments
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 
@@ -56,5 +56,5 @@ def test_a_run_keeps_the_text_of_its_template(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     train_module.main([*few, "--device", "cpu", "--template", str(file), "--run-dir", str(run_dir)])
     file.unlink()
-    agent = load(RunFolder(run_dir).latest_checkpoint())
+    agent: Any = load(RunFolder(run_dir).latest_checkpoint())
     assert agent.language_policy.encoder.template == PromptTemplate(" {observation}\n {instruction}\n do:")

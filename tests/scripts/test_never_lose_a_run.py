@@ -20,15 +20,16 @@ from safetensors.torch import save_file
 
 from examples.kill_and_resume import differences, survive
 from heed.agents import CheckpointError, load
-from heed.agents.checkpoint import CheckpointFormatError, write_checkpoint
-from heed.scripts import progress
+from heed.agents.persistence.checkpoint import CheckpointFormatError, write_checkpoint
 from heed.scripts import train as train_module
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_checkpoints import RunCheckpoints, Worth
-from heed.scripts.run_folder import RunFolder, RunFolderError
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
+from heed.training import progress
+from heed.training.run_checkpoints import RunCheckpoints, Worth
+from heed.training.run_folder import RunFolder, RunFolderError
 
 TABLE = ["--agent", "q-learning", "--env", "FrozenLake-v1", "--steps", "1000", "--save-every", "200"]
-PPO = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "4", "--steps", "1536", "--save-every", "512"]
+PPO = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "4", "--steps", "384", "--save-every", "128"]
+PPO += ["--rollout-steps", "16", "--sample-every", "0"]
 
 
 def run(arguments: list[str], folder: Path) -> int:
@@ -193,7 +194,12 @@ def test_heed_evaluate_takes_the_newest_the_best_or_one_of_some_steps(
 def test_a_training_that_is_killed_again_and_again_ends_as_the_one_that_was_not(tmp_path: Path) -> None:
     """The small variant of `examples/kill_and_resume.py`."""
     arguments = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "4", "--steps", "1024", "--save-every", "128"]
-    outcome = survive([*arguments, "--eval-episodes", "0", "--device", "cpu"], tmp_path, kills=3, seed=1)
+    outcome = survive(
+        [*arguments, "--epochs", "2", "--sample-every", "0", "--eval-episodes", "0", "--device", "cpu"],
+        tmp_path,
+        kills=3,
+        seed=1,
+    )
     assert len(outcome.kills) == 3
     assert outcome.differences == []
 
@@ -235,14 +241,14 @@ def test_a_signal_ends_a_training_after_its_rollout_and_it_goes_on_as_if_it_had_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert run(PPO, tmp_path / "whole") == 0
-    send(monkeypatch, {700: [signal.SIGTERM]})
+    send(monkeypatch, {150: [signal.SIGTERM]})
     assert run(PPO, tmp_path / "run") == 128 + signal.SIGTERM
     output = " ".join("".join(capfd.readouterr()).split())
     assert "SIGTERM: the training ends after this rollout, with a checkpoint. Again: at once." in output
     assert "Stopped and saved. Continue with: heed train --run-dir" in output
     newest = load(RunFolder(tmp_path / "run").latest_checkpoint())
     rollout = newest.n_steps * 4  # type: ignore[attr-defined]
-    assert newest.num_timesteps >= 700
+    assert newest.num_timesteps >= 150
     assert newest.num_timesteps % rollout == 0
     assert resume(tmp_path / "run") == 0
     assert differences(tmp_path / "whole", tmp_path / "run") == []
@@ -353,7 +359,7 @@ def test_a_disk_that_is_full_in_the_middle_of_a_write_ends_the_run_with_its_last
             raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
         save_file(tensors, path)
 
-    monkeypatch.setattr("heed.agents.checkpoint.save_file", full)
+    monkeypatch.setattr("heed.agents.persistence.checkpoint.save_file", full)
     assert run(TABLE, folder) == 2
     output = told(capsys)
     assert "The run could not be written on: No space left on device" in output

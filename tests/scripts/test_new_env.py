@@ -12,8 +12,8 @@ from heed.envs import ChangingActions, make_env
 from heed.envs.checks import check_env
 from heed.scripts import train
 from heed.scripts.check_env import reader_of
-from heed.scripts.errors import ConfigurationError
 from heed.scripts.new_env import NewEnvConfig, main, words_of, write_new_env
+from heed.training.errors import ConfigurationError
 from tests.envs.test_environment_file import as_it_was
 
 __all__ = ["as_it_was"]  # a fixture

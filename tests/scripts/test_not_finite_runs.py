@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from heed.agents import PPO
-from heed.agents.checkpoint import verify_checkpoint
+from heed.agents.persistence.checkpoint import verify_checkpoint
 from heed.scripts import train as train_module
-from heed.scripts.errors import STATUS
+from heed.training.errors import STATUS
 
 OPTIONS = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "4", "--rollout-steps", "16", "--eval-episodes", "0"]
 

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from heed.scripts import cloning
-from heed.scripts.check_env import CheckEnvConfig
+from heed.scripts import evaluate as evaluate_module
 from heed.scripts.demos import DemosConfig
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate import command as evaluate_module
-from heed.scripts.memory import estimate as estimate_module
-from heed.scripts.run_folder import RunFolder
-from heed.scripts.train_options import TrainConfig
+from heed.training import cloning
+from heed.training.errors import ConfigurationError
+from heed.training.memory import estimate as estimate_module
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 LIMITS: dict[str, Any] = {"max_steps": 6, "max_episode_steps": 9, "step_timeout": 7.0, "reset_timeout": 8.0}
@@ -33,7 +32,7 @@ def test_dagger_plays_within_the_limits_of_the_training(monkeypatch: pytest.Monk
         seen.update(options, env=make_env())
         raise _SeenError
 
-    monkeypatch.setattr(importlib.import_module("heed.agents.dagger"), "dagger", look)
+    monkeypatch.setattr(importlib.import_module("heed.agents.imitation.dagger"), "dagger", look)
     config = TrainConfig(env=LEVEL, dagger_rounds=1, **LIMITS).resolved()
     with pytest.raises(_SeenError):
         cloning.clone_into(None, (), config, RunFolder(tmp_path), Console(quiet=True))  # type: ignore[arg-type]
@@ -70,8 +69,6 @@ def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pyte
     ("config", "told"),
     [
         (lambda: DemosConfig(out=Path("x.jsonl"), n_envs=3), "--n-envs is for trained agents"),
-        (lambda: CheckEnvConfig(all=True, seed=3).require_sensible(), "--seed is an option of the check of one"),
-        (lambda: CheckEnvConfig(env="x", jobs=2).require_sensible(), "--jobs is an option of the table"),
     ],
 )
 def test_options_of_other_commands_that_would_change_nothing_are_refused(config: Any, told: str) -> None:

@@ -13,16 +13,17 @@ import pytest
 import torch
 from torch import nn
 
-from heed.agents import evaluation, threads
-from heed.envs.vectorize.starting import start_worker
+from heed.agents.distributed import threads
+from heed.envs.vectorize.workers.pipes import start_worker
+from heed.evaluation import playing as evaluation
 from heed.scripts import demos
+from heed.scripts import evaluate as evaluating
 from heed.scripts import train as train_module
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate import command as evaluating
-from heed.scripts.threads import WAITING, wait_asleep
+from heed.training.errors import ConfigurationError
+from heed.training.threads import WAITING, wait_asleep
 
 FEW = ["--env", "BabyAI-GoToRedBallNoDists-v0", "--n-envs", "2", "--rollout-steps", "8", "--device", "cpu"]
-FEW += ["--eval-episodes", "0", "--sample-every", "0", "--save-every", "16"]
+FEW += ["--eval-episodes", "0", "--sample-every", "0", "--save-every", "16", "--max-steps", "8"]
 
 
 @pytest.fixture(autouse=True)

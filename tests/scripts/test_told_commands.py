@@ -5,22 +5,20 @@ from __future__ import annotations
 import io
 import shlex
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
 
+from heed.evaluation.command_line import tell, told_command
 from heed.scripts import new_env
-from heed.scripts.command_line import tell, told_command
-from heed.scripts.compare.options import command_of
-from heed.scripts.environment_table import markdown
-from heed.scripts.evaluate.command import EvaluateConfig
-from heed.scripts.evaluate.command import command_of as command_of_evaluation
-from heed.scripts.export.card import _templates
-from heed.scripts.pretrain import PretrainConfig, _command
-from heed.scripts.report.page import _command as command_of_page
-from heed.scripts.run_folder import RunFolder, RunFolderError
-from heed.scripts.train_options import TrainConfig
+from heed.scripts.evaluate import EvaluateConfig
+from heed.scripts.evaluate import command_of as command_of_evaluation
+from heed.training.comparison.options import command_of
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder, RunFolderError
+from heed.training.sharing.card import _templates
+from tools.environment_table import markdown
+from tools.pretrain import PretrainConfig, _command
 
 NAMES = [
     "runs/plain",
@@ -43,17 +41,14 @@ def test_every_told_command_gives_back_its_words(name: str) -> None:
     assert shlex.split(run.command_to_continue()) == [*run.command.split(), *again[1:]]
     assert shlex.split(run.told_last_good().partition("Continue with: ")[2])[-2] == name
 
-    evaluation: Any = {"environments": [{"env": name}], "episodes": 5, "seed": 1}
-    told = command_of_page(evaluation, {"run_dir": name})
-    assert shlex.split(told) == ["heed", "evaluate", name, "--env", name, "--episodes", "5", "--seed", "1"]
     assert shlex.split(command_of_evaluation(EvaluateConfig(run_dir=Path(name), env=name)))[2:] == [name, "--env", name]
     config = TrainConfig(env=name, model=name).resolved()
     assert shlex.split(command_of(config.as_json(), seeds=[3])) == [
         *["heed", "train", "--env", name, "--model", name],
         *["--seed", "3"],
     ]
-    assert shlex.split(_command(PretrainConfig(out=Path(name)))) == ["heed", "pretrain", "--out", name]
-    assert told_command("heed", "check-env", "--pattern", name) in markdown(name, [])
+    assert shlex.split(_command(PretrainConfig(out=Path(name)))) == ["python", "-m", "tools.pretrain", "--out", name]
+    assert told_command("python", "-m", "tools.environment_table", "--pattern", name) in markdown(name, [])
     card = _templates().from_string("{{ name | quoted }}\n{{ name | literal }}").render(name=name)
     assert shlex.split(card.splitlines()[0]) == [name]
     assert eval(card.splitlines()[1]) == name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -14,19 +15,22 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from heed.agents import evaluation, load
-from heed.policies.adapters import Adapter
-from heed.scripts import recording
+from heed.agents import load
+from heed.evaluation import playing as evaluation
+from heed.evaluation.explanation import recording
+from heed.policies.adapters.adapters import Adapter
 from heed.scripts import train as train_module
-from heed.scripts.errors import ConfigurationError
-from heed.scripts.evaluate.command import EvaluateConfig, evaluate_run
-from heed.scripts.run_folder import RunFolder
+from heed.scripts.evaluate import EvaluateConfig, evaluate_run
 from heed.scripts.train import train
-from heed.scripts.train_options import TrainConfig
+from heed.training.errors import ConfigurationError
+from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
+from tests.forked import start_main
 
 LEVEL = "BabyAI-GoToRedBallNoDists-v0"
 REPOSITORY = Path(__file__).parents[2]
 FEW = ["--env", LEVEL, "--n-envs", "4", "--save-every", "256", "--eval-episodes", "0", "--device", "cpu"]
+FEW += ["--sample-every", "0"]
 
 
 def run_train(*arguments: str) -> None:
@@ -44,7 +48,7 @@ def weights_of(folder: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("agent", ["ppo", pytest.param("dqn", marks=pytest.mark.exhaustive)])
 def test_the_same_seed_gives_the_same_run_to_the_last_digit(agent: str, tmp_path: Path) -> None:
-    steps = {"ppo": "1024", "dqn": "1024"}[agent]
+    steps = {"ppo": "256", "dqn": "1024"}[agent]
     seeds = {"a": "3", "b": "3"} | ({"c": "4"} if agent == "ppo" else {})
     for name, seed in seeds.items():
         run_train("--agent", agent, "--seed", seed, "--steps", steps, "--run-dir", str(tmp_path / name))
@@ -75,7 +79,10 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     # Small rooms, so that random actions end episodes at different times.
-    run_train("--env", "BabyAI-GoToObjS4-v0", "--steps", "512", "--history", "2", "--run-dir", str(whole))
+    run_train(
+        *("--env", "BabyAI-GoToObjS4-v0", "--steps", "256", "--save-every", "128", "--rollout-steps", "32"),
+        *("--history", "2", "--max-steps", "12", "--run-dir", str(whole)),
+    )
     config = json.loads((whole / "config.json").read_text())
     assert (config["history"], config["max_prompt_tokens"]) == (2, 256 + 3 * 64)
 
@@ -83,7 +90,7 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
     shutil.copytree(whole, stopped)
     shutil.rmtree(RunFolder(stopped).latest_checkpoint())
     checkpoint = RunFolder(stopped).latest_checkpoint()
-    assert load(checkpoint).num_timesteps == 256
+    assert load(checkpoint).num_timesteps == 128
     assert any(json.loads((checkpoint / "agent.json").read_text())["envs"]["actions"])  # within episodes
     train_module.main(["--run-dir", str(stopped), "--resume"])
     assert curve(stopped) == curve(whole)
@@ -106,7 +113,7 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate_and_note)
     monkeypatch.setattr(recording, "record_episode", record_and_note)
-    evaluate_run(EvaluateConfig(run_dir=whole, episodes=2, out=tmp_path / "results"))
+    evaluate_run(EvaluateConfig(run_dir=whole, episodes=2, references=False, out=tmp_path / "results"))
     assert told == [2] * 3  # what is played, and two recordings
     assert (tmp_path / "results" / "report.html").is_file()
 
@@ -115,8 +122,9 @@ def test_a_run_with_a_history_trains_resumes_and_is_evaluated_with_it(
 def test_how_an_agent_learns_is_said_on_the_command_line(agent: str, tmp_path: Path) -> None:
     options = "--learning-rate 0.002 --learning-rate-schedule cosine --gamma 0.9 --ent-coef 0.02 --ent-coef-end 0"
     group = ["--group-size", "2"] if agent == "grpo" else []
+    steps = "512" if agent == "grpo" else "128"  # groups must end before anything is learned
     more = ["--rollout-steps", "8", "--epochs", "3", "--target-kl", "0.5", "--reference-coef", "0.1", *group]
-    run_train("--agent", agent, *options.split(), *more, "--steps", "512", "--run-dir", str(tmp_path / "run"))
+    run_train("--agent", agent, *options.split(), *more, "--steps", steps, "--run-dir", str(tmp_path / "run"))
     learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
     assert (learned.gamma, learned.n_steps, learned.n_epochs) == (0.9, 8, 3)
     assert (learned.target_kl, learned.reference_coef) == (0.5, 0.1)
@@ -133,18 +141,21 @@ def test_prompts_may_be_longer_with_a_history() -> None:
     assert TrainConfig(history=5, max_prompt_tokens=300).resolved().max_prompt_tokens == 300
 
 
-def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path) -> None:
+def test_ctrl_c_saves_and_says_how_to_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     folder = tmp_path / "run"
-    command = [sys.executable, "-m", "heed.scripts.train", *FEW, "--steps", "100000", "--run-dir", str(folder)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    options = ["--rollout-steps", "8", "--steps", "100000", "--run-dir", str(folder)]
+    out, error = tmp_path / "out", tmp_path / "error"
+    process = start_main("heed.scripts.train", [*FEW, *options], variables=os.environ, out=out, error=error)
+    assert process.pid is not None
     deadline = time.monotonic() + 120
     while not curve_has_begun(folder):
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert f"heed train --run-dir {folder} --resume" in output.replace("\n", "")
+    os.kill(process.pid, signal.SIGINT)
+    process.join(60)
+    assert process.exitcode == 130
+    assert f"heed train --run-dir {folder} --resume" in out.read_text().replace("\n", "")
     steps = load(RunFolder(folder).latest_checkpoint()).num_timesteps
     assert steps >= curve(folder)[-1]["steps"]
 
@@ -155,10 +166,10 @@ def curve_has_begun(folder: Path) -> bool:
 
 def test_resuming_may_add_steps_but_not_change_the_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    run_train("--steps", "256", "--run-dir", str(folder))
-    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "512"])
-    assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 512
-    assert json.loads((folder / "config.json").read_text())["steps"] == 512
+    run_train("--steps", "128", "--run-dir", str(folder))
+    train_module.main(["--run-dir", str(folder), "--resume", "--steps", "256"])
+    assert load(RunFolder(folder).latest_checkpoint()).num_timesteps == 256
+    assert json.loads((folder / "config.json").read_text())["steps"] == 256
     with pytest.raises(SystemExit):
         train_module.main(["--run-dir", str(folder), "--resume", "--seed", "8"])
     assert "was begun with --seed 0" in capsys.readouterr().err
@@ -242,18 +253,18 @@ def test_the_script_runs_by_its_path() -> None:
 
 def test_an_adapter_trains_in_the_models_stead(tmp_path: Path) -> None:
     options = "--adapter rslora --adapter-rank 2 --adapter-alpha 4 --adapter-targets q_proj --adapter-targets v_proj"
-    run_train(*options.split(), "--steps", "512", "--run-dir", str(tmp_path / "run"))
+    run_train(*options.split(), "--steps", "128", "--run-dir", str(tmp_path / "run"))
     agent: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
     adapter = agent.language_policy.language_model.adapter
     assert adapter == Adapter(method="rslora", rank=2, alpha=4.0, targets=("q_proj", "v_proj"))
     weights = load_file(RunFolder(tmp_path / "run").latest_checkpoint() / "policy.safetensors")
     assert {name.split(".")[-2] for name in weights if "self_attn" in name} == {"default"}  # lora_A.default.weight
-    run_train("--steps", "1024", "--run-dir", str(tmp_path / "run"), "--resume")
+    run_train("--steps", "256", "--run-dir", str(tmp_path / "run"), "--resume")
 
 
 def test_parts_of_the_policy_learn_at_their_own_rates(tmp_path: Path) -> None:
     rates = "--learning-rate 0.001 --head-learning-rate 0.01 --value-learning-rate 0.002 --layer-decay 0.5"
-    more = ["--warmup-steps", "512", "--head", "linear", "--steps", "1024"]
+    more = ["--warmup-steps", "128", "--head", "linear", "--steps", "256"]
     run_train(*rates.split(), *more, "--run-dir", str(tmp_path / "run"))
     learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
     rates_of_parts = learned.language_policy.learning_rates

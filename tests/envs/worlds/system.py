@@ -13,7 +13,7 @@ from ctypes import CDLL
 from ctypes.util import find_library
 
 from heed.envs.contract import UnknownEnvironmentError
-from heed.envs.worlds.browser import find_browser
+from heed.envs.worlds.miniwob.browser import find_browser
 
 
 def _browser() -> str | None:
@@ -26,7 +26,7 @@ def _browser() -> str | None:
 
 def _miniworld() -> str | None:
     try:
-        importlib.import_module("heed.envs.worlds.miniworld")
+        importlib.import_module("heed.envs.worlds.miniworld.world")
     except ModuleNotFoundError as error:
         return str(error)
     return None

@@ -9,7 +9,7 @@ import pytest
 
 from heed.envs import UnknownEnvironmentError, make_env
 from heed.envs.contract import action_texts_of
-from heed.envs.worlds.atari_words import action_in_words, game_of, instruction_for
+from heed.envs.worlds.atari.words import action_in_words, game_of, instruction_for
 
 
 def test_joystick_in_words() -> None:
@@ -36,7 +36,7 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
     import sys
 
     monkeypatch.setitem(sys.modules, "ale_py", None)
-    monkeypatch.delitem(sys.modules, "heed.envs.worlds.atari", raising=False)
+    monkeypatch.delitem(sys.modules, "heed.envs.worlds.atari.world", raising=False)
     with pytest.raises(UnknownEnvironmentError, match=r"pip install 'heed\[atari\]'"):
         make_env("ALE/Pong-v5")
 

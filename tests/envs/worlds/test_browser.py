@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from heed.envs.contract import UnknownEnvironmentError
-from heed.envs.worlds import browser
-from heed.envs.worlds.browser import Browser, BrowserError, find_browser
+from heed.envs.worlds.miniwob import browser
+from heed.envs.worlds.miniwob.browser import Browser, BrowserError, find_browser
 
 
 def program(path: Path, lines: str) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from heed.envs import UnknownEnvironmentError, check_env, make_env
 from heed.envs.contract import fulfilled_instructions_of, impossible_instructions_of, possible_instructions_of
-from heed.envs.worlds.crafter_words import (
+from heed.envs.worlds.crafter.words import (
     ACHIEVEMENTS,
     ACTIONS,
     WITHOUT_PREREQUISITES,
@@ -94,7 +94,7 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
     import sys
 
     monkeypatch.setitem(sys.modules, "crafter", None)  # Python's own way to have an import fail
-    monkeypatch.delitem(sys.modules, "heed.envs.worlds.crafter", raising=False)
+    monkeypatch.delitem(sys.modules, "heed.envs.worlds.crafter.world", raising=False)
     with pytest.raises(UnknownEnvironmentError, match=r"pip install 'heed\[crafter\]'"):
         make_env("Heed/Crafter-v0")
 
@@ -105,7 +105,7 @@ class TestWithTheLibrary:
         return pytest.importorskip("crafter", reason="Crafter is not installed: pip install 'heed[crafter]'")
 
     def test_worlds_are_crafters_own(self, crafter: Any) -> None:
-        from heed.envs.worlds.crafter_speed import generate_world
+        from heed.envs.worlds.crafter.speed import generate_world
 
         def world_and_player() -> tuple[Any, Any]:
             world = crafter.engine.World((24, 40), crafter.constants.materials, (12, 12))
@@ -129,7 +129,7 @@ class TestWithTheLibrary:
     def test_noise_is_opensimplex_wherever_it_is_certain(self) -> None:
         from opensimplex import OpenSimplex  # type: ignore[import-not-found, unused-ignore]
 
-        from heed.envs.worlds.crafter_speed import simplex_noise
+        from heed.envs.worlds.crafter.speed import simplex_noise
 
         simplex = OpenSimplex(seed=5)
         x, y, z = np.random.default_rng(0).uniform(-20, 20, (3, 2000))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from heed.envs import UnknownEnvironmentError, check_env, make_env
-from heed.envs.worlds.goal_words import (
+from heed.envs.worlds.robotics.goals import (
     gripper_goal,
     height_in_words,
     maze_goal,
@@ -59,7 +60,7 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
     import sys
 
     monkeypatch.setitem(sys.modules, "gymnasium_robotics", None)
-    monkeypatch.delitem(sys.modules, "heed.envs.worlds.robotics", raising=False)
+    monkeypatch.delitem(sys.modules, "heed.envs.worlds.robotics.world", raising=False)
     for env_id in ("FetchReach-v4", "PointMaze_UMaze-v3"):
         with pytest.raises(UnknownEnvironmentError, match=r"pip install 'heed\[robotics\]'"):
             make_env(env_id)
@@ -71,7 +72,7 @@ class TestWithTheLibrary:
         for library in ("gymnasium_robotics", "mujoco"):
             reason = "Gymnasium-Robotics is not installed: pip install 'heed[robotics]'"
             pytest.importorskip(library, reason=reason)
-        from heed.envs.worlds import robotics
+        from heed.envs.worlds.robotics import world as robotics
 
         return robotics
 
@@ -119,3 +120,17 @@ class TestWithTheLibrary:
             _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
             assert (reward, terminated) == (1.0, ends)
             assert info.get("is_success", True) is True
+
+
+def test_a_simulation_that_goes_wrong_leaves_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    mujoco = pytest.importorskip("mujoco", reason="the extra `robotics` is not installed")
+    pytest.importorskip("gymnasium_robotics", reason="the extra `robotics` is not installed")
+    monkeypatch.chdir(tmp_path)
+    env: Any = make_env("FetchReach-v4").unwrapped
+    env.reset(seed=0)
+    env.data.qvel[:] = np.inf
+    mujoco.mj_step(env.model, env.data)
+    assert "simulation is unstable" in caplog.text
+    assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from heed.envs.worlds.measure import main, measure
+from tools.measure_world import main, measure
 
 
 def test_random_dives_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

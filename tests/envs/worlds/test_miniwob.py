@@ -15,8 +15,8 @@ from heed.envs.make import make, make_env
 
 pytest.importorskip("miniwob", reason="MiniWoB++ is not installed: pip install 'heed[miniwob]'")
 
-from heed.envs.worlds.browser import Browser, BrowserError, find_browser
-from heed.envs.worlds.miniwob import WebTask
+from heed.envs.worlds.miniwob.browser import Browser, BrowserError, find_browser
+from heed.envs.worlds.miniwob.world import WebTask
 
 try:
     find_browser()

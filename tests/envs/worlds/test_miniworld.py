@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from heed.envs import UnknownEnvironmentError, check_env, make_env
-from heed.envs.verbalize import VerbalizedEnv
-from heed.envs.worlds.miniworld_sight import Thing, View, distance_to_wall, is_in_view, words_for
-from heed.envs.worlds.miniworld_tasks import GoToThing
+from heed.envs.words.verbalize import VerbalizedEnv
+from heed.envs.worlds.miniworld.sight import Thing, View, distance_to_wall, is_in_view, words_for
+from heed.envs.worlds.miniworld.tasks import GoToThing
 
 # A room of 10 x 10 metres, and in it a screen from (5, 3) to (5, 5).
 CORNERS = [(0, 0), (10, 0), (10, 10), (0, 10), (0, 0)]
@@ -154,7 +154,7 @@ def test_a_missing_library_is_told_with_what_to_install(monkeypatch: pytest.Monk
     import sys
 
     monkeypatch.setitem(sys.modules, "pyglet", None)
-    monkeypatch.delitem(sys.modules, "heed.envs.worlds.miniworld", raising=False)
+    monkeypatch.delitem(sys.modules, "heed.envs.worlds.miniworld.world", raising=False)
     with pytest.raises(UnknownEnvironmentError, match=r"pip install 'heed\[miniworld\]'"):
         make_env("MiniWorld-Hallway-v0")
 
@@ -164,7 +164,7 @@ class TestWithTheLibrary:
     def world(self) -> Any:
         pytest.importorskip("pyglet", reason="MiniWorld is not installed: pip install 'heed[miniworld]'")
         try:
-            from heed.envs.worlds import miniworld
+            from heed.envs.worlds.miniworld import world as miniworld
         except ModuleNotFoundError as error:
             pytest.skip(str(error))
         return miniworld
@@ -177,7 +177,7 @@ class TestWithTheLibrary:
         ids = [env_id for env_id in gymnasium.registry if env_id.startswith("MiniWorld-")]
         assert len(ids) == 23
         fixed = {env_id.split("-")[1] for env_id in ids} - {"PickupObjects", "RoomObjects", "Sign", "ThreeRooms"}
-        from heed.envs.worlds.miniworld_tasks import FIXED
+        from heed.envs.worlds.miniworld.tasks import FIXED
 
         assert set(FIXED) == fixed
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from heed.envs.worlds.text_words import Fact, describe_facts, read_texts, useful_commands, without_layout
+from heed.envs.worlds.textworld.words import Fact, describe_facts, read_texts, useful_commands, without_layout
 
 FACTS: list[Fact] = [
     ("at", ("P", "kitchen")),

@@ -13,7 +13,7 @@ from heed.envs.make import make, make_env
 
 pytest.importorskip("textworld", reason="TextWorld is not installed: pip install 'heed[textworld]'")
 
-from heed.envs.worlds.textworld import game_file
+from heed.envs.worlds.textworld.world import game_file
 
 HUNT = "Heed/TextWorld-TreasureHunter-v0"
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from heed.envs.worlds.web_actions import actions_on, typed_texts, words_to_type
-from heed.envs.worlds.web_words import (
+from heed.envs.worlds.miniwob.actions import actions_on, typed_texts, words_to_type
+from heed.envs.worlds.miniwob.words import (
     Thing,
     colour_name,
     describe,

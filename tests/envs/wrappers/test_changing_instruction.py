@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from heed.envs import ChangingInstruction, Instructions
-from heed.envs.axes import shown
 from heed.envs.contract import (
     ContractError,
     ExpertError,
@@ -17,6 +16,7 @@ from heed.envs.contract import (
 )
 from heed.envs.make import make_env
 from heed.envs.vectorize import LanguageVecEnv
+from heed.envs.wrappers import shown
 from tests.buttons import Buttons
 from tests.corridor import LEFT, RIGHT, Corridor, at
 

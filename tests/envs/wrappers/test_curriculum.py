@@ -23,7 +23,7 @@ from heed.envs import (
 )
 from heed.envs.contract import ContractError
 from heed.envs.make import make
-from heed.envs.mixture import Level
+from heed.envs.wrappers.mixture import Level
 from heed.envs.wrappers.shares import Shares
 from tests.corridor import Corridor, at
 from tests.faulty import stumbling_levels
@@ -174,8 +174,6 @@ def test_without_what_was_drawn_other_levels_would_come_back() -> None:
     assert brought_back(state) == drawn
     weights = state.pop("weights")
     assert brought_back({**state, "weights": {**weights, "running": [[0.5, 0.5]] * 16}}) != drawn
-    # As an earlier version has written it.
-    assert brought_back({**state, "curriculum": {**state["curriculum"], "drawn": drawn, "shares": []}}) == drawn
 
 
 def test_in_processes_the_same_episodes_are_played() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from heed.envs import Instructions, StepLimit, SubInstructionRewards, Task
-from heed.envs.axes.shown import EitherInstruction
 from heed.envs.contract import ContractError, ExpertError, expert_of
 from heed.envs.make import make_env
 from heed.envs.vectorize import LanguageVecEnv
+from heed.envs.wrappers.shown import EitherInstruction
 from heed.envs.wrappers.task import Moment
 from tests.corridor import LEFT, RIGHT, Corridor, at
 

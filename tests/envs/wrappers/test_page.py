@@ -13,7 +13,7 @@ import pytest
 
 from heed.envs import Curriculum, Task, make
 from heed.envs.wrappers.task import Moment
-from heed.scripts.train_options import TrainConfig
+from heed.training.options import TrainConfig
 
 PAGE = (Path(__file__).parents[3] / "docs" / "wrappers.md").read_text("utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heed.envs import ChangingInstruction, SubInstructionRewards, split_instruction
-from heed.envs.axes.grammar import Action, Sequence, parse
+from heed.envs.babyai.grammar import Action, Sequence, parse
 from heed.envs.contract import ContractError, expert_of, fulfilled_instructions_of, language_space
 from heed.envs.make import make_env
 from heed.envs.wrappers.asked_once import AskedOnce

@@ -1,0 +1,146 @@
+"""Who chooses the actions of an evaluation: an agent, sampled or greedy; chance; the environment's expert.
+
+An episode is the same however many are played side by side. What a language model computes differs in the last bits
+with the prompts that are read together, and one time in a million such a bit would turn a decision; so a decision that
+hangs on it is taken again, from the prompt read alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from heed.agents.agent import LanguageAgent
+from heed.envs.contract import ChangingActions
+from heed.envs.demonstrations.demonstrate import Choose, Words
+from heed.policies.prompts.prompt import PromptSpace
+
+UNSURE = 1e-4
+"""A decision by numbers that are nearer to each other than this is taken again; rounding moves them far less."""
+
+SAMPLED, GREEDY, RANDOM, EXPERT = "sampled", "greedy", "random", "expert"
+"""Names of the players that every evaluation knows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Player:
+    """Somebody who acts."""
+
+    name: str
+    choose: Choose
+    """Chooses actions for a batch of language observations, each with the generator of its episode."""
+    own: bool = True
+    """What somebody else's player raises costs its episodes only; what ours raises is an error of ours."""
+    refused: Callable[[Words], Mapping[int, Exception]] = lambda words: {}
+    """Says which of a batch of observations it cannot read, and why: a fault of the environment, not of the player."""
+    asks_expert: bool = False
+    """Let the environment's expert act where the agent is shown the true instruction, and `choose` elsewhere."""
+
+
+def players_of(agent: LanguageAgent) -> tuple[Player, ...]:
+    """Return the two ways in which an agent acts."""
+    refused = unreadable(agent)
+    return (
+        Player(name=SAMPLED, choose=sampled(agent), refused=refused),
+        Player(name=GREEDY, choose=greedy(agent), refused=refused),
+    )
+
+
+def unreadable(agent: LanguageAgent) -> Callable[[Words], Mapping[int, Exception]]:
+    """Return what says which observations no prompt of an agent can be made of, and why."""
+    space = agent.observation_space
+    return space.encoder.refused if isinstance(space, PromptSpace) else lambda words: {}
+
+
+def random_player(action_space: spaces.Space[object]) -> Player:
+    """Return the floor that every success rate stands beside: it does not read."""
+    return Player(name=RANDOM, choose=uniform(action_space))
+
+
+def expert_player(action_space: spaces.Space[object]) -> Player:
+    """Return the ceiling: the environment's expert, who needs to be told the true instruction and is lost without."""
+    return Player(name=EXPERT, choose=uniform(action_space), asks_expert=True)
+
+
+def sampled(agent: LanguageAgent) -> Choose:
+    """Let the agent's own distribution choose (for DQN: as it explored at the end of its training)."""
+
+    def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
+        if not isinstance(agent.action_space, spaces.Discrete):
+            return agent.predict(words, deterministic=False)[0]
+        draws = np.array([generator.random() for generator in generators])
+        probabilities = agent.action_probabilities(words)
+        actions, margins = draw_actions(probabilities, draws)
+        for row in np.flatnonzero(margins < UNSURE):
+            alone = _read_alone(agent, words, row, agent.action_probabilities)
+            actions[row] = draw_actions(alone, draws[row : row + 1])[0][0]
+        return actions
+
+    return choose
+
+
+def draw_actions(
+    probabilities: npt.NDArray[np.floating], draws: npt.NDArray[np.float64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Turn uniform draws into actions.
+
+    Args:
+        probabilities: of the actions, (B, A), up to rounding.
+        draws: (B,), each at least 0 and less than 1.
+
+    Returns:
+        The actions, (B,), and how far each draw is from where another action begins, (B,).
+    """
+    cumulative = probabilities.astype(np.float64).cumsum(axis=1)
+    cumulative /= cumulative[:, -1:]
+    actions: npt.NDArray[np.int64] = (draws[:, None] >= cumulative[:, :-1]).sum(axis=1)
+    margins = np.abs(draws[:, None] - cumulative[:, :-1]).min(axis=1, initial=1.0)
+    return actions, margins
+
+
+def greedy(agent: LanguageAgent) -> Choose:
+    """Let the agent take its most probable or most valued action."""
+
+    def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
+        if not isinstance(agent.action_space, spaces.Discrete):
+            return agent.predict(words, deterministic=True)[0]
+        preferences = agent.action_preferences(words)
+        actions: npt.NDArray[np.int64] = preferences.argmax(axis=1)
+        if preferences.shape[1] > 1:
+            best = np.partition(preferences, -2, axis=1)[:, -2:]
+            scale = np.maximum(1.0, np.abs(best[:, 1]))
+            for row in np.flatnonzero(best[:, 1] - best[:, 0] < UNSURE * scale):
+                actions[row] = _read_alone(agent, words, row, agent.action_preferences).argmax()
+        return actions
+
+    return choose
+
+
+def _read_alone(
+    agent: LanguageAgent, words: Words, row: np.integer, read: Callable[[Words], npt.NDArray[np.floating]]
+) -> npt.NDArray[np.floating]:
+    """Return what `read` says of one observation, (1, A), with nothing in memory that was read beside others."""
+    agent.clear_cache()
+    return read({key: [texts[row]] for key, texts in words.items()})
+
+
+def uniform(action_space: spaces.Space[object]) -> Choose:
+    """Choose at random, without reading."""
+
+    def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:
+        if isinstance(action_space, ChangingActions):
+            pairs = zip(generators, words["actions"], strict=True)
+            return np.array([generator.integers(len(listed)) for generator, listed in pairs])
+        if isinstance(action_space, spaces.Discrete):
+            return np.array([generator.integers(int(action_space.n)) for generator in generators])
+        actions = []
+        for generator in generators:
+            action_space.seed(int(generator.integers(2**31)))
+            actions.append(action_space.sample())
+        return np.stack(actions)  # type: ignore[arg-type]
+
+    return choose

@@ -1,0 +1,1 @@
+"""Several processes that train one agent together: ranks, what they count together, threads."""

@@ -1,0 +1,1 @@
+"""How agents are saved and loaded: checkpoints without pickle, checked before they are used, and shared folders."""

@@ -1,0 +1,149 @@
+"""The algorithms by name: what each is and has. A new one is its file and one line here.
+
+From these lines come the options and defaults of `heed train`, what a checkpoint's class is, what `heed memory` counts
+and how `heed check-agent` trains. Nothing else in Heed compares an agent's name with anything. This module imports no
+algorithm, since that takes seconds; `Algorithm.agent_class` does.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+_SHORT = {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1}
+# At 3e-3 a gradient of so few steps leaves some models unable to see a picture.
+_SHORT_ROLLOUT = {"n_steps": 4, "learning_rate": 2e-3, "ent_coef": 0.1}
+_SHORT_REPLAY = {
+    "learning_starts": 64,
+    "buffer_size": 2_000,
+    "batch_size": 64,
+    "gradient_steps": 1,
+    "target_update_interval": 64,
+    "learning_rate": 3e-3,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """What an algorithm is and has; unless said otherwise, what PPO has."""
+
+    place: str
+    """Where its class is: "package.module:Class"."""
+    language_model: bool = True
+    """Whether a language model acts, and not a table."""
+    policy_gradient: bool = True
+    """Whether it learns a policy (`heed.agents.policy_gradient`); otherwise values, by which it chooses."""
+    value_function: bool = True
+    """Whether it learns what states are worth."""
+    replay_buffer: bool = False
+    """Whether it learns from a replay buffer (`heed.agents.replay`), towards the values of a target network."""
+    minibatches: bool = True
+    """Whether it learns from parts of what it gathered, and not from a rollout as a whole."""
+    groups: bool = False
+    """Whether it compares episodes that begin alike."""
+    steps: int = 150_000
+    """Environment steps that `heed train` takes unless told otherwise."""
+    n_envs: int = 32
+    """Environments side by side, likewise."""
+    stop_at_success: float = 1.0
+    """Share of episodes that succeed at which it stops early, likewise; more than 1 for never."""
+    exploration_temperature: float | None = None
+    """At which the best actions share, where it explores epsilon-greedily."""
+    log_interval: int = 1
+    """Between two lines of the log: rollouts of a policy gradient, episodes of others."""
+    probing: Mapping[str, Any] = field(default_factory=lambda: _SHORT)
+    """Arguments that suit the short episodes of `heed check-agent`."""
+
+    @property
+    def class_name(self) -> str:
+        """The name of its class, as checkpoints hold it."""
+        return self.place.partition(":")[2]
+
+    @property
+    def agent_class(self) -> type[Any]:
+        """Its class, which this imports."""
+        found: type[Any] = getattr(importlib.import_module(self.place.partition(":")[0]), self.class_name)
+        return found
+
+    @property
+    def networks(self) -> int:
+        """How many networks learn or are learned towards: the policy, and of a replay buffer's learner its target."""
+        return 2 if self.replay_buffer else 1
+
+
+ALGORITHMS: dict[str, Algorithm] = {
+    "ppo": Algorithm(place="heed.agents.ppo:PPO"),
+    "a2c": Algorithm(place="heed.agents.a2c:A2C", minibatches=False, log_interval=4, probing=_SHORT_ROLLOUT),
+    "reinforce": Algorithm(place="heed.agents.reinforce:REINFORCE", minibatches=False, probing=_SHORT_ROLLOUT),
+    "grpo": Algorithm(
+        place="heed.agents.grpo:GRPO", value_function=False, groups=True, probing={**_SHORT, "group_size": 8}
+    ),
+    "dqn": Algorithm(
+        place="heed.agents.dqn:DQN",
+        policy_gradient=False,
+        replay_buffer=True,
+        steps=48_000,
+        # Its greedy policy still jumps between updates when it first does well; the falling learning rate calms it.
+        stop_at_success=2.0,
+        # On GoToLocal, where a success gives up to 1, 0.02 to 0.04 do equally well.
+        exploration_temperature=0.02,
+        log_interval=10,
+        probing=_SHORT_REPLAY,
+    ),
+    "q-learning": Algorithm(
+        place="heed.agents.tabular.q_learning:QLearning",
+        language_model=False,
+        policy_gradient=False,
+        minibatches=False,
+        steps=100_000,
+        n_envs=1,
+        stop_at_success=2.0,
+        log_interval=100,
+        probing={},
+    ),
+}
+"""Heed's algorithms, by the names that the command line knows. Whoever adds one of their own puts it in here."""
+
+
+class AgentsWith(Collection[str]):
+    """The names of the algorithms that have something, of those that are registered when it is asked.
+
+    Args:
+        has: says of an algorithm whether it does.
+        name: of all of them together; by default their names.
+    """
+
+    def __init__(self, has: Callable[[Algorithm], bool], name: str = ""):
+        self._has = has
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name or " and ".join(self)
+
+    def __contains__(self, agent: object) -> bool:
+        return isinstance(agent, str) and agent in ALGORITHMS and self._has(ALGORITHMS[agent])
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, algorithm in ALGORITHMS.items() if self._has(algorithm))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class AgentClasses(Mapping[str, Any]):
+    """The classes of the registered algorithms by name; each is imported when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return ALGORITHMS[name].agent_class
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(ALGORITHMS)
+
+    def __len__(self) -> int:
+        return len(ALGORITHMS)
+
+
+AGENTS = AgentClasses()
+"""Heed's agents by the name that the command line knows."""

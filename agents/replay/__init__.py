@@ -1,0 +1,1 @@
+"""Replay buffers of Q-learning: n-step returns, priorities, hindsight, demonstrations."""

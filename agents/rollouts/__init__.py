@@ -1,0 +1,1 @@
+"""What belongs to a rollout: running episodes, groups, lost steps, reward scaling, gradients in parts."""

@@ -1,0 +1,1 @@
+"""BabyAI and MiniGrid in words: verbalizer, expert, instructions and their grammar."""

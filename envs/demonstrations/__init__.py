@@ -1,0 +1,1 @@
+"""Demonstrations: episodes in words, how they are played, and their file."""

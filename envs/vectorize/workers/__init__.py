@@ -1,0 +1,1 @@
+"""Environments in worker processes: what they are asked, how they are started, watched and replaced."""

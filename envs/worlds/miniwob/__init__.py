@@ -1,0 +1,1 @@
+"""MiniWoB++ in words: small tasks on real web pages."""

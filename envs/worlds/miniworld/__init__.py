@@ -1,0 +1,1 @@
+"""MiniWorld in words: rooms in three dimensions."""

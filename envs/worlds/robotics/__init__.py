@@ -1,0 +1,1 @@
+"""Gymnasium-Robotics in words."""

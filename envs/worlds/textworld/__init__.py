@@ -1,0 +1,1 @@
+"""TextWorld in words."""

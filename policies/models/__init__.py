@@ -1,0 +1,1 @@
+"""Language models: loading, checking, tokenizers, the models that ship with Heed."""

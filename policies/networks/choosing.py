@@ -1,0 +1,92 @@
+"""Which network reads the prompts of a language model: one of three, by its kind and by what makes the prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+from heed.policies.backbones.activation_checkpointing import require_gradient
+from heed.policies.backbones.backbone import backbone_of
+from heed.policies.backbones.precision import Precision
+from heed.policies.heads.action_head import head_kind
+from heed.policies.heads.scoring import Normalization
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.networks.encoder_network import EncoderNetwork
+from heed.policies.networks.prompt_network import PromptNetwork
+from heed.policies.networks.segment_network import SegmentNetwork
+from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.prompts.prompt import PromptEncoder
+from heed.policies.prompts.segments import SegmentEncoder
+
+
+def make_network(
+    language_model: LanguageModel,
+    action_space: spaces.Space[Any],
+    head: str,
+    normalization: Normalization,
+    *,
+    encoder: PromptEncoder,
+    train_layers: int | None = None,
+    precision: Precision = "auto",
+    compiled: bool = False,
+    activation_checkpointing: bool = False,
+) -> PromptNetwork:
+    """Return the network that reads a language model's prompts; arguments as of `LanguageNetwork`.
+
+    Raises:
+        ValueError: if the head, the actions and the model do not go together.
+    """
+    _require_listed_actions(action_space, head, encoder)
+    if isinstance(encoder, SegmentEncoder):
+        if activation_checkpointing:
+            require_gradient(compiled, train_layers)
+        return SegmentNetwork(
+            language_model, action_space, head, encoder=encoder, train_layers=train_layers, precision=precision
+        )
+    kind = LanguageNetwork if backbone_of(language_model.model).gives_likelihoods else EncoderNetwork
+    return kind(
+        language_model,
+        action_space,
+        head,
+        normalization,
+        encoder=encoder,
+        train_layers=train_layers,
+        precision=precision,
+        compiled=compiled,
+        activation_checkpointing=activation_checkpointing,
+    )
+
+
+def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any], segments: bool | None) -> bool:
+    """Say whether a policy with these arguments reads segments: where it can unless `segments` says otherwise."""
+    if segments is not None:
+        return segments
+    return (
+        not backbone_of(language_model.model).gives_likelihoods
+        and not head_kind(policy_kwargs.get("head", "score")).reads_texts
+        and policy_kwargs.get("train_layers") == 0
+        and policy_kwargs.get("adapter") is None
+    )
+
+
+def _require_listed_actions(action_space: spaces.Space[Any], head: str, encoder: PromptEncoder) -> None:
+    """Refuse a head that cannot choose among changing actions, and prompts that do not list them.
+
+    Raises:
+        ValueError: if the head is not `score`, or the prompts do not list the actions.
+    """
+    changing = getattr(action_space, "listed_in_observations", False)
+    if not changing and not encoder.layout.choices:
+        return
+    if not head_kind(head).reads_texts:
+        raise ValueError(
+            f"head={head!r} gives a number for each action of a list that stays the same, but here the actions "
+            "change from state to state. Use head='score', which reads their texts."
+        )
+    if not encoder.layout.choices:
+        raise ValueError(
+            f"The action space is {action_space}, but the prompts' encoder has room for no "
+            "actions: environments whose actions change have ChangingActions(n) as "
+            "action space, list `actions` in each observation, and are wrapped in a PromptVecEnv."
+        )

@@ -1,0 +1,1 @@
+"""From words to token ids: templates, tokens, and the layout of a prompt's row."""

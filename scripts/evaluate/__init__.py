@@ -1,1 +1,0 @@
-"""`heed evaluate`: does a trained agent do what it is told?"""

@@ -1,0 +1,1 @@
+"""Maintainers' tools, run from the repository, no part of the package: benchmark, pretraining, environment table."""

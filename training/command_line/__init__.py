@@ -1,0 +1,1 @@
+"""How the commands read their options: the command line, YAML files, name=value, and the panels of `--help`."""

@@ -1,0 +1,459 @@
+"""What a training needs, part by part.
+
+Weights, gradients and the optimizer's numbers are counted; what a gradient takes beside them is found by a dry run
+(`heed.training.memory.dry_run`) over prompts of the environment, as random actions come by them. Left out are the
+environments, what the operating system keeps of files, and what a GPU's driver and allocator take for themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from heed.agents import AGENTS
+from heed.envs.arguments import require_arguments
+from heed.policies.adapters.adapters import add_adapter
+from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
+from heed.policies.caches.batching import Inputs, micro_batches
+from heed.policies.caches.frozen import freeze, freeze_embeddings
+from heed.policies.heads.action_head import HeadKind, head_kind
+from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.modalities.modality import modalities_of
+from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.loading import language_model_without_weights
+from heed.policies.networks.prompt_network import READINGS_BYTES
+from heed.policies.networks.text_network import FROZEN_BYTES, PREFIX_BYTES
+from heed.policies.prompts.layout import PADDING
+from heed.policies.prompts.prompt import PromptEncoder, PromptVecEnv
+from heed.policies.prompts.template import Template
+from heed.training.agent_arguments import agent_arguments
+from heed.training.errors import ConfigurationError
+from heed.training.memory.dry_run import Chunk, DryRun
+from heed.training.option_groups import LANGUAGE_AGENTS
+from heed.training.options import TrainConfig
+from heed.training.tracking.system import resident_memory
+
+VALUE_HIDDEN = 64
+"""Width of the value network's hidden layer, as `LanguageActorCriticPolicy` has it."""
+
+SAMPLE_STEPS, SAMPLE_SECONDS = 512, 2.0
+"""So long random actions are played to see prompts: no more steps, and no more seconds."""
+
+Place = Literal["device", "host"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Something that takes memory."""
+
+    name: str
+    size: int
+    """Bytes."""
+    place: Place
+    """Where the language model runs, or main memory; on a CPU these are one."""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """What a training needs."""
+
+    device: torch.device
+    parts: tuple[Part, ...]
+    prompt_tokens: int
+    """Of the longest prompt that was reckoned with."""
+    minibatch: tuple[int, int]
+    """Different prompts of a minibatch, and their tokens with padding."""
+    part_tokens: int
+    """Of these, as many as the gradient is gathered of at once."""
+
+    def total(self, place: Place | None = None) -> int:
+        """Return the bytes of all parts, or of those at one place; on a CPU there is one place."""
+        if self.device.type != "cuda":
+            place = None
+        return sum(part.size for part in self.parts if place in (None, part.place))
+
+    @property
+    def new(self) -> int:
+        """Bytes that are to be had on the device, beyond what the process has already."""
+        return self.total("device") - sum(part.size for part in self.parts if part.name == PROCESS and self._is_one)
+
+    @property
+    def _is_one(self) -> bool:
+        return self.device.type != "cuda"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the estimate as JSON, sizes in bytes."""
+        return {
+            "device": str(self.device),
+            "total": self.total("device"),
+            "parts": [dataclasses.asdict(part) for part in self.parts],
+            "prompt_tokens": self.prompt_tokens,
+            "minibatch_prompts": self.minibatch[0],
+            "minibatch_tokens": self.minibatch[1],
+            "tokens_at_once": self.part_tokens,
+        }
+
+
+PROCESS = "the process itself"
+"""The name of the part that is there before anything is made."""
+
+
+def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) -> Estimate:
+    """Return what a training with these options needs. No weights are loaded.
+
+    Args:
+        config: of a training with a language model.
+        prompt_tokens: reckon with different prompts of just this length, instead of those of the environment.
+
+    Raises:
+        ConfigurationError: if the agent has no language model, or options do not go together.
+        LanguageModelError: if there is no such model.
+        Exception: whatever the environment raises.
+    """
+    if config.agent not in LANGUAGE_AGENTS:
+        raise ConfigurationError(f"{config.agent} has a table and no language model, whose memory could be estimated.")
+    config = config.resolved()
+    require_arguments(config.env, config.env_arguments)
+    process = resident_memory() or 0
+    arguments = _Arguments(config)
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        trained = language_model_without_weights(config.model, dtype=weights_dtype(config.weights))
+    as_it_came = _bytes(trained.model.parameters())
+    seen = _look_at(config, trained, arguments.policy.get("template"), prompt_tokens)
+    # Nobody else has this model: it need not be copied, as `LanguageModel.for_training` would. The few weights of an
+    # adapter are real: peft moves them to a device, which tensors without numbers do not take.
+    adapter = arguments.policy["adapter"]
+    if adapter is not None:
+        add_adapter(trained.model, adapter)
+        trained.adapter = adapter
+    else:
+        with mode:
+            freeze(trained.model, config.train_layers)
+            if config.freeze_embeddings:
+                freeze_embeddings(trained.model)
+    device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
+    dry_run = DryRun(
+        mode=mode,
+        language_model=trained,
+        tries=seen.tries if head_kind(config.head).reads_texts else None,
+        normalization=config.normalization,
+        train_layers=config.train_layers,
+        in_bfloat16=config.weights == "bfloat16"
+        or computes_in_bfloat16(device, config.precision, wide=is_wide(trained.model)),
+        activation_checkpointing=config.activation_checkpointing,
+    )
+    return _Reckoning(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()
+
+
+class _Arguments:
+    """The agent's arguments, its own defaults included."""
+
+    def __init__(self, config: TrainConfig):
+        self._given = agent_arguments(config)
+        self._defaults = signature(AGENTS[config.agent]).parameters
+        self.policy: dict[str, Any] = self._given["policy_kwargs"]
+
+    def __getitem__(self, name: str) -> Any:
+        return self._given.get(name, self._defaults[name].default if name in self._defaults else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What was seen of an environment."""
+
+    prompts: torch.Tensor
+    """Token ids of prompts as they came, (N, L), padded with -1."""
+    all_differ: bool
+    """Reckon as if no two prompts were alike."""
+    tries: Tries
+    n_actions: int
+    action_space: spaces.Space[Any]
+    encoder: PromptEncoder
+
+    @property
+    def longest(self) -> int:
+        """Return how long the longest prompt is, in tokens."""
+        return int((self.prompts != PADDING).sum(dim=1).max())
+
+    @property
+    def mean_length(self) -> float:
+        """Return how long prompts are, in tokens."""
+        return float((self.prompts != PADDING).sum(dim=1).float().mean())
+
+    def draw(self, count: int) -> npt.NDArray[np.int64]:
+        """Return the lengths of the different prompts among `count`, drawn from those that were seen."""
+        if self.all_differ:
+            return np.resize((self.prompts != PADDING).sum(dim=1).numpy(), count)
+        rows = np.random.default_rng(0).permutation(len(self.prompts))[:count]
+        lengths = Inputs.of(self.prompts[torch.from_numpy(rows)]).lengths
+        # Of more than were seen, as many are different as were among those.
+        return np.resize(lengths, max(1, len(lengths) * count // len(rows)))
+
+
+def _look_at(
+    config: TrainConfig, language_model: LanguageModel, template: Template | None, prompt_tokens: int | None
+) -> _Seen:
+    """Play random actions, and see what prompts come of them."""
+    from heed.envs.make import make
+    from heed.training.wrappers import wrapping
+
+    assert config.max_prompt_tokens is not None
+    n_envs = 1  # making one may take seconds
+    venv = make(
+        config.env,
+        n_envs=n_envs,
+        seed=config.seed,
+        step_timeout=config.step_timeout,
+        reset_timeout=config.reset_timeout,
+        max_lost=config.max_lost,
+        hold_out=config.hold_out,
+        history=config.history,
+        **wrapping(config),
+        **config.env_arguments,
+    )
+    try:
+        observations: Any = venv.observation_space
+        modalities = modalities_of(observations, venv.action_space, words_only=config.words_only)
+        encoder = language_model.encoder(template=template, max_tokens=config.max_prompt_tokens, modalities=modalities)
+        env = PromptVecEnv(venv, encoder)
+        rows: list[Any] = [env.reset()]
+        space: Any = env.action_space
+        space.seed(config.seed)
+        deadline = time.monotonic() + SAMPLE_SECONDS
+        changing = encoder.layout.choices > 0
+        for _ in range(0 if prompt_tokens is not None else SAMPLE_STEPS):
+            if time.monotonic() > deadline:
+                break
+            # The first is always there, where actions change.
+            actions = (
+                np.zeros(n_envs, dtype=np.int64) if changing else np.array([space.sample() for _ in range(n_envs)])
+            )
+            rows.append(env.step(actions)[0])
+        tokens = torch.from_numpy(encoder.layout.tokens_of(np.concatenate(rows)).astype(np.int64))
+        texts = getattr(space, "texts", None) or encoder.action_texts.texts or ("act",)
+        n_actions = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))
+    finally:
+        venv.close()
+    trie = ActionTrie.build([[0]])
+    if head_kind(config.head).reads_texts:
+        trie = language_model.action_trie(tuple(texts)[: max(1, n_actions)], config.normalization, distinct=False)
+    if prompt_tokens is not None:
+        tokens = torch.zeros(1, prompt_tokens, dtype=torch.long)
+    return _Seen(
+        prompts=tokens,
+        all_differ=prompt_tokens is not None,
+        tries=Tries([trie]),
+        n_actions=n_actions,
+        action_space=space,
+        encoder=encoder,
+    )
+
+
+def _chunks(lengths: npt.NDArray[np.int64], extra: int, most: int | None) -> list[list[Chunk]]:
+    """Return the chunks of each part of a minibatch of different prompts, the parts being of at most `most` tokens."""
+    prompts = torch.full((len(lengths), int(lengths.max())), PADDING)
+    for row, length in enumerate(lengths.tolist()):
+        prompts[row, :length] = 0
+        prompts[row, 0] = row + 1  # no two are alike
+    parts = [torch.arange(len(prompts))] if most is None else micro_batches(Inputs.of(prompts), most)
+    found = []
+    for rows in parts:
+        batch = Inputs.of(prompts[rows])
+        found.append([(s.stop - s.start, int(batch.lengths[s].max())) for s in batch.chunks(extra=extra)])
+    return found
+
+
+def _tokens(chunks: list[Chunk]) -> int:
+    return sum(count * length for count, length in chunks)
+
+
+@dataclass(frozen=True)
+class _Reckoning:
+    """Adds up what a training needs."""
+
+    config: TrainConfig
+    arguments: _Arguments
+    as_it_came: int
+    """Bytes of the language model before it was changed to be trained."""
+    trained: LanguageModel
+    seen: _Seen
+    dry_run: DryRun
+    device: torch.device
+    process: int
+
+    def estimate(self) -> Estimate:
+        """Return the estimate."""
+        gradient, minibatch, at_once = self._gradient()
+        trains = self._trains() + self._heads()
+        parts = [
+            Part(name="language model", size=self._weights(), place="device", note=self._model_note()),
+            Part(name="heads", size=self._heads(), place="device"),
+            *self._copies(),
+            Part(name="gradient", size=trains, place="device", note="of what trains"),
+            Part(name="optimizer", size=2 * trains, place="device", note="Adam: two numbers for each that trains"),
+            Part(
+                name="activations",
+                size=max(gradient - self._trains(), self._step(trains), self._reading()),
+                place="device",
+                note=f"what is kept for the gradient of {at_once} tokens at once, of {minibatch[1]} in a minibatch",
+            ),
+            *self._memories(),
+            self._buffer(),
+            Part(name=PROCESS, size=self.process, place="host", note="Python, PyTorch and libraries"),
+        ]
+        return Estimate(
+            device=self.device,
+            parts=tuple(part for part in parts if part.size),
+            prompt_tokens=self.seen.longest,
+            minibatch=minibatch,
+            part_tokens=at_once,
+        )
+
+    # -- weights -------------------------------------------------------------------------------------------
+
+    def _weights(self) -> int:
+        return _bytes(self.trained.model.parameters())
+
+    def _trains(self) -> int:
+        if self.config.train_layers == 0:
+            return 0
+        return _bytes(weight for weight in self.trained.model.parameters() if weight.requires_grad)
+
+    def _model_note(self) -> str:
+        count = sum(weight.numel() for weight in self.trained.model.parameters())
+        learning = (
+            0
+            if self.config.train_layers == 0
+            else sum(weight.numel() for weight in self.trained.model.parameters() if weight.requires_grad)
+        )
+        return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
+
+    def _heads(self) -> int:
+        width, kind = self.trained.backbone.width, self.head
+        with torch.random.fork_rng(devices=[]):
+            if self.config.algorithm.replay_buffer:
+                assert kind.values is not None  # which the training refuses otherwise
+                head: nn.Module = kind.values(n_actions=self.seen.n_actions, width=width, dueling=self.config.dueling)
+                value = width + 1 if self.config.dueling else 0
+            else:
+                head = kind.actor(action_space=self.seen.action_space, width=width)
+                hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
+                value = width * hidden + 2 * hidden + 1
+        return 4 * (sum(weight.numel() for weight in head.parameters()) + value)
+
+    @property
+    def head(self) -> HeadKind:
+        """How actions come out of the language model."""
+        return head_kind(self.config.head)
+
+    @property
+    def _has_reference(self) -> bool:
+        return bool(self.arguments["reference_coef"])
+
+    def _copies(self) -> list[Part]:
+        """Return what else there is of weights, beside those of the policy."""
+        size, note = self._trains() + self._heads(), "what trains, a second time"
+        parts = []
+        if self.config.algorithm.networks > 1:
+            parts.append(Part(name="target network", size=size, place="device", note=note))
+        if self._has_reference:
+            parts.append(Part(name="reference policy", size=size, place="device", note=note))
+        if self.device.type == "cuda":  # elsewhere the policy has it as it came
+            parts.append(
+                Part(name="model as it came", size=self.as_it_came, place="host", note="until it is on the device")
+            )
+        return parts
+
+    def _step(self, trains: int) -> int:
+        """Return what the optimizer's step takes while it goes on."""
+        if self.device.type == "cuda":
+            return trains  # all weights at once
+        return 2 * max(
+            (weight.numel() * 4 for weight in self.trained.model.parameters() if weight.requires_grad), default=0
+        )
+
+    # -- what is computed ----------------------------------------------------------------------------------
+
+    def _rows(self) -> int:
+        """Return how many prompts a minibatch has."""
+        config = self.config
+        assert config.n_envs is not None
+        if not config.algorithm.minibatches:
+            return config.n_envs * int(self.arguments["n_steps"])
+        if config.batch_tokens is not None:
+            return max(1, config.batch_tokens // max(1, round(self.seen.mean_length)))
+        return int(self.arguments["batch_size"])
+
+    def _gradient(self) -> tuple[int, tuple[int, int], int]:
+        """Return the peak of a gradient in bytes, the minibatch's different prompts and tokens, and those at once."""
+        lengths = self.seen.draw(self._rows())
+        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
+        parts = _chunks(lengths, extra, self.config.micro_batch_tokens)
+        largest = max(parts, key=_tokens)
+        beside = largest if self._has_reference else []
+        peak = self.dry_run.gradient(largest, beside=beside, onto=len(parts) > 1)
+        return peak, (len(lengths), sum(map(_tokens, parts))), _tokens(largest)
+
+    def _reading(self) -> int:
+        """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of a target network."""
+        assert self.config.n_envs is not None
+        count = max(self.config.n_envs, self._rows() if self.config.algorithm.networks > 1 else 0)
+        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
+        (chunks,) = _chunks(self.seen.draw(count), extra, None)
+        return self.dry_run.reading([max(chunks, key=lambda chunk: chunk[0] * chunk[1])])
+
+    # -- what is kept --------------------------------------------------------------------------------------
+
+    def _steps(self) -> int:
+        """Return how many environment steps a rollout has; with a replay buffer, those that are read at once."""
+        assert self.config.n_envs is not None
+        return self.config.n_envs * (1 if self.config.algorithm.replay_buffer else int(self.arguments["n_steps"]))
+
+    def _memories(self) -> list[Part]:
+        """Return what the network keeps of what it read (`heed.policies.networks.text_network`)."""
+        text_config = self.trained.model.config.get_text_config()
+        width = text_config.hidden_size + (self.seen.tries.n_actions if self.head.reads_texts else 0)
+        networks = 2 if self._has_reference else 1
+        lengths = self.seen.draw(self._steps())
+        kept = max(1024, 2 * len(lengths))
+        readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
+        parts = [Part(name="readings", size=readings, place="device", note="of prompts that come again")]
+        if self.dry_run.frozen_layers:  # they never change, so all that is ever read is kept
+            assert self.config.steps is not None
+            tokens = int(self.seen.draw(self.config.steps).sum())
+            states = min(FROZEN_BYTES, 2 * tokens * text_config.hidden_size * self.trained.model.dtype.itemsize)
+            copies = self.config.algorithm.networks
+            note = "of all prompts, up to 1 GiB for a network"
+            parts.append(Part(name="states of frozen layers", size=copies * states, place="device", note=note))
+        if self.config.history and self.trained.backbone.keeps_prefixes:
+            assert self.config.n_envs is not None
+            heads = getattr(text_config, "num_key_value_heads", None) or text_config.num_attention_heads
+            head = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
+            each = 2 * text_config.num_hidden_layers * heads * head * self.trained.model.dtype.itemsize
+            keys = min(PREFIX_BYTES, 2 * self.config.n_envs * -(-self.seen.longest // 64) * 64 * each)
+            parts.append(Part(name="keys and values", size=keys, place="device", note="of histories that go on"))
+        return parts
+
+    def _buffer(self) -> Part:
+        """Return what was played and waits to be learned from."""
+        row = self.seen.encoder.layout.width * np.dtype(self.seen.encoder.integer).itemsize
+        if self.config.algorithm.replay_buffer:
+            return Part(name="replay buffer", size=int(self.arguments["buffer_size"]) * (2 * row + 16), place="host")
+        # Minibatches are drawn from a copy that is flattened.
+        return Part(name="rollout", size=2 * self._steps() * (row + 7 * 4), place="host")
+
+
+def _bytes(weights: Any) -> int:
+    return sum(weight.numel() * weight.dtype.itemsize for weight in weights)
