@@ -150,24 +150,27 @@ class LanguageModel:
             raise LanguageModelError(
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
+        before = sum(modality.soft_tokens for modality in modalities)
         return PromptEncoder(
             self.tokenizer,
             template=template or self.template,
             max_tokens=max_tokens,
             closed=self.backbone.closes_prompts,
             modalities=modalities,
-            action_room=self.action_room(template) if any(one.choices for one in modalities) else None,
+            action_room=self.action_room(template, before) if any(one.choices for one in modalities) else None,
         )
 
-    def action_room(self, template: Template | None = None) -> ActionRoom | None:
+    def action_room(self, template: Template | None = None, before: int = 0) -> ActionRoom | None:
         """Return what tells how long a prompt may be for its actions to have room; None where there is room for any.
 
         Args:
             template: of the prompts; the model's own unless given.
+            before: soft tokens that stand before each prompt.
         """
         positions = self.backbone.most_tokens
         if positions is None or not self.backbone.actions_stand_behind:
             return None
+        positions -= before
         if not self.backbone.gives_likelihoods:
             endings = PairEndings(self.tokenizer)
             return ActionRoom(positions, lambda text: len(endings.of(text)))

@@ -13,6 +13,7 @@ from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
 from heed.policies.caches.batching import Inputs
+from heed.policies.modalities.actions import Actions
 from tests.dial import Dial, Dials, make_dials
 from tests.small_encoders import save_encoder
 
@@ -111,6 +112,15 @@ def test_encoders_and_encoder_decoders_have_no_place_for_it(tmp_path: Path) -> N
     model = load_language_model(str(save_encoder("bert", tmp_path / "bert")))
     with pytest.raises(ValueError, match=r"dial enter the sequence of a causal model"):
         policy_for(model)
+
+
+def test_actions_that_change_have_room_behind_it() -> None:
+    model = load_language_model("heed-tiny")
+    alone = model.encoder(max_tokens=32, modalities=(Actions(3),)).action_room
+    behind = model.encoder(max_tokens=32, modalities=(Actions(3), Dial(2))).action_room
+    assert alone is not None
+    assert behind is not None
+    assert behind.of(["press left"]) == alone.of(["press left"]) - 2
 
 
 def test_its_words_are_explained() -> None:
