@@ -162,7 +162,7 @@ class PolicyGradient(LanguagePolicyAgent, OnPolicyAlgorithm):
         """Update the policy on the rollout, `n_epochs` times over."""
         self._require_finite_rollout()
         warms_up = self.warms_up
-        # Where the language model stands still it may remember what it read.
+        # A language model that does not train now may cache what it reads.
         self.policy.set_training_mode(not warms_up)
         self._update_learning_rate(self.policy.optimizer)
         self._begin_update()

@@ -18,7 +18,7 @@ class Reference(Part):
     """Saves a reference policy with its agent, and renews it where a training begins from a shared one.
 
     Args:
-        reference: the policy that stands still.
+        reference: the frozen policy.
         policy: the one that trains.
     """
 

@@ -6,8 +6,6 @@ They are virtual tokens that train (`heed.policies.adapters.virtual_tokens`), or
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -78,8 +76,3 @@ def read_behind(
         )
     finally:
         hook.remove()
-
-
-def reader_behind(vectors: Tensor) -> Callable[..., Tensor]:
-    """Return `read_hidden_states` for prompts behind vectors, (B, P, D)."""
-    return partial(read_behind, vectors)

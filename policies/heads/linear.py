@@ -21,10 +21,10 @@ class LinearHead(DistributionHead):
 
     def __init__(self, action_space: spaces.Space[Any], width: int, *, temperature: float = 1.0):
         super().__init__(action_space, width, temperature=temperature)
-        self._distribution: Any = make_proba_distribution(action_space)
+        distribution: Any = make_proba_distribution(action_space)
         self.log_std: nn.Parameter | None = None
-        made: Any = self._distribution.proba_distribution_net(latent_dim=width)
-        if isinstance(self._distribution, DiagGaussianDistribution):
+        made: Any = distribution.proba_distribution_net(latent_dim=width)
+        if isinstance(distribution, DiagGaussianDistribution):
             made, self.log_std = made
         self.net: nn.Module = made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -20,7 +21,7 @@ from heed.policies.backbones.hidden_states import (
     read_hidden_states,
 )
 from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
-from heed.policies.backbones.soft_tokens import reader_behind, require_room_before
+from heed.policies.backbones.soft_tokens import read_behind, require_room_before
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
 from heed.policies.caches.memory import RowMemory
@@ -235,7 +236,8 @@ class LanguageNetwork(PromptNetwork):
             read = self.frozen.reader(prompts, batch.keys[rows])
         if self.in_sequence is not None:
             packed = {key: torch.from_numpy(columns[rows]) for key, columns in batch.entering.items()}
-            read = reader_behind(self.in_sequence({key: one.to(prompts.device) for key, one in packed.items()}))
+            soft = self.in_sequence({key: one.to(prompts.device) for key, one in packed.items()})
+            read = functools.partial(read_behind, soft)
         if self.scorer is None:
             return _joined([last_hidden_state(self.model, prompts, read=read)])
         tries = self.tries

@@ -36,8 +36,8 @@ class FrozenDict(dict[str, Any]):
     """A mapping that may be the key of a cache, as arguments of an environment are."""
 
     def __hash__(self) -> int:  # type: ignore[override]
-        """Hash the items in their order."""
-        return hash(tuple(self.items()))
+        """Hash the items whatever their order: mappings that are equal have one hash."""
+        return hash(frozenset(self.items()))
 
 
 def named_values(option: str, texts: Iterable[str]) -> dict[str, Any]:
