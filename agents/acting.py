@@ -1,8 +1,8 @@
-"""Who chooses the actions of an evaluation: an agent, sampled or greedy; chance; the environment's expert.
+"""What chooses the actions of an evaluation: an agent's policy, sampled or greedy; a random policy; the expert.
 
-An episode is the same however many are played side by side. What a language model computes differs in the last bits
-with the prompts that are read together, and one time in a million such a bit would turn a decision; so a decision that
-hangs on it is taken again, from the prompt read alone.
+An episode is the same however many are played in parallel. The last bits of a language model's output depend on the
+batch, and one time in a million such a bit would change a decision; such a decision is computed again, from that prompt
+alone.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.policies.prompts.prompt import PromptSpace
 
 UNSURE = 1e-4
-"""A decision by numbers that are nearer to each other than this is taken again; rounding moves them far less."""
+"""A decision by numbers that are nearer to each other than this is computed again; rounding moves them far less."""
 
 SAMPLED, GREEDY, RANDOM, EXPERT = "sampled", "greedy", "random", "expert"
-"""Names of the players that every evaluation knows."""
+"""Names of the policies that every evaluation knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Player:
-    """Somebody who acts."""
+class Policy:
+    """Chooses the actions of an evaluation: a name and a function. Not SB3's `agent.policy`, which has parameters."""
 
     name: str
     choose: Choose
     """Chooses actions for a batch of language observations, each with the generator of its episode."""
     own: bool = True
-    """What somebody else's player raises costs its episodes only; what ours raises is an error of ours."""
+    """Whether it is Heed's: what it raises is an error. What another's raises costs only its episodes."""
     refused: Callable[[Words], Mapping[int, Exception]] = lambda words: {}
-    """Says which of a batch of observations it cannot read, and why: a fault of the environment, not of the player."""
+    """Says which of a batch of observations it cannot read, and why: a fault of the environment, not of the policy."""
     asks_expert: bool = False
     """Let the environment's expert act where the agent is shown the true instruction, and `choose` elsewhere."""
 
 
-def players_of(agent: LanguageAgent) -> tuple[Player, ...]:
-    """Return the two ways in which an agent acts."""
+def policies_of(agent: LanguageAgent) -> tuple[Policy, ...]:
+    """Return the two policies of an agent: sampled and greedy."""
     refused = unreadable(agent)
     return (
-        Player(name=SAMPLED, choose=sampled(agent), refused=refused),
-        Player(name=GREEDY, choose=greedy(agent), refused=refused),
+        Policy(name=SAMPLED, choose=sampled(agent), refused=refused),
+        Policy(name=GREEDY, choose=greedy(agent), refused=refused),
     )
 
 
@@ -56,14 +56,14 @@ def unreadable(agent: LanguageAgent) -> Callable[[Words], Mapping[int, Exception
     return space.encoder.refused if isinstance(space, PromptSpace) else lambda words: {}
 
 
-def random_player(action_space: spaces.Space[object]) -> Player:
-    """Return the floor that every success rate stands beside: it does not read."""
-    return Player(name=RANDOM, choose=uniform(action_space))
+def random_policy(action_space: spaces.Space[object]) -> Policy:
+    """Return the floor that every success rate is compared with: it reads nothing."""
+    return Policy(name=RANDOM, choose=uniform(action_space))
 
 
-def expert_player(action_space: spaces.Space[object]) -> Player:
+def expert_policy(action_space: spaces.Space[object]) -> Policy:
     """Return the ceiling: the environment's expert, who needs to be told the true instruction and is lost without."""
-    return Player(name=EXPERT, choose=uniform(action_space), asks_expert=True)
+    return Policy(name=EXPERT, choose=uniform(action_space), asks_expert=True)
 
 
 def sampled(agent: LanguageAgent) -> Choose:
@@ -93,7 +93,7 @@ def draw_actions(
         draws: (B,), each at least 0 and less than 1.
 
     Returns:
-        The actions, (B,), and how far each draw is from where another action begins, (B,).
+        The actions, (B,), and how far each draw is from the next action's interval, (B,).
     """
     cumulative = probabilities.astype(np.float64).cumsum(axis=1)
     cumulative /= cumulative[:, -1:]
@@ -123,7 +123,7 @@ def greedy(agent: LanguageAgent) -> Choose:
 def _read_alone(
     agent: LanguageAgent, words: Words, row: np.integer, read: Callable[[Words], npt.NDArray[np.floating]]
 ) -> npt.NDArray[np.floating]:
-    """Return what `read` says of one observation, (1, A), with nothing in memory that was read beside others."""
+    """Return what `read` returns for one observation, (1, A), without cached outputs of larger batches."""
     agent.clear_cache()
     return read({key: [texts[row]] for key, texts in words.items()})
 

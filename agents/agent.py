@@ -109,7 +109,7 @@ class LanguageAgent(BaseAlgorithm):
         self._vec_normalize_env = None
 
     def parts(self) -> list[Part]:
-        """Return what the agent has beside its policy, in the order in which it is told of what happens."""
+        """Return what the agent has besides its policy, in the order in which it is told of what happens."""
         return []
 
     def _policies(self) -> list[torch.nn.Module]:
@@ -137,8 +137,8 @@ class LanguageAgent(BaseAlgorithm):
 
         Raises:
             TypeError: if it is no `VecEnv`.
-            ValueError: if it carries no words, or has other actions, or not what the agent reads beside the words; if
-                the number of environments is another; or if there are no episodes to go on with.
+            ValueError: if it carries no words, or has other actions, or lacks auxiliary observations that the agent
+                reads; if the number of environments is another; or if there are no episodes to go on with.
         """
         same = env is not None and env in (self.env, self.get_env())
         if not same and not force_reset:
@@ -266,7 +266,7 @@ class LanguageAgent(BaseAlgorithm):
         """Return actions, (B,) or one, and `state`.
 
         Args:
-            observation: a dict of texts, `{"instruction": "...", "observation": "..."}` and what stands beside them; a
+            observation: a dict of texts, `{"instruction": "...", "observation": "..."}` and auxiliary observations; a
                 dict of lists; a list of dicts; or prompts, (B, L) or (L,).
             state: of SB3's recurrent policies; it is handed back.
             episode_start: likewise.
@@ -295,7 +295,7 @@ class LanguageAgent(BaseAlgorithm):
         return self.action_probabilities(observations)
 
     def clear_cache(self) -> None:
-        """Forget what a language model has read: prompts are read again, and rounded by those read beside them."""
+        """Forget what a language model has read: prompts are computed again, and rounded by their new batch."""
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -340,7 +340,7 @@ class LanguageAgent(BaseAlgorithm):
     def read_arguments(
         cls, folder: Path, saved: dict[str, Any], base_model: str | None
     ) -> tuple[dict[str, Any], spaces.Space[Any], TakeEnv]:
-        """Return the constructor's arguments beside those in `saved`, the observation space, and what takes an env."""
+        """Return the constructor's arguments besides those in `saved`, the observation space, and what takes an env."""
 
     def get_env_state(self) -> dict[str, Any] | None:
         """Return the state of the training environments, where they can tell it and a training has begun.

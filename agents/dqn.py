@@ -224,7 +224,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
             self.hindsight_replay = Hindsight(replay, self.replay_buffer)
 
     def parts(self) -> list[Part]:
-        """Return what it has beside its policy."""
+        """Return what it has besides its policy."""
         parts = (self.replay_buffer, self.hindsight_replay, self.explorer)
         return [part for part in parts if part is not None]
 

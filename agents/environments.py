@@ -142,7 +142,7 @@ def fitting_env(env: Any, encoder: PromptEncoder, action_space: spaces.Space[Any
 
     Raises:
         TypeError: as `require_language_vec_env`.
-        ValueError: likewise; or if they have other actions, other prompts, or not what the agent reads beside the
+        ValueError: likewise; or if they have other actions, other prompts, or not what the agent reads besides the
             words.
     """
     venv = require_language_vec_env(env)
@@ -156,7 +156,7 @@ def fitting_env(env: Any, encoder: PromptEncoder, action_space: spaces.Space[Any
         theirs = given.get(ours.key)
         if ours != theirs:
             raise ValueError(
-                f"The agent reads `{ours.key}` of the shape {ours.shape} beside the words, but the environment gives "
+                f"The agent reads `{ours.key}` of the shape {ours.shape} besides the text, but the environment gives "
                 f"{'none' if theirs is None else f'one of the shape {theirs.shape}'}: use environments like those that "
                 "it was made with."
             )

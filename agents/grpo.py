@@ -283,7 +283,7 @@ class GRPO(PolicyGradient, OnPolicyAlgorithm):
         return observations
 
     def parts(self) -> list[Part]:
-        """Return what it has beside its policy."""
+        """Return what it has besides its policy."""
         return [*super().parts(), self.groups]
 
 

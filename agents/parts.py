@@ -1,4 +1,4 @@
-"""What an agent has beside its policy: a replay buffer, exploration, episodes in hindsight, groups, a reference policy.
+"""What an agent has besides its policy: a replay buffer, exploration, hindsight, groups, a reference policy.
 
 A part is an object of its own. The agent tells it what happens (`heed.agents.agent.Agent`), and asks it for its files.
 """

@@ -44,8 +44,8 @@ class LanguagePolicyAgent(LanguageAgent):
     """Mixin before an SB3 algorithm, over a policy that reads prompts with a language model.
 
     `env` is wrapped so that the policy sees prompts. `policy_kwargs` takes `max_prompt_tokens`, `template`
-    (`heed.policies.prompts.template`), `words_only` (leave out the numbers and the picture that the observations have
-    beside their words), `quantize` (load the language model with weights of `8bit` or `4bit`) and `segments` (let a
+    (`heed.policies.prompts.template`), `words_only` (leave out auxiliary observations: numbers and
+    picture), `quantize` (load the language model with weights of `8bit` or `4bit`) and `segments` (let a
     frozen encoder read instruction and parts of the observation one by one; it does wherever it can) besides the
     policy's own arguments.
     """
@@ -188,7 +188,7 @@ class LanguagePolicyAgent(LanguageAgent):
         """Return the probability of every action, (B, A), for prompts (B, L)."""
 
     def clear_cache(self) -> None:
-        """Forget what the language model has read: prompts are read again, and rounded by those read beside them."""
+        """Forget what the language model has read: prompts are computed again, and rounded by their new batch."""
         for policy in self._policies():
             for module in policy.modules():
                 if isinstance(module, PromptNetwork):

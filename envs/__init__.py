@@ -36,7 +36,7 @@ from heed.envs.wrappers.history import History
 from heed.envs.wrappers.instructions import Instructions
 from heed.envs.wrappers.limits import EpisodeTimeLimit, StepLimit
 from heed.envs.wrappers.mixture import Mixture
-from heed.envs.wrappers.shares import Curriculum
+from heed.envs.wrappers.sampling_weights import Curriculum
 from heed.envs.wrappers.sub_instructions import SubInstructionRewards, split_instruction
 from heed.envs.wrappers.task import Moment, Task
 

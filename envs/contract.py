@@ -3,7 +3,7 @@
 A language environment is a `gymnasium.Env` with
 
 - `observation_space`: a `Dict` with the keys `instruction` and `observation`, both `Text`; further keys
-  (`image`, ...) may stand beside them;
+  (`image`, ...) may be there besides;
 - `action_texts`: a tuple of words, one for each action, where the action space is `Discrete`; reached with
   `env.get_wrapper_attr("action_texts")`. Other action spaces have none;
 - or, where the actions that can be done change from state to state, the action space `ChangingActions(n)` and in each
@@ -58,11 +58,11 @@ OPTIONAL_METHODS = (
     "possible_instructions",
     "impossible_instructions",
 )
-"""What an environment may offer beside its steps; each takes no arguments."""
+"""What an environment may offer besides its steps; each takes no arguments."""
 
 
 class LanguageObservation(TypedDict):
-    """One observation of a language environment; further keys may stand beside these."""
+    """One observation of a language environment; there may be further keys."""
 
     instruction: str
     observation: str
@@ -151,7 +151,7 @@ class ChangingActions(spaces.Discrete):
 
 
 def language_space(*, changing_actions: bool = False, **others: spaces.Space[Any]) -> spaces.Dict:
-    """Return the observation space of the contract, with `others` (such as an `image`) beside the words.
+    """Return the observation space of the contract, with `others` (such as an `image`) besides the text.
 
     With `changing_actions` it has the key `actions` as well, for an environment with `ChangingActions`.
     """

@@ -29,7 +29,7 @@ from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.envs.wrappers.history import History
 from heed.envs.wrappers.limits import StepLimit
 from heed.envs.wrappers.mixture import Mixture, is_mixture, levels_of
-from heed.envs.wrappers.shares import Curriculum
+from heed.envs.wrappers.sampling_weights import Curriculum
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.classic.deep_sea:DeepSea")
 

@@ -8,7 +8,7 @@ before it need and one thing more, so the first that an agent fails says which p
 What differs from his:
 - a reward for an action comes before a delayed one, since the delayed one is earned by an action here;
 - there are probes of what is a language agent's own: the instruction, actions that change, numbers and a picture
-  beside the words, a transcript of what was seen before.
+  auxiliary observations, a transcript of what was seen before.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class State:
     """Of each action: the reward that ends the episode, or the state that follows without a reward."""
     instruction: str = INSTRUCTION
     more: Mapping[str, Any] | None = None
-    """What the observation holds beside its words: `actions`, `numbers`, `image`."""
+    """What the observation holds besides its text: `actions`, `numbers`, `image`."""
 
     def action_values(self, gamma: float) -> tuple[float, ...]:
         """Return what each action is worth where the best is done afterwards, Q*(s, a)."""
@@ -84,7 +84,7 @@ class Probe:
     action_texts: tuple[str, ...] | None = None
     """None where they change from state to state, and stand in the states."""
     needs: str = ""
-    """What not every agent has: `values`, or a key of observations beside the words."""
+    """What not every agent has: `values`, or a key of auxiliary observations."""
     history: int = 0
     """Length of the `History` around it."""
 
@@ -134,12 +134,12 @@ class ProbeEnv(gymnasium.Env[Any, Any]):
             assert probe.action_texts is not None
             self.action_texts = probe.action_texts
             self.action_space = spaces.Discrete(len(probe.action_texts))
-        beside: dict[str, spaces.Space[Any]] = {}
+        auxiliary: dict[str, spaces.Space[Any]] = {}
         if "numbers" in more:
-            beside["numbers"] = spaces.Box(-1, 1, more["numbers"].shape, np.float32)
+            auxiliary["numbers"] = spaces.Box(-1, 1, more["numbers"].shape, np.float32)
         if "image" in more:
-            beside["image"] = spaces.Box(0, 255, more["image"].shape, np.uint8)
-        self.observation_space = language_space(changing_actions="actions" in more, **beside)
+            auxiliary["image"] = spaces.Box(0, 255, more["image"].shape, np.uint8)
+        self.observation_space = language_space(changing_actions="actions" in more, **auxiliary)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """Begin with one of the starts."""

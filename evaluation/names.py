@@ -1,4 +1,4 @@
-"""The names of axes and players of which figures and pages have something to say. All others are shown alike."""
+"""The names of axes and policies that figures and pages treat specially. All others are shown alike."""
 
 from heed.agents.acting import EXPERT, GREEDY, RANDOM, SAMPLED
 
@@ -12,7 +12,7 @@ SUCCESS_CELLS = {
     BLANK: (BLANK, SAMPLED),
     SWAPPED: (SWAPPED, SAMPLED),
 }
-"""The success rates that stand in a row of a comparison, by name: the axis and the player of each."""
+"""The success rates that stand in a row of a comparison, by name: the axis and the policy of each."""
 
 __all__ = [
     "BLANK",

@@ -67,7 +67,7 @@ class PromptObservations:
         """
         if are_words(observation):
             words, batched = as_batch(observation)
-            # A key that is missing beside the words is told of by the encoder.
+            # The encoder reports an auxiliary observation that is missing.
             prompts = self.encoder({key: words[key] for key in self.encoder.keys if key in words})
             return torch.as_tensor(prompts, device=self.device), batched
         prompts = self._checked_prompts(observation)
@@ -124,7 +124,7 @@ def are_words(observation: Any) -> bool:
 
 
 def as_batch(observations: Any) -> tuple[dict[str, Any], bool]:
-    """Return language observations as a batch: under each key a list of B texts, or of what stands beside them.
+    """Return language observations as a batch: under each key a list of B texts, or of auxiliary observations.
 
     Args:
         observations: a dict of texts; a dict that holds B of them under each key; or a sequence of B dicts of texts.

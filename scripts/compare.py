@@ -137,7 +137,7 @@ def _read_runs(config: CompareConfig, console: Console) -> tuple[list[Run], list
     for folder, why in told.items():
         console.print(f"Missing: {folder}. {why}", markup=False)
     missing = [
-        {"env": "", "axis": "", "player": "", "episodes": 0, "run": str(folder), "reason": why}
+        {"env": "", "axis": "", "policy": "", "episodes": 0, "run": str(folder), "reason": why}
         for folder, why in told.items()
     ]
     return runs, missing

@@ -297,7 +297,7 @@ def _record(
     from heed.evaluation.explanation.recording import make_recordable_env, record_episode
     from heed.evaluation.explanation.tracing import trace_episode
 
-    sampled = [one for one in evaluation.episodes if (one.axis, one.player) == ("true", "sampled")]
+    sampled = [one for one in evaluation.episodes if (one.axis, one.policy) == ("true", "sampled")]
     if not sampled:
         return
     first = [one for one in sampled if one.env == sampled[0].env]
@@ -355,7 +355,7 @@ class _EpisodeBar:
 
     def step(self, cell: Any) -> None:
         """Count an episode that is over."""
-        described = f"{cell.env}, {cell.axis.label}, {cell.player.name}"
+        described = f"{cell.env}, {cell.axis.label}, {cell.policy.name}"
         self._progress.update(self._task, advance=1, description=described)
 
 

@@ -89,13 +89,13 @@ def export_run(config: ExportConfig) -> Path:
     gifs = [] if evaluation is None else sorted(run.path.glob("episode-*.gif"))[:GIFS]
     name = _name(config)
 
-    def beside_agent(home: Path) -> None:
+    def add_to_agent(home: Path) -> None:
         write_json(home / "config.json", shared)
         for path in (run.curve, run.times):
             if path.is_file():
                 shutil.copyfile(path, home / path.name)
 
-    def beside_model(folder: Path) -> None:
+    def add_to_model(folder: Path) -> None:
         if evaluation is not None:
             command = command_without_own_folders(evaluation.get("command", ""))
             write_json(folder / run.evaluation.name, {**evaluation, "command": command})
@@ -106,7 +106,7 @@ def export_run(config: ExportConfig) -> Path:
         card.save(folder / "README.md")
 
     logging.disable_progress_bar()  # of the shards that transformers writes
-    export(agent, config.out, beside_model=beside_model, beside_agent=beside_agent)
+    export(agent, config.out, add_to_model=add_to_model, add_to_agent=add_to_agent)
     console.print(f"{config.out} holds the agent after {agent.num_timesteps} steps.", markup=False)
     if evaluation is None:
         tell(

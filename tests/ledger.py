@@ -32,9 +32,9 @@ def instruction_to_take(thing: str) -> str:
     return f"take the {thing}"
 
 
-def name_of(level: str, *, changing: bool = False, senses: str = "") -> str:
+def name_of(level: str, *, changing: bool = False, auxiliary: str = "") -> str:
     """Return the id of a ledger, with the module that registers it."""
-    return f"tests.ledger:Ledger-{level}{'-changing' if changing else ''}{senses}-v0"
+    return f"tests.ledger:Ledger-{level}{'-changing' if changing else ''}{auxiliary}-v0"
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,17 @@ def places_in(words: str) -> list[Place]:
 class Ledger(gymnasium.Env[Any, Any]):
     """Take the thing that the instruction names, within five steps; taking another one fulfils another instruction."""
 
-    def __init__(self, level: str, *, changing: bool, senses: str) -> None:
+    def __init__(self, level: str, *, changing: bool, auxiliary: str) -> None:
         others: dict[str, spaces.Space[Any]] = {}
-        if senses == "-numbers":
+        if auxiliary == "-numbers":
             others["numbers"] = spaces.Box(-np.inf, np.inf, (3,), np.float32)
-        elif senses == "-image":
+        elif auxiliary == "-image":
             others["image"] = spaces.Box(0, 255, (4, 5, 3), np.uint8)
         self.observation_space = language_space(changing_actions=changing, **others)
         self.action_space: spaces.Discrete = ChangingActions(len(THINGS)) if changing else spaces.Discrete(len(THINGS))
         if not changing:
             self.action_texts = tuple(map(instruction_to_take, THINGS))
-        self._level, self._changing, self._senses = level, changing, senses
+        self._level, self._changing, self._auxiliary = level, changing, auxiliary
         self._named, self._episode, self._steps = 0, 0, 0
         self._listed: list[int] = list(range(len(THINGS)))
         self._taken: list[int] = []
@@ -103,16 +103,16 @@ class Ledger(gymnasium.Env[Any, Any]):
             kept = others[: int(self.np_random.integers(1, len(THINGS)))]
             self._listed = [int(number) for number in self.np_random.permutation([self._named, *kept])]
             observation["actions"] = tuple(instruction_to_take(THINGS[number]) for number in self._listed)
-        if self._senses == "-numbers":
+        if self._auxiliary == "-numbers":
             observation["numbers"] = np.array([self._episode, self._steps, 0.5], dtype=np.float32)
-        elif self._senses == "-image":
+        elif self._auxiliary == "-image":
             observation["image"] = np.full((4, 5, 3), self._episode % 256, dtype=np.uint8)
         return observation
 
 
-for _level, _actions, _senses in itertools.product(LEVELS, ACTIONS, SENSES):
+for _level, _actions, _auxiliary in itertools.product(LEVELS, ACTIONS, SENSES):
     gymnasium.register(
-        f"Ledger-{_level}{_actions}{_senses}-v0",
+        f"Ledger-{_level}{_actions}{_auxiliary}-v0",
         entry_point=Ledger,  # type: ignore[arg-type]
-        kwargs={"level": _level, "changing": bool(_actions), "senses": _senses},
+        kwargs={"level": _level, "changing": bool(_actions), "auxiliary": _auxiliary},
     )

@@ -217,7 +217,7 @@ class LanguageModelOptions:
     """Longest prompt; the end of a longer observation, so the newest of a history, is cut, with a warning.
     With a history it is 64 more for each of the past observations that it may hold, but at most 1024."""
     words_only: bool = False
-    """Leave out the numbers and the picture that some environments give beside the words."""
+    """Leave out the numbers and the picture that some environments give besides text."""
     demonstrations: Path | None = None
     """Learn from these demonstrations too, a file of `heed demos` or a dataset of Minari (minari:NAME-v0): a policy
     gradient clones them first and goes on from the clone; dqn keeps them in its replay buffer."""

@@ -181,8 +181,8 @@ class LogCurriculum(BaseCallback):
         if env is None:
             return
         rates = env.success_rates
-        for name, share in env.shares.items():
-            self.logger.record(f"curriculum/{name}/share", share)
+        for name, weight in env.sampling_weights.items():
+            self.logger.record(f"curriculum/{name}/sampling_weight", weight)
             if name in rates:
                 self.logger.record(f"curriculum/{name}/success", rates[name])
 

@@ -14,7 +14,7 @@ def wrapping(config: TrainConfig) -> dict[str, Any]:
     Only the limit belongs to the environment, as its history does: evaluations have it too.
     """
     from heed.envs.wrappers.changing_instruction import ChangingInstruction
-    from heed.envs.wrappers.shares import Curriculum
+    from heed.envs.wrappers.sampling_weights import Curriculum
     from heed.envs.wrappers.sub_instructions import SubInstructionRewards
 
     wrappers: list[Any] = []

@@ -1,6 +1,6 @@
-"""The value functions that `UCB` and `Thompson` have of their own beside a deep Q-network.
+"""The value functions that `UCB` and `Thompson` have of their own besides a deep Q-network.
 
-Each is a small network over a fixed random encoding of the prompt, of its words and of what stands beside them, plus a
+Each is a small network over a fixed random encoding of the prompt, of its tokens and auxiliary observations, plus a
 random network that never learns, its prior (Osband et al. 2018, arXiv 1806.03335): where little was learned, the priors
 are what they differ by. All learn at once, from the agent's batches, each towards its own target network.
 

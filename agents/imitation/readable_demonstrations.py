@@ -14,11 +14,11 @@ from heed.policies.prompts.prompt import PromptEncoder
 
 
 def require_readable(demonstrations: Sequence[Demonstration], modalities: Sequence[Modality]) -> None:
-    """Refuse demonstrations that lack what an agent reads beside the words, before any of them is read.
+    """Refuse demonstrations that lack what an agent reads besides the text, before any of them is read.
 
     Args:
         demonstrations: of any environment.
-        modalities: what the agent reads beside the words.
+        modalities: what the agent reads besides the text.
 
     Raises:
         DemonstrationError: in a sentence that says what is missing, and what to do.
@@ -33,7 +33,7 @@ def require_readable(demonstrations: Sequence[Demonstration], modalities: Sequen
                 continue
             there = "hold none" if stored is None else f"hold one of the shape {stored.shape[1:]}"
             raise DemonstrationError(
-                f"The agent reads `{modality.key}` of the shape {modality.shape} beside the words, but the "
+                f"The agent reads `{modality.key}` of the shape {modality.shape} besides the text, but the "
                 f"demonstrations {there}: record them anew with `heed demos`, or let the agent read the words alone "
                 "(--words-only; in Python policy_kwargs={'words_only': True})."
             )

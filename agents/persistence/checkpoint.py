@@ -71,7 +71,7 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None]) -> None:
     if folder.exists() and not (folder / MANIFEST).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} exists and is no checkpoint: it is left as it is. Save under another name.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(folder, "partial")
+    temporary = _sibling(folder, "partial")
     temporary.mkdir()
     try:
         fill(temporary)
@@ -79,7 +79,7 @@ def write_checkpoint(folder: Path, fill: Callable[[Path], None]) -> None:
         for path in [*temporary.rglob("*"), temporary]:
             flush_to_disk(path)
         if folder.exists():
-            old = _beside(folder, "old")
+            old = _sibling(folder, "old")
             folder.rename(old)
             temporary.rename(folder)
             shutil.rmtree(old)
@@ -331,7 +331,7 @@ def heed_version() -> str:
         return "unknown"
 
 
-def _beside(folder: Path, suffix: str) -> Path:
+def _sibling(folder: Path, suffix: str) -> Path:
     return folder.parent / f".{folder.name}.{uuid.uuid4().hex[:8]}.{suffix}"
 
 

@@ -5,7 +5,7 @@
       heed/
         manifest.json            size and SHA-256 of the other files here
         agent.json               class, arguments, prompts and action space, as in a checkpoint
-        heads.safetensors        value, linear head and senses: all of the policy that is not its language model
+        heads.safetensors        value, linear head and modalities: all of the policy that is not its language model
         exploration.safetensors  DQN only: what its exploration knows
 
 `heed/` is a checkpoint without what only a training needs (optimizer, replay buffer, random states), and whose language
@@ -48,8 +48,8 @@ def export(
     agent: LanguageAgent,
     path: Path | str,
     *,
-    beside_model: Callable[[Path], None] = _nothing,
-    beside_agent: Callable[[Path], None] = _nothing,
+    add_to_model: Callable[[Path], None] = _nothing,
+    add_to_agent: Callable[[Path], None] = _nothing,
 ) -> None:
     """Write an agent into the folder `path` to be shared.
 
@@ -58,8 +58,8 @@ def export(
     Args:
         agent: has a language model.
         path: need not be there yet.
-        beside_model: writes more into the folder that it is given, where the language model stands: a model card.
-        beside_agent: the same for the folder of the agent's own files, whose manifest names what it wrote.
+        add_to_model: writes more into the folder that it is given, where the language model stands: a model card.
+        add_to_agent: the same for the folder of the agent's own files, whose manifest names what it wrote.
 
     Raises:
         FileExistsError: if something stands at `path`.
@@ -79,12 +79,12 @@ def export(
 
     def fill(home: Path) -> None:
         _write_agent(agent, home)
-        beside_agent(home)
+        add_to_agent(home)
 
     try:
         language_model.share(temporary)
         write_checkpoint(temporary / SHARED, fill)
-        beside_model(temporary)
+        add_to_model(temporary)
         temporary.rename(folder)  # an empty folder in its place is replaced
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -98,7 +98,7 @@ def shared_name(name: str) -> str:
 
 
 def _write_agent(agent: LanguagePolicyAgent, folder: Path) -> None:
-    """Write what a shared agent needs beside its language model: heads, and what else its actions hang on."""
+    """Write what a shared agent needs besides its language model: heads, and what else its actions hang on."""
     write_tensors(folder / HEADS, heads_of(agent.language_policy))
     described = {**describe(agent), **describe_policy(agent.language_policy, agent.policy_kwargs), "shared": True}
     described["language_model"]["name"] = shared_name(described["language_model"]["name"])

@@ -94,7 +94,7 @@ def flatten_optimizer(state: dict[str, Any]) -> tuple[dict[str, Any], dict[str, 
         TypeError: if it holds something else.
     """
     if more := sorted(set(state) - {"state", "param_groups"}):
-        raise TypeError(f"it has {more[0]!r} beside what belongs to its parameters.")
+        raise TypeError(f"it has {more[0]!r} besides what belongs to its parameters.")
     tensors, numbers = {}, {}
     for index, entries in state["state"].items():
         if not isinstance(index, int):

@@ -39,7 +39,7 @@ MOST_EXTRA_NUMBERS = 2**24
 """How many more numbers than four times its tensors' bytes the networks of a checkpoint may have."""
 
 _STEP_BYTES = 64
-"""Of a step in a buffer, beside its prompts."""
+"""Of a step in a buffer, besides its prompts."""
 _BOX_TYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 

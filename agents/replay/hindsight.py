@@ -59,7 +59,7 @@ class _RunningEpisode:
     actions: list[int] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     auxiliary: list[list[int]] = field(default_factory=list)
-    """What stood beside the words in each prompt."""
+    """The auxiliary observations in each prompt's row."""
     fulfilled: dict[str, tuple[int, float]] = field(default_factory=dict)
     """When each instruction was fulfilled first, as a number of steps, and with which reward."""
 
@@ -129,7 +129,7 @@ class HindsightReplay:
                 continue  # an instruction that is too long, say, and was nobody's
             auxiliary = np.array(episode.auxiliary[:steps], dtype=self.encoder.integer).reshape(steps, -1)
             prompts = np.concatenate(
-                [self.encoder.encode_words(words, self.encoder.room_beside(auxiliary)), auxiliary], axis=1
+                [self.encoder.encode_words(words, self.encoder.room_with(auxiliary)), auxiliary], axis=1
             )
             yield RelabelledEpisode(
                 instruction,

@@ -1,4 +1,4 @@
-"""Checks of what an environment may offer beside the contract: an expert, and what its episodes fulfil."""
+"""Checks of what an environment may offer besides the contract: an expert, and what its episodes fulfil."""
 
 from __future__ import annotations
 

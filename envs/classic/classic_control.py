@@ -4,7 +4,7 @@
     moving left slowly at 0.12
 
 Each quantity is told twice in its phrase: its sign and size as words, which mean the same whatever the number, and the
-number, rounded. The exact vector stands beside the words as `numbers`.
+number, rounded. The exact vector is an auxiliary observation, `numbers`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import gymnasium
 from gymnasium import spaces
 from gymnasium.spaces import Space
 
-from heed.envs.words.auxiliary import BesideWords
+from heed.envs.words.auxiliary import AuxiliaryObservations
 from heed.envs.words.verbalize import EpisodeReturn, Verbalizer
 
 UPRIGHT = math.radians(10)
@@ -76,7 +76,7 @@ def leaning(angle: float, names: tuple[str, str]) -> str:
 
 
 class VectorVerbalizer(Verbalizer):
-    """A verbalizer for an environment that shows a vector of real numbers, which stands beside the words.
+    """A verbalizer for an environment that shows a vector of real numbers, which becomes `numbers`.
 
     Attributes:
         episode: the rewards and steps of the running episode.
@@ -85,16 +85,16 @@ class VectorVerbalizer(Verbalizer):
     def __init__(self, env: gymnasium.Env[Any, Any]):
         self.episode = EpisodeReturn(env)
         super().__init__(self.episode)
-        self._beside = BesideWords(env.observation_space)
+        self._auxiliary = AuxiliaryObservations(env.observation_space)
         self._discrete = isinstance(env.action_space, spaces.Discrete)
 
     def spaces(self) -> dict[str, Space[Any]]:
         """Return the space of `numbers`."""
-        return self._beside.spaces
+        return self._auxiliary.spaces
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return the exact vector."""
-        return self._beside(observation)
+        return self._auxiliary(observation)
 
 
 SIDES = ("left", "right")

@@ -28,7 +28,7 @@ from heed.envs.wrappers.history import Transcript
 
 MakeEnv = Callable[[], gymnasium.Env[Any, Any]]
 Words = dict[str, list[Any]]
-"""A batch of language observations: strings, and what stands beside them, by their keys."""
+"""A batch of language observations: strings, and auxiliary observations, by their keys."""
 Choose = Callable[[Words, Sequence[np.random.Generator]], npt.NDArray[Any]]
 """Chooses an action for each of a batch of language observations; each has the generator of its episode."""
 Refused = Callable[[Words], Mapping[int, Exception]]
@@ -45,7 +45,7 @@ _ACTIONS = 0xAC710
 def action_generator(seed: int) -> np.random.Generator:
     """Return what draws the actions of the episode with that seed.
 
-    An environment makes its own generator from the very same seed (`env.np_random`). A player that drew from another
+    An environment makes its own generator from the very same seed (`env.np_random`). A policy that drew from another
     one of these would draw what the environment has drawn, and might find the goal without looking.
     """
     return np.random.default_rng((seed, _ACTIONS))

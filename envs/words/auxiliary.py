@@ -1,8 +1,8 @@
-"""What stands beside the words of any environment: the numbers that words round off, and a picture.
+"""Auxiliary observations of any environment: the numbers that its text rounds, and an image.
 
-`numbers` are the entries of all arrays of real numbers, and of those whole ones that words only summarise, one after
-the other; `image` is the first picture. What may be longer or shorter from one observation to the next (a Sequence,
-a Graph, a OneOf) has no place in either.
+`numbers` are the entries of all arrays of real numbers, and of those integers that the text only summarises, one after
+the other; `image` is the first picture. What varies in length from one observation to the next (a Sequence, a Graph, a
+OneOf) is in neither.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gymnasium import spaces
 from heed.envs.words.large_arrays import is_large, is_picture
 
 MOST_NUMBERS = 1_000
-"""So many numbers stand beside the words at most; an array that would go beyond is left out whole."""
+"""The most entries that `numbers` has; an array that would exceed it is left out whole."""
 
 LARGEST = np.finfo(np.float32).max
 """What stands for all numbers beyond it, infinity included: a policy reads numbers, and words say "infinity"."""
@@ -27,8 +27,8 @@ Read = Callable[[Any], Any]
 """Takes a part out of an observation."""
 
 
-class BesideWords:
-    """What stands beside the words for the values of one space.
+class AuxiliaryObservations:
+    """Takes the auxiliary observations out of the values of one space.
 
     Args:
         space: of the plain environment's observations.
@@ -55,7 +55,7 @@ class BesideWords:
             self.spaces["numbers"] = spaces.Box(low, high, dtype=np.float32)
 
     def __call__(self, observation: Any) -> dict[str, Any]:
-        """Return what stands beside the words for `observation`, under the keys of `spaces`."""
+        """Return the auxiliary observations of `observation`, under the keys of `spaces`."""
         told: dict[str, Any] = {}
         if self._image is not None:
             told["image"] = np.array(self._image(observation))

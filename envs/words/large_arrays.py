@@ -1,6 +1,6 @@
 """What words say of arrays that are too large to be told number by number: pictures, grids, long vectors.
 
-A summary loses most of what the array holds. What it loses goes to the policy beside the words
+A summary loses most of what the array holds. What it loses goes to the policy as an auxiliary observation
 (`heed.envs.words.auxiliary`).
 """
 

@@ -52,9 +52,9 @@ class MaskedActions(Verbalizer):
         """Return the other one's."""
         return self.verbalizer.spaces()
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return the other one's."""
-        return self.verbalizer.beside(observation)
+        return self.verbalizer.auxiliary(observation)
 
     def is_success(self, reward: float, terminated: bool, info: dict[str, Any]) -> bool:
         """Ask the other one."""

@@ -27,7 +27,7 @@ from heed.envs.contract import (
     language_space,
     number_of,
 )
-from heed.envs.words.auxiliary import BesideWords
+from heed.envs.words.auxiliary import AuxiliaryObservations
 from heed.envs.words.changing_wrappers import action_changer, observation_changer
 from heed.envs.words.describe import DIGITS, Describer
 from heed.envs.words.names import action_names, observation_names
@@ -96,13 +96,13 @@ class Verbalizer(ABC):
         """Return one text for each action of a Discrete action space; None for any other space."""
 
     def spaces(self) -> dict[str, Space[Any]]:
-        """Return what stands beside the words, by key; nothing unless overridden.
+        """Return the spaces of the auxiliary observations, by key; none unless overridden.
 
         A policy reads `numbers`, a Box of float32 and one dimension, and `image`, a Box of uint8, (height, width, 3).
         """
         return {}
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return a value for each key of `spaces()`."""
         return {}
 
@@ -129,7 +129,7 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
     """A plain environment that a `Verbalizer` lets speak the language contract.
 
     Raises:
-        ContractError: if the verbalizer gives something beside the words under a key that the words have; or if it
+        ContractError: if the verbalizer gives an auxiliary observation under a key of the text; or if it
             says which actions are admissible, but has no texts for them.
     """
 
@@ -138,8 +138,8 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         self.verbalizer = verbalizer
         self.action_texts = verbalizer.action_texts()
         self._texts = self.action_texts or ()
-        beside = verbalizer.spaces()
-        self._has_more = bool(beside)
+        auxiliary = verbalizer.spaces()
+        self._has_more = bool(auxiliary)
         self._listed: list[int] | None = None
         """The actions that the last observation lists, where actions change."""
         plain = self.env.action_space
@@ -154,9 +154,9 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         expert = expert_of(self.env)
         if expert is not None and (changing or self._first_action):
             self.expert_action = lambda: self._place_of(expert())  # the expert knows the plain environment's actions
-        if taken := sorted(beside.keys() & {"instruction", "observation", "actions"}):
+        if taken := sorted(auxiliary.keys() & {"instruction", "observation", "actions"}):
             raise ContractError(f"{type(verbalizer).__name__}.spaces() has the key {taken[0]!r}, which the words have.")
-        self.observation_space = language_space(changing_actions=changing, **beside)
+        self.observation_space = language_space(changing_actions=changing, **auxiliary)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -194,7 +194,7 @@ class VerbalizedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
             "observation": self.verbalizer.observation(observation),
         }
         if self._has_more:
-            words.update(self.verbalizer.beside(observation))
+            words.update(self.verbalizer.auxiliary(observation))
         if self._listed is not None:
             self._listed = self._admissible(observation, terminated)
             words["actions"] = tuple([self._texts[action] for action in self._listed])
@@ -245,7 +245,7 @@ class AutomaticVerbalizer(Verbalizer):
     """Words for any Gymnasium environment: field by field, with the names that the environment itself has for them.
 
     `heed.envs.words.describe` says how values become words, `heed.envs.words.names` where names come from, and
-    `heed.envs.words.auxiliary` what stands beside the words because they would lose it.
+    `heed.envs.words.auxiliary` the auxiliary observations that text would lose.
 
     Where the environment's specification names a reward threshold (as CartPole's does), success is a return
     that reaches it, since rewards there tell nothing about the end: CartPole rewards the step that drops the
@@ -280,7 +280,7 @@ class AutomaticVerbalizer(Verbalizer):
                 space = spaces.Dict({key: part for key, part in space.spaces.items() if key != told[0]})
         names = observation_names(env)
         self._describe = Describer(space, names=names, digits=digits)
-        self._beside = BesideWords(space)
+        self._auxiliary = AuxiliaryObservations(space)
         self._changes = changes
         self._before: Any = None
 
@@ -301,11 +301,11 @@ class AutomaticVerbalizer(Verbalizer):
 
     def spaces(self) -> dict[str, Space[Any]]:
         """Return `numbers` and `image` where words lose something of the observation."""
-        return self._beside.spaces
+        return self._auxiliary.spaces
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return what words lose."""
-        return self._beside(observation)
+        return self._auxiliary(observation)
 
     def action_texts(self) -> tuple[str, ...] | None:
         """Return the environment's own names of its actions where it has them, else "action 0", "action 1", ..."""

@@ -86,8 +86,8 @@ def _weight(text: str, env_id: str) -> float:
 class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
     """Plays, in each episode, one of several language environments.
 
-    `info["level"]` names it on every step. Keys beside the words are there if all levels have them.
-    What an environment may offer beside its steps (an expert, what it fulfilled) is there if all levels offer it.
+    `info["level"]` names it on every step. Auxiliary observations are there if all levels have them.
+    What an environment may offer besides its steps (an expert, what it fulfilled) is there if all levels offer it.
 
     Args:
         envs: language environments. Where all are `Discrete` with the same action texts in the same order, the mixture
@@ -200,15 +200,15 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
 
 
 def _common_space(members: Sequence[spaces.Space[Any]], lists_actions: bool) -> spaces.Dict:
-    """Return words as long as any, and beside them what all spaces have alike."""
+    """Return words as long as any, and the auxiliary observations that all spaces have alike."""
     dicts = [space.spaces for space in members if isinstance(space, spaces.Dict)]
     first, words = dicts[0], language_space()
     for key in words.spaces:
         lengths = [part.max_length for part in (space[key] for space in dicts) if isinstance(part, spaces.Text)]
         words.spaces[key].max_length = max(lengths)  # type: ignore[attr-defined]
-    beside = {
+    auxiliary = {
         key: part
         for key, part in first.items()
         if key not in (*words.spaces, "actions") and all(space.get(key) == part for space in dicts)
     }
-    return language_space(changing_actions=lists_actions, **{**words.spaces, **beside})
+    return language_space(changing_actions=lists_actions, **{**words.spaces, **auxiliary})

@@ -123,7 +123,7 @@ class Axis(ABC):
     """Whether a seed's world and true instruction are those that the environment gives without the axis."""
     changes: ClassVar[tuple[str, ...]] = ("instruction",)
     """Names of `CHANGES`: what differs, of the same episode with the same actions, from the one without the axis. All
-    else is as it was: numbers and pictures beside the words, rewards, and the actions themselves."""
+    else is as it was: auxiliary observations, rewards, and the actions themselves."""
 
     @abstractmethod
     def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:

@@ -1,7 +1,7 @@
 """Does an agent do what it is told? Held-out episodes over the axes of a suite."""
 
-from heed.agents.acting import Player, expert_player, greedy, players_of, random_player, sampled, uniform
-from heed.evaluation.playing.baselines import BaselineError, baseline_player
+from heed.agents.acting import Policy, expert_policy, greedy, policies_of, random_policy, sampled, uniform
+from heed.evaluation.playing.baselines import BaselineError, baseline_policy
 from heed.evaluation.playing.batch import Cell, Played, play, run_episodes, success_rate
 from heed.evaluation.playing.episode import (
     Episode,
@@ -22,15 +22,15 @@ __all__ = [
     "Missing",
     "OtherActionsError",
     "Played",
-    "Player",
-    "baseline_player",
+    "Policy",
+    "baseline_policy",
     "evaluate",
-    "expert_player",
+    "expert_policy",
     "greedy",
     "held_out_seeds",
     "play",
-    "players_of",
-    "random_player",
+    "policies_of",
+    "random_policy",
     "read_episodes",
     "require_same_actions",
     "run_episodes",

@@ -1,4 +1,4 @@
-"""Agents that are not ours, as players: SB3's `predict`, plain functions, language models that are merely asked."""
+"""Agents that are not ours, as policies: SB3's `predict`, plain functions, language models that are merely asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from heed.agents.acting import Player, uniform
+from heed.agents.acting import Policy, uniform
 from heed.envs.contract import ChangingActions, action_texts_of
 from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.envs.vectorize import stack_observations
@@ -32,11 +32,11 @@ class BaselineError(ValueError):
     """A baseline answered with what is no action. The message says what it was."""
 
 
-def baseline_player(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> Player:
-    """Return somebody else's agent as a player.
+def baseline_policy(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> Policy:
+    """Return somebody else's agent as a policy.
 
     Args:
-        name: of the player.
+        name: of the policy.
         baseline: an object with SB3's `predict(observation, deterministic=...)` for a batch of language observations
             (a dict of arrays of strings); or a text-generation pipeline of `transformers`; or a function from one
             language observation (a dict with the keys `instruction` and `observation`) to an action or an action's
@@ -47,11 +47,11 @@ def baseline_player(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> P
         TypeError: if it is none of these.
     """
     if getattr(baseline, "task", None) == "text-generation":
-        return Player(name=name, choose=asked(baseline, env), own=False)
+        return Policy(name=name, choose=asked(baseline, env), own=False)
     if hasattr(baseline, "predict"):
-        return Player(name=name, choose=_predicted(baseline), own=False)
+        return Policy(name=name, choose=_predicted(baseline), own=False)
     if callable(baseline):
-        return Player(name=name, choose=_computed(baseline, env), own=False)
+        return Policy(name=name, choose=_computed(baseline, env), own=False)
     raise TypeError(
         f"{name} is {baseline!r}, but only an object with `predict`, a function of an observation, or a "
         "text-generation pipeline of transformers can play."

@@ -1,4 +1,4 @@
-"""Plays the episodes of an evaluation, many side by side: of all environments, axes and players in one batch.
+"""Plays the episodes of an evaluation, many side by side: of all environments, axes and policies in one batch.
 
 Every episode has a seed of its own, which also seeds the draws of its actions, so it does not matter how many run side
 by side. What an environment or somebody else's agent raises costs the episode, and after a number of those the rest
@@ -20,7 +20,7 @@ from typing import Any, Protocol
 import gymnasium
 import numpy as np
 
-from heed.agents.acting import Player
+from heed.agents.acting import Policy
 from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
 from heed.envs.demonstrations.demonstrate import Choose, MakeEnv, action_generator, most_steps
 from heed.envs.detached import Detached
@@ -53,7 +53,7 @@ class Cell:
 
     env: str
     axis: MakesEnv
-    player: Player
+    policy: Policy
 
 
 @dataclass
@@ -79,12 +79,12 @@ def play(
     """Play one episode of each cell for each seed.
 
     Args:
-        cells: the environments have the players' actions.
+        cells: the environments have the policies' actions.
         seeds: of the episodes.
-        history: as in `heed.envs.make_env`, for what the players read.
+        history: as in `heed.envs.make_env`, for what the policies read.
         n_envs: how many episodes run side by side; nothing depends on it but the time.
         run: the episodes' `run`.
-        strict: raise what an environment or a player raises, instead of going on without the episode.
+        strict: raise what an environment or a policy raises, instead of going on without the episode.
         timeout: seconds that a reset or a step of an environment may take, as `heed.envs.watchdog` can tell; None for
             any.
         max_episode_steps: an episode that has not ended after so many is given up, and has failed; None as in
@@ -145,7 +145,7 @@ def run_episodes(
     Raises:
         Exception: whatever the environment or `choose` raises.
     """
-    cell = Cell(env="", axis=_Made(make_env), player=Player(name="", choose=choose))
+    cell = Cell(env="", axis=_Made(make_env), policy=Policy(name="", choose=choose))
     return play([cell], seeds, n_envs=n_envs, strict=True, max_episode_steps=max_episode_steps).episodes
 
 
@@ -166,16 +166,16 @@ class _Made:
 
 
 def _choose(running: Sequence[_Game]) -> list[Any]:
-    """Return an action for each game, or what its player raised; each player is asked once, about all of its games."""
+    """Return an action for each game, or what its policy raised; each policy is called once, for all of its games."""
     actions: list[Any] = [None] * len(running)
     members: dict[int, list[int]] = defaultdict(list)
     for index, game in enumerate(running):
-        members[id(game.cell.player)].append(index)
+        members[id(game.cell.policy)].append(index)
     for indices in members.values():
         games = [running[index] for index in indices]
-        player = games[0].cell.player
+        policy = games[0].cell.policy
         words = {key: [game.observation[key] for game in games] for key in games[0].observation}
-        refused = player.refused(words)
+        refused = policy.refused(words)
         if refused:
             for place, error in refused.items():
                 actions[indices[place]] = error
@@ -185,15 +185,15 @@ def _choose(running: Sequence[_Game]) -> list[Any]:
             indices, games = [indices[place] for place in readable], [games[place] for place in readable]
             words = {key: [values[place] for place in readable] for key, values in words.items()}
         try:
-            chosen = player.choose(words, [game.generator for game in games])
+            chosen = policy.choose(words, [game.generator for game in games])
         except Exception as error:  # whatever somebody's agent raises
-            if player.own:
+            if policy.own:
                 raise
             chosen = np.array([error] * len(games), dtype=object)
         for index, game, action in zip(indices, games, chosen, strict=True):
             advice: Any = None
             try:
-                advice = game.advice() if player.asks_expert else None
+                advice = game.advice() if policy.asks_expert else None
             except Exception as error:  # whatever somebody's expert raises
                 advice = error
             actions[index] = action if advice is None else advice
@@ -315,7 +315,7 @@ class _Stage:
                     Missing(
                         env=cell.env,
                         axis=cell.axis.label,
-                        player=cell.player.name,
+                        policy=cell.policy.name,
                         episodes=len(self._seeds) - there,
                         reason=_reason(self._lost[number]),
                         run=run,
@@ -335,7 +335,7 @@ def _kind_of(cell: Cell) -> tuple[str, str]:
 
 
 class _Watched(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """The environment as the players read it, with an eye on whether what is seen changes."""
+    """The environment as the policies read it, with an eye on whether what is seen changes."""
 
     def __init__(self, env: gymnasium.Env[Any, Any], history: int, max_episode_steps: int | None):
         require_language_env(env)
@@ -435,7 +435,7 @@ class _Game:
         return Episode(
             env=self.cell.env,
             axis=self.cell.axis.label,
-            player=self.cell.player.name,
+            policy=self.cell.policy.name,
             seed=self.seed,
             instruction=self.instruction,
             shown=self.shown,

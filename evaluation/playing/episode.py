@@ -26,7 +26,7 @@ class Episode:
     """Id of the environment."""
     axis: str
     """What was changed: the label of a `heed.evaluation.axes.Axis`, "true" for nothing."""
-    player: str
+    policy: str
     """Who chose the actions, and how: "sampled", "greedy", "random", "expert", or the name of a baseline."""
     seed: int
     instruction: str
@@ -67,7 +67,7 @@ class Missing:
 
     env: str
     axis: str
-    player: str
+    policy: str
     """Empty where it concerns all of them."""
     episodes: int
     """How many are missing."""
@@ -115,7 +115,7 @@ def read_episodes(path: Path) -> list[Episode]:
 
 
 def _episode_of(row: dict[str, str]) -> Episode:
-    words = {name: row[name] for name in ("env", "axis", "player", "instruction", "shown", "level", "run")}
+    words = {name: row[name] for name in ("env", "axis", "policy", "instruction", "shown", "level", "run")}
     return Episode(
         **words,
         seed=int(row["seed"]),

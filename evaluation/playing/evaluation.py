@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium
 
-from heed.agents.acting import Player, expert_player, players_of, random_player
+from heed.agents.acting import Policy, expert_policy, policies_of, random_policy
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
 from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
 from heed.evaluation.names import EXPERT, RANDOM, TRUE
-from heed.evaluation.playing.baselines import baseline_player
+from heed.evaluation.playing.baselines import baseline_policy
 from heed.evaluation.playing.batch import MAKING_FACTOR, Cell, MakesEnv, play
 from heed.evaluation.playing.episode import Episode, Missing, held_out_seeds
 from heed.evaluation.suites import Suite
@@ -117,16 +117,16 @@ def evaluate(
         env, refused = _made(limited(axis(TRUE)), env_id)
         if env is not None:
             try:
-                players = _players(agent, baselines or {}, env)
+                policies = _policies(agent, baselines or {}, env)
                 has_expert = expert_of(env) is not None
             except OtherActionsError as error:
                 refused = str(error)
         if env is None or refused:
             missing += [_nothing(env_id, one.label, len(seeds), refused, run) for _, one in members]
             continue
-        referees = [random_player(env.action_space)] if references else []
+        referees = [random_policy(env.action_space)] if references else []
         if references and has_expert:
-            referees.append(expert_player(env.action_space))
+            referees.append(expert_policy(env.action_space))
         for _, one in members:
             changed, refused = _made(limited(one), env_id)
             if changed is not None and not _has_actions_of(env, changed):
@@ -140,7 +140,7 @@ def evaluate(
             also = referees if one.label == TRUE or not one.same_world else []
             if references and not has_expert and also:
                 missing.append(_no_expert(env_id, one.label, len(seeds), run))
-            cells += [Cell(env=env_id, axis=limited(one), player=player) for player in [*players, *also]]
+            cells += [Cell(env=env_id, axis=limited(one), policy=policy) for policy in [*policies, *also]]
     on_plan(len(cells) * len(seeds))
     played = play(
         cells,
@@ -177,7 +177,7 @@ class _Limited:
         return self.axis.make_env(env_id, **limit, **self.arguments)
 
 
-def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Player]:
+def _policies(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Policy]:
     """Return who plays an environment.
 
     Raises:
@@ -187,13 +187,13 @@ def _players(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, A
     own = isinstance(agent, LanguageAgent)
     if own:
         require_same_actions(agent, env)
-    players = list(players_of(agent)) if own else [baseline_player("agent", agent, env)]
-    players += [baseline_player(name, baseline, env) for name, baseline in baselines.items()]
-    names = [player.name for player in players]
+    policies = list(policies_of(agent)) if own else [baseline_policy("agent", agent, env)]
+    policies += [baseline_policy(name, baseline, env) for name, baseline in baselines.items()]
+    names = [policy.name for policy in policies]
     for name in {*names, RANDOM, EXPERT}:
         if (*names, RANDOM, EXPERT).count(name) > 1:
-            raise TypeError(f"Two players are called {name!r}: give the baseline another name.")
-    return players
+            raise TypeError(f"Two policies are called {name!r}: give the baseline another name.")
+    return policies
 
 
 def require_same_actions(agent: LanguageAgent, env: gymnasium.Env[Any, Any]) -> None:
@@ -241,9 +241,9 @@ def _made(one: MakesEnv, env_id: str) -> tuple[gymnasium.Env[Any, Any] | None, s
 
 
 def _nothing(env_id: str, name: str, episodes: int, reason: str, run: str) -> Missing:
-    return Missing(env=env_id, axis=name, player="", episodes=episodes, reason=reason, run=run)
+    return Missing(env=env_id, axis=name, policy="", episodes=episodes, reason=reason, run=run)
 
 
 def _no_expert(env_id: str, name: str, episodes: int, run: str) -> Missing:
     reason = "The environment has no expert (no method `expert_action`): there is no ceiling to stand beside."
-    return Missing(env=env_id, axis=name, player=EXPERT, episodes=episodes, reason=reason, run=run)
+    return Missing(env=env_id, axis=name, policy=EXPERT, episodes=episodes, reason=reason, run=run)

@@ -101,18 +101,18 @@ def as_rate(figure: Any) -> tuple[float | None, tuple[float, float] | None]:
     return value, (finite[1], finite[2])
 
 
-def axis_rows(environment: EnvironmentData, player: str) -> list[BarRow]:
-    """Return a row for each axis on which a player's success is known.
+def axis_rows(environment: EnvironmentData, policy: str) -> list[BarRow]:
+    """Return a row for each axis on which a policy's success is known.
 
     Where chance or the expert played on an axis, they stand beside it; where not, as they did with nothing changed.
 
     Args:
         environment: what was reached in it.
-        player: whose success is drawn.
+        policy: whose success is drawn.
     """
     rows = []
     for axis in environment.get("axes", []):
-        cell = axis.get("players", {}).get(player, {})
+        cell = axis.get("policies", {}).get(policy, {})
         bars = [
             bar("success, true instruction", "true", cell.get("success")),
             bar("success, shown instruction", "shown", cell.get("shown_success")),

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from heed.evaluation.names import EXPERT, GREEDY, RANDOM, SAMPLED
 
-VERSION = 1
+VERSION = 2
 """Of the format of evaluation.json."""
 
 
@@ -24,7 +24,7 @@ class Figure(TypedDict):
 
 
 class CellData(TypedDict, total=False):
-    """What one player reached on one axis; every key is optional."""
+    """What one policy reached on one axis; every key is optional."""
 
     episodes: int
     success: Figure
@@ -38,8 +38,8 @@ class CellData(TypedDict, total=False):
     """Share of the steps after which the agent saw something else than before."""
 
 
-Players = dict[str, CellData]
-"""Cells by the player's name."""
+Policies = dict[str, CellData]
+"""Cells by the name of the policy."""
 
 
 class AxisExample(TypedDict):
@@ -58,22 +58,22 @@ class AxisData(_AxisLabel, total=False):
 
     description: str
     """A sentence."""
-    players: Players
+    policies: Policies
     example: AxisExample
 
 
 class TemplateData(TypedDict):
-    """One kind of instruction: its verb phrase, and what the player that is shown first reached on each axis."""
+    """One kind of instruction: its verb phrase, and what the main policy reached on each axis."""
 
     template: str
     axes: dict[str, CellData]
 
 
 class LevelData(TypedDict):
-    """One level of a mixture: what each player reached on each axis."""
+    """One level of a mixture: what each policy reached on each axis."""
 
     level: str
-    axes: dict[str, Players]
+    axes: dict[str, Policies]
 
 
 class FollowingData(TypedDict, total=False):
@@ -105,7 +105,7 @@ class MissingData(TypedDict, total=False):
 
     env: str
     axis: str
-    player: str
+    policy: str
     """Empty where it concerns all."""
     episodes: int
     reason: str
@@ -117,7 +117,7 @@ class UnfinishedData(TypedDict):
 
     env: str
     axis: str
-    player: str
+    policy: str
     steps: int
     episodes: int
 
@@ -129,7 +129,7 @@ class EvaluationData(TypedDict, total=False):
     """`VERSION`."""
     suite: str
     episodes: int
-    """Held-out episodes for each environment, axis and player."""
+    """Held-out episodes for each environment, axis and policy."""
     seed: int
     trained_steps: int
     environments: list[EnvironmentData]
@@ -199,22 +199,22 @@ def axis_of(environment: EnvironmentData, label: str) -> AxisData | None:
     return next(iter([*exact, *(axis for axis in axes if axis_name(axis["axis"]) == label)]), None)
 
 
-def cell_of(environment: EnvironmentData, label: str, player: str) -> CellData:
-    """Return what a player reached on an axis; an empty cell where that is not known."""
+def cell_of(environment: EnvironmentData, label: str, policy: str) -> CellData:
+    """Return what a policy reached on an axis; an empty cell where that is not known."""
     axis = axis_of(environment, label)
-    return {} if axis is None else axis.get("players", {}).get(player, {})
+    return {} if axis is None else axis.get("policies", {}).get(policy, {})
 
 
-def main_player(environment: EnvironmentData) -> str:
-    """Return the player that is shown first: sampled actions, or else the first that is not a reference."""
-    names = players_of(environment)
+def main_policy(environment: EnvironmentData) -> str:
+    """Return the policy that is shown first: sampled actions, or else the first that is not a reference."""
+    names = policy_names(environment)
     own = [name for name in names if name not in (RANDOM, EXPERT)]
     return SAMPLED if SAMPLED in names or not names else next(iter([*own, *names]))
 
 
-def players_of(environment: EnvironmentData) -> list[str]:
-    """Return all players' names: the agent's own, baselines, then chance and the expert."""
-    names = _unique(name for axis in environment.get("axes", []) for name in axis.get("players", {}))
+def policy_names(environment: EnvironmentData) -> list[str]:
+    """Return all policies' names: the agent's own, baselines, then chance and the expert."""
+    names = _unique(name for axis in environment.get("axes", []) for name in axis.get("policies", {}))
     own, references = [SAMPLED, GREEDY], [RANDOM, EXPERT]
     baselines = [name for name in names if name not in own + references]
     return [name for name in [*own, *baselines, *references] if name in names]

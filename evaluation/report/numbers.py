@@ -44,11 +44,11 @@ def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | Non
     }
     if trained_steps is not None:
         numbers["trained_steps"] = trained_steps
-    unfinished = Counter((one.env, one.axis, one.player, one.length) for one in evaluation.episodes if not one.finished)
+    unfinished = Counter((one.env, one.axis, one.policy, one.length) for one in evaluation.episodes if not one.finished)
     if unfinished:
         numbers["unfinished"] = [
-            {"env": env, "axis": axis, "player": player, "steps": steps, "episodes": count}
-            for (env, axis, player, steps), count in unfinished.items()
+            {"env": env, "axis": axis, "policy": policy, "steps": steps, "episodes": count}
+            for (env, axis, policy, steps), count in unfinished.items()
         ]
     if len(numbers["environments"]) > 1:
         numbers["mean"] = _mean(runs)
@@ -70,12 +70,12 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Summary])
         runs: the episodes of each run.
         cells: their summary.
     """
-    players = list(dict.fromkeys(cell.key.player for cell in cells))
-    shown_first = SAMPLED if SAMPLED in players or not players else players[0]
-    # Only what is told is resampled: the first player's templates, and levels where there are any.
-    templates = summarise_runs([[one for one in run if one.player == shown_first] for run in runs], by=("template",))
+    policies = list(dict.fromkeys(cell.key.policy for cell in cells))
+    shown_first = SAMPLED if SAMPLED in policies or not policies else policies[0]
+    # Only what is told is resampled: the first policy's templates, and levels where there are any.
+    templates = summarise_runs([[one for one in run if one.policy == shown_first] for run in runs], by=("template",))
     levels = summarise_runs([[one for one in run if one.level] for run in runs], by=("level",))
-    following = following_of(runs, player=shown_first).environments if players else {}
+    following = following_of(runs, policy=shown_first).environments if policies else {}
     found: list[EnvironmentData] = []
     for env in dict.fromkeys(cell.key.env for cell in cells):
         data: EnvironmentData = {"env": env, "axes": _axes([one for one in cells if one.key.env == env], runs)}
@@ -89,7 +89,7 @@ def environments_of(runs: Sequence[Sequence[Episode]], cells: Sequence[Summary])
         data["levels"] = [
             {
                 "level": name,
-                "axes": {axis: _players(there) for axis, there in _parts(members, lambda one: one.key.axis)},
+                "axes": {axis: _policies(there) for axis, there in _parts(members, lambda one: one.key.axis)},
             }
             for name, members in _parts([one for one in levels if one.key.env == env], lambda one: one.key.level or "")
         ]
@@ -103,7 +103,7 @@ def _axes(cells: Sequence[Summary], runs: Sequence[Sequence[Episode]]) -> list[A
         {
             "axis": axis,
             "description": describe_axis(axis),
-            "players": _players(members),
+            "policies": _policies(members),
             "example": _example(members[0], runs),
         }
         for axis, members in _parts(cells, lambda one: one.key.axis)
@@ -131,8 +131,8 @@ def _parts(cells: Sequence[Summary], key: Callable[[Summary], str]) -> list[tupl
     return list(parts.items())
 
 
-def _players(cells: Sequence[Summary]) -> Any:
-    return {cell.key.player: _cell(cell) for cell in cells}
+def _policies(cells: Sequence[Summary]) -> Any:
+    return {cell.key.policy: _cell(cell) for cell in cells}
 
 
 def _cell(cell: Summary) -> Any:
@@ -154,19 +154,19 @@ def _mean(runs: Sequence[Sequence[Episode]]) -> EnvironmentData:
     data: EnvironmentData = {"env": f"mean of {len(environments)} environments", "axes": []}
     tasks: dict[str, dict[str, list[Matched]]] = {}
     for one in matched:
-        tasks.setdefault(one.key.axis, {}).setdefault(one.key.player, []).append(one)
-    for axis, players in tasks.items():
-        whole = {player: members for player, members in players.items() if len(members) == len(environments)}
+        tasks.setdefault(one.key.axis, {}).setdefault(one.key.policy, []).append(one)
+    for axis, policies in tasks.items():
+        whole = {policy: members for policy, members in policies.items() if len(members) == len(environments)}
         if whole:
             means: Any = {
-                player: {
+                policy: {
                     "success": estimate_mean_of_tasks(
                         [one.outcomes("success") for one in members], bounds=(0, 1)
                     ).as_json()
                 }
-                for player, members in whole.items()
+                for policy, members in whole.items()
             }
-            data["axes"].append({"axis": axis, "description": describe_axis(axis), "players": means})
+            data["axes"].append({"axis": axis, "description": describe_axis(axis), "policies": means})
     mean = following_of(runs)
     data["following"] = {"score": mean.score and mean.score.as_json(), "reason": mean.reason}  # type: ignore[typeddict-item]
     return data

@@ -22,8 +22,8 @@ from heed.evaluation.report.data import (
     EvaluationData,
     LevelData,
     cell_of,
-    main_player,
-    players_of,
+    main_policy,
+    policy_names,
 )
 from heed.evaluation.report.heat_map import HeatMap, heat_map
 from heed.evaluation.report.pages import thousands, write_page
@@ -91,12 +91,12 @@ class Headline:
 
 @dataclass(frozen=True, kw_only=True)
 class AxisTable:
-    """One axis with what every player reached on it."""
+    """One axis with what every policy reached on it."""
 
     label: str
     description: str
     example: AxisExample | None
-    players: Sequence[tuple[str, CellData]]
+    policies: Sequence[tuple[str, CellData]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class Block:
     """All that the page shows of one environment."""
 
     title: str
-    player: str
+    policy: str
     """Who is drawn."""
     headline: Sequence[Headline]
     sentences: Sequence[str]
@@ -142,39 +142,39 @@ class Block:
     @classmethod
     def of(cls, environment: EnvironmentData) -> Block:
         """Gather what is known of an environment."""
-        player = main_player(environment)
-        names = players_of(environment)
+        policy = main_policy(environment)
+        names = policy_names(environment)
         axes = [
             AxisTable(
                 label=axis["axis"],
                 description=axis.get("description", ""),
                 example=axis.get("example"),
-                players=[(name, cell) for name in names if (cell := axis.get("players", {}).get(name))],
+                policies=[(name, cell) for name in names if (cell := axis.get("policies", {}).get(name))],
             )
             for axis in environment.get("axes", [])
         ]
-        axes = [axis for axis in axes if axis.players]
+        axes = [axis for axis in axes if axis.policies]
         levels = environment.get("levels", [])
         columns = _level_columns(levels)
         return cls(
             title=environment["env"],
-            player=player,
-            headline=_headline(environment, player),
+            policy=policy,
+            headline=_headline(environment, policy),
             sentences=[sentence for sentence in [how_well(environment), *does_it_listen(environment)] if sentence],
-            bars=axis_rows(environment, player),
+            bars=axis_rows(environment, policy),
             axes=axes,
             heat_map=heat_map(environment),
-            levels=[_level_row(level, columns, player) for level in levels],
+            levels=[_level_row(level, columns, policy) for level in levels],
             level_columns=[name if axis == TRUE else axis for axis, name in columns],
-            has_activity=any("activity" in cell for axis in axes for _, cell in axis.players),
+            has_activity=any("activity" in cell for axis in axes for _, cell in axis.policies),
         )
 
 
-def _headline(environment: EnvironmentData, player: str) -> list[Headline]:
-    own = _success(environment, player)
+def _headline(environment: EnvironmentData, policy: str) -> list[Headline]:
+    own = _success(environment, policy)
     headline = []
     if as_rate(own)[0] is not None:
-        headline.append(_rate_headline("success, sampled actions" if player == SAMPLED else f"success, {player}", own))
+        headline.append(_rate_headline("success, sampled actions" if policy == SAMPLED else f"success, {policy}", own))
     score = environment.get("following", {}).get("score")
     if score is not None:
         value, interval = as_rate(score)
@@ -182,13 +182,13 @@ def _headline(environment: EnvironmentData, player: str) -> list[Headline]:
         headline.append(Headline(number=f"{value:.2f}", name="following score", interval=told))
     for name in (GREEDY, RANDOM, EXPERT):
         figure = _success(environment, name)
-        if name != player and as_rate(figure)[0] is not None:
+        if name != policy and as_rate(figure)[0] is not None:
             headline.append(_rate_headline(NAMES[name], figure))
     return headline
 
 
-def _success(environment: EnvironmentData, player: str) -> Any:
-    return cell_of(environment, TRUE, player).get("success")
+def _success(environment: EnvironmentData, policy: str) -> Any:
+    return cell_of(environment, TRUE, policy).get("success")
 
 
 def _rate_headline(name: str, figure: Any) -> Headline:
@@ -199,15 +199,15 @@ def _rate_headline(name: str, figure: Any) -> Headline:
 
 
 def _level_columns(levels: Sequence[LevelData]) -> list[tuple[str, str]]:
-    """Return the columns of the table of levels, each an axis and a player: all players with nothing changed first."""
-    found = [(axis, name) for level in levels for axis, players in level["axes"].items() for name in players]
+    """Return the columns of the table of levels, each an axis and a policy: all policies with nothing changed first."""
+    found = [(axis, name) for level in levels for axis, policies in level["axes"].items() for name in policies]
     return sorted(dict.fromkeys(found), key=lambda column: column[0] != TRUE)
 
 
-def _level_row(level: LevelData, columns: Sequence[tuple[str, str]], player: str) -> LevelRow:
+def _level_row(level: LevelData, columns: Sequence[tuple[str, str]], policy: str) -> LevelRow:
     return LevelRow(
         level=level["level"],
-        episodes=level["axes"].get(TRUE, {}).get(player, {}).get("episodes"),
+        episodes=level["axes"].get(TRUE, {}).get(policy, {}).get("episodes"),
         cells=[level["axes"].get(axis, {}).get(name, {}) for axis, name in columns],
     )
 

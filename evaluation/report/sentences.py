@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heed.evaluation.names import BLANK, EXPERT, IMPOSSIBLE, INJECTED, RANDOM, SWAPPED, TRUE
-from heed.evaluation.report.data import EnvironmentData, EvaluationData, Figure, axis_name, cell_of, main_player
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, Figure, axis_name, cell_of, main_policy
 
 MOST = 0.9
 """From this following score on an agent does what it is told; below `SOME` it does so only in part."""
@@ -32,8 +32,8 @@ def rate(value: float) -> str:
 
 def how_well(environment: EnvironmentData) -> str:
     """Return a sentence on success with the true instruction, beside chance and the expert; "" if nothing is known."""
-    player = main_player(environment)
-    success = cell_of(environment, TRUE, player).get("success")
+    policy = main_policy(environment)
+    success = cell_of(environment, TRUE, policy).get("success")
     if success is None:
         return ""
     beside = [
@@ -51,7 +51,7 @@ def what_did_not_end(evaluation: EvaluationData) -> list[str]:
     for env in dict.fromkeys(one["env"] for one in evaluation.get("unfinished", [])):
         own = [one for one in evaluation["unfinished"] if one["env"] == env]
         count, steps = sum(one["episodes"] for one in own), max(one["steps"] for one in own)
-        where = ", ".join(f"{one['axis']} {one['player']} {one['episodes']}" for one in own[:NAMED])
+        where = ", ".join(f"{one['axis']} {one['policy']} {one['episodes']}" for one in own[:NAMED])
         more = f", and {len(own) - NAMED} more" if len(own) > NAMED else ""
         told.append(
             f"{count} {'episode' if count == 1 else 'episodes'} of {env} had not ended after {steps} steps, and "
@@ -64,9 +64,9 @@ def what_did_not_end(evaluation: EvaluationData) -> list[str]:
 
 def does_it_listen(environment: EnvironmentData) -> list[str]:
     """Return sentences that say whether the agent does what it is told, the most important first."""
-    player = main_player(environment)
-    told = [_following(environment) or _blank_and_swapped(environment, player)]
-    told += [about(environment, player) for about in (_swapped, _injected, _impossible, _worst)]
+    policy = main_policy(environment)
+    told = [_following(environment) or _blank_and_swapped(environment, policy)]
+    told += [about(environment, policy) for about in (_swapped, _injected, _impossible, _worst)]
     return [sentence for sentence in told if sentence]
 
 
@@ -98,9 +98,9 @@ def _following(environment: EnvironmentData) -> str:
     return f"{told}{share} It listens, but only in part."
 
 
-def _blank_and_swapped(environment: EnvironmentData, player: str) -> str:
+def _blank_and_swapped(environment: EnvironmentData, policy: str) -> str:
     """Say what success with blank and swapped instructions tells, where there is no following score."""
-    shown = {name: cell_of(environment, name, player).get("success") for name in (TRUE, BLANK, SWAPPED)}
+    shown = {name: cell_of(environment, name, policy).get("success") for name in (TRUE, BLANK, SWAPPED)}
     true, blank, swapped = shown.values()
     if true is None or blank is None:
         return ""
@@ -118,8 +118,8 @@ def _blank_and_swapped(environment: EnvironmentData, player: str) -> str:
     return f"{rule} This one does not clearly: there is no sign here that it listens."
 
 
-def _swapped(environment: EnvironmentData, player: str) -> str:
-    cell = cell_of(environment, SWAPPED, player)
+def _swapped(environment: EnvironmentData, policy: str) -> str:
+    cell = cell_of(environment, SWAPPED, policy)
     if "success" not in cell or "shown_success" not in cell:
         return ""
     shown, true = cell["shown_success"], cell["success"]
@@ -134,8 +134,8 @@ def _swapped(environment: EnvironmentData, player: str) -> str:
     return f"{sentence}."
 
 
-def _injected(environment: EnvironmentData, player: str) -> str:
-    cell = cell_of(environment, INJECTED, player)
+def _injected(environment: EnvironmentData, policy: str) -> str:
+    cell = cell_of(environment, INJECTED, policy)
     if "success" not in cell or "shown_success" not in cell:
         return ""
     shown, true = cell["shown_success"], cell["success"]
@@ -145,8 +145,8 @@ def _injected(environment: EnvironmentData, player: str) -> str:
     )
 
 
-def _impossible(environment: EnvironmentData, player: str) -> str:
-    cells = [cell_of(environment, axis, player) for axis in (IMPOSSIBLE, TRUE)]
+def _impossible(environment: EnvironmentData, policy: str) -> str:
+    cells = [cell_of(environment, axis, policy) for axis in (IMPOSSIBLE, TRUE)]
     if not all("activity" in cell for cell in cells):
         return ""
     impossible, true = (cell["activity"]["value"] for cell in cells)
@@ -156,14 +156,14 @@ def _impossible(environment: EnvironmentData, player: str) -> str:
     )
 
 
-def _worst(environment: EnvironmentData, player: str) -> str:
+def _worst(environment: EnvironmentData, policy: str) -> str:
     """Name the axes on which success is clearly lower, of those that leave it possible to know what is wanted."""
-    true = cell_of(environment, TRUE, player).get("success")
+    true = cell_of(environment, TRUE, policy).get("success")
     if true is None:
         return ""
     lower = []
     for axis in environment.get("axes", []):
-        success = axis.get("players", {}).get(player, {}).get("success")
+        success = axis.get("policies", {}).get(policy, {}).get("success")
         asks_the_same = axis_name(axis["axis"]) not in (TRUE, BLANK, SWAPPED, IMPOSSIBLE)
         if success is not None and asks_the_same and success["ci95"][1] < true["ci95"][0]:
             lower.append((success["value"], axis["axis"]))

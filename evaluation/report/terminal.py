@@ -8,28 +8,28 @@ from typing import Any
 from rich.table import Table
 
 from heed.evaluation.names import RANDOM
-from heed.evaluation.report.data import EnvironmentData, EvaluationData, main_player, players_of
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, main_policy, policy_names
 
 
 def table_of(environment: EnvironmentData) -> Table:
-    """Return a table of one environment: a row for each axis and player, success with its 95 % interval."""
-    episodes = max(cell["episodes"] for axis in environment["axes"] for cell in axis["players"].values())
+    """Return a table of one environment: a row for each axis and policy, success with its 95 % interval."""
+    episodes = max(cell["episodes"] for axis in environment["axes"] for cell in axis["policies"].values())
     title = f"{environment['env']}, {episodes} held-out episodes"
-    told = any("shown_success" in cell for axis in environment["axes"] for cell in axis["players"].values())
+    told = any("shown_success" in cell for axis in environment["axes"] for cell in axis["policies"].values())
     table = Table(title=title, title_justify="left", caption=_following(environment), caption_justify="left")
-    columns = ["axis", "player", "success", *(["as shown"] if told else []), "return", "length"]
+    columns = ["axis", "policy", "success", *(["as shown"] if told else []), "return", "length"]
     for column in columns:
-        left = column in ("axis", "player")
+        left = column in ("axis", "policy")
         table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=column != "axis")
-    order = players_of(environment)
+    order = policy_names(environment)
     for axis in environment["axes"]:
-        for number, player in enumerate(sorted(axis["players"], key=order.index)):
-            cell = axis["players"][player]
+        for number, policy in enumerate(sorted(axis["policies"], key=order.index)):
+            cell = axis["policies"][policy]
             shown = [f"{cell['shown_success']['value']:.3f}" if "shown_success" in cell else ""] if told else []
             low, high = cell["success"]["ci95"]
             table.add_row(
                 "" if number else axis["axis"],
-                player,
+                policy,
                 f"{cell['success']['value']:.3f} ({low:.3f} to {high:.3f})",
                 *shown,
                 f"{cell['episode_return']['value']:.2f}",
@@ -51,24 +51,24 @@ def _following(environment: EnvironmentData) -> str:
 
 def table_of_levels(environment: EnvironmentData) -> Table:
     """Return a table of a mixture: success of the agent by level and axis, and of the random policy beside it."""
-    player = main_player(environment)
+    policy = main_policy(environment)
     axes = list(dict.fromkeys(name for row in environment["levels"] for name in row["axes"]))
     table = Table(title="Success by level", title_justify="left")
     for column in ("level", "episodes", *axes, RANDOM):
         table.add_column(column, justify="left" if column == "level" else "right", overflow="fold")
     for row in environment["levels"]:
         first: dict[str, Any] = next(iter(row["axes"].values()))
-        rates = [_rate(row["axes"].get(name, {}), player) for name in axes]
-        table.add_row(row["level"], str(first[player]["episodes"]), *rates, _rate(first, RANDOM))
+        rates = [_rate(row["axes"].get(name, {}), policy) for name in axes]
+        table.add_row(row["level"], str(first[policy]["episodes"]), *rates, _rate(first, RANDOM))
     return table
 
 
-def _rate(players: Any, player: str) -> str:
-    return f"{players[player]['success']['value']:.3f}" if player in players else "-"
+def _rate(policies: Any, policy: str) -> str:
+    return f"{policies[policy]['success']['value']:.3f}" if policy in policies else "-"
 
 
 def what_is_missing(numbers: EvaluationData) -> Iterator[str]:
     """Yield a line for each thing that was not played."""
     for missing in numbers["missing"]:
-        what = ", ".join(part for part in (missing["env"], missing["axis"], missing["player"]) if part)
+        what = ", ".join(part for part in (missing["env"], missing["axis"], missing["policy"]) if part)
         yield f"Missing: {what} ({missing['episodes']} episodes). {missing['reason']}"

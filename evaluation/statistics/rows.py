@@ -1,4 +1,4 @@
-"""From episodes, one row each, to figures: by environment, axis and player, and the following scores.
+"""From episodes, one row each, to figures: by environment, axis and policy, and the following scores.
 
 A row is anything with the attributes of `EpisodeRow`, as `heed.evaluation.playing.Episode` is. Rows of several runs of
 one method are matched by the episodes' seeds, and only episodes that all runs have played are counted.
@@ -36,7 +36,7 @@ class EpisodeRow(Protocol):
         """What was changed."""
 
     @property
-    def player(self) -> str:
+    def policy(self) -> str:
         """Who played."""
 
     @property
@@ -78,7 +78,7 @@ class Key:
 
     env: str
     axis: str
-    player: str
+    policy: str
     level: str | None = None
     """None where episodes are not parted by it."""
     template: str | None = None
@@ -87,11 +87,11 @@ class Key:
     @classmethod
     def of(cls, row: EpisodeRow, by: Sequence[Part]) -> Key:
         """Return where a row belongs."""
-        return cls(env=row.env, axis=row.axis, player=row.player, **{part: getattr(row, part) for part in by})
+        return cls(env=row.env, axis=row.axis, policy=row.policy, **{part: getattr(row, part) for part in by})
 
     def __str__(self) -> str:
         return ", ".join(
-            name for name in (self.env, self.axis, self.player, self.level, self.template) if name is not None
+            name for name in (self.env, self.axis, self.policy, self.level, self.template) if name is not None
         )
 
 
@@ -139,7 +139,7 @@ def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ())
 
     Args:
         runs: the rows of each run.
-        by: what episodes are parted by beside environment, axis and player.
+        by: what episodes are grouped by besides environment, axis and policy.
 
     Returns:
         In the order of the first run's rows; what not all runs have is left out.
@@ -164,7 +164,7 @@ def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] =
 
     Args:
         runs: the rows of each run.
-        by: what episodes are parted by beside environment, axis and player.
+        by: what episodes are grouped by besides environment, axis and policy.
         seed: of the bootstrap's draws.
 
     Raises:
@@ -173,15 +173,15 @@ def summarise_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] =
     return [_cell(matched, seed) for matched in match_runs(runs, by=by)]
 
 
-def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED, seed: int = 0) -> MeanFollowing:
+def following_of(runs: Sequence[Sequence[EpisodeRow]], *, policy: str = SAMPLED, seed: int = 0) -> MeanFollowing:
     """Return the instruction-following score of one run or several, by environment and their mean.
 
-    It needs the player's episodes with the true and with a blank instruction, and the expert's, on the same seeds. Of
+    It needs the policy's episodes with the true and with a blank instruction, and the expert's, on the same seeds. Of
     those, the ones that all have are counted.
 
     Args:
         runs: the rows of each run; the expert's may be in any of them.
-        player: whose score it is.
+        policy: whose score it is.
         seed: of the bootstrap's draws.
 
     Raises:
@@ -191,13 +191,13 @@ def following_of(runs: Sequence[Sequence[EpisodeRow]], *, player: str = SAMPLED,
     experts: dict[str, dict[int, EpisodeRow]] = {}
     for rows in runs:
         for row in rows:
-            if (row.axis, row.player) == (TRUE, EXPERT):
+            if (row.axis, row.policy) == (TRUE, EXPERT):
                 experts.setdefault(row.env, {}).setdefault(row.seed, row)
     environments: dict[str, Successes] = {}
     missing: dict[str, str] = {}
     for env in dict.fromkeys(row.env for rows in runs for row in rows):
-        true = matched.get(Key(env=env, axis=TRUE, player=player))
-        blank = matched.get(Key(env=env, axis=BLANK, player=player))
+        true = matched.get(Key(env=env, axis=TRUE, policy=policy))
+        blank = matched.get(Key(env=env, axis=BLANK, policy=policy))
         if true is None or blank is None or env not in experts:
             what = {"the true instruction": true, "a blank instruction": blank, "the expert": experts.get(env)}
             missing[env] = "there are no episodes with " + " and ".join(

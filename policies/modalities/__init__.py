@@ -1,1 +1,1 @@
-"""Modalities: what an observation holds beside its words, how it is packed into a prompt's row, and where it enters."""
+"""Modalities: what an observation holds besides text, how it is packed into a prompt's row, where it enters."""

@@ -1,8 +1,8 @@
-"""Modalities that enter beside the words: vectors that are added to the hidden state, and speak for actions.
+"""Late fusion: vectors of modalities are added to the hidden state, and to the scores of actions.
 
-Linear heads and values read the sum of hidden state and vectors. Action scores are log-likelihoods of texts, in which a
-vector beside the words has no place of its own. They get the inner product of that vector with each action's text: the
-mean of its tokens' input embeddings, normalised to mean 0 and variance 1 over D, divided by the square root of D.
+Linear heads and values read the sum of hidden state and vectors. Action scores are log-likelihoods of texts, which have
+no place for a vector that is added late. They get the inner product of that vector with each action's text: the mean of
+its tokens' input embeddings, normalised to mean 0 and variance 1 over D, divided by the square root of D.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Embedders(nn.Module):
     """The networks of modalities, by key.
 
     Args:
-        modalities: that enter beside the words or in the sequence.
+        modalities: that enter late or in the sequence.
         width: of the vectors, D.
     """
 

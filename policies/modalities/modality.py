@@ -1,10 +1,10 @@
-"""What an observation holds beside its words: each key is read by one modality.
+"""What an observation holds besides text: each key belongs to one modality.
 
 A prompt's row holds, behind its token ids, what the modalities of the observation pack into it. A modality says how
 many integers that takes, how they are packed and unpacked, how a language model gets them, and where they enter it:
 
 - `choices`: they say which actions there are to choose from;
-- `beside`: a vector is added to the hidden state, late, so that prompts which differ in nothing else are read once;
+- `late`: a vector is added to the hidden state, late, so that prompts which differ in nothing else are read once;
 - `sequence`: they become soft tokens before those of the prompt, and the language model attends to them.
 
 To add one, write a frozen dataclass in a file of its own and register it:
@@ -31,7 +31,7 @@ from torch import Tensor, nn
 WORDS = ("instruction", "observation")
 """The keys of an observation that become tokens."""
 
-Enters = Literal["choices", "beside", "sequence"]
+Enters = Literal["choices", "late", "sequence"]
 
 
 class Modality(ABC):
@@ -42,7 +42,7 @@ class Modality(ABC):
 
     key: ClassVar[str]
     """Of the observation."""
-    enters: ClassVar[Enters] = "beside"
+    enters: ClassVar[Enters] = "late"
 
     @classmethod
     @abstractmethod
@@ -89,7 +89,7 @@ class Modality(ABC):
     def embedder(self, width: int) -> nn.Module:
         """Return the network from what `unpack` gives to vectors, (B, N, D), of this width.
 
-        What enters beside the words should begin at zero, so that an untrained policy decides by the words alone.
+        What enters late should begin at zero, so that an untrained policy decides by the words alone.
         """
 
     def summary(self, values: Tensor) -> Tensor:

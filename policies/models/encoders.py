@@ -29,7 +29,7 @@ from transformers import (
 from transformers.utils.hub import cached_file
 
 from heed.policies.caches.batching import chunks_of_like_length
-from heed.policies.models.adapter_beside import UNMERGED, merge_adapter_beside
+from heed.policies.models.bundled_adapter import UNMERGED, merge_bundled_adapter
 from heed.policies.models.model_folder import require_whole
 from heed.policies.models.pretrained import quietly, require_finite, supported_attention
 from heed.policies.prompts.prompt import tokens_around
@@ -80,7 +80,7 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
     ]
     lacking = found["missing_keys"] or found["mismatched_keys"]  # then every other name may tell why
     require_whole({**found, "unexpected_keys": found["unexpected_keys"] if lacking else own})
-    encoder = merge_adapter_beside(model, source)
+    encoder = merge_bundled_adapter(model, source)
     require_finite(encoder)
     return encoder
 

@@ -19,7 +19,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from heed.policies.backbones.backbone import backbone_kind, backbone_of
-from heed.policies.models.adapter_beside import UNMERGED, merge_adapter_beside
+from heed.policies.models.bundled_adapter import UNMERGED, merge_bundled_adapter
 from heed.policies.models.model_folder import (
     ModelFilesError,
     require_files,
@@ -73,7 +73,7 @@ def read_model(config: PretrainedConfig, source: dict[str, Any], **options: Any)
             **options,
         )
     require_whole(found)
-    merged = merge_adapter_beside(model, source)
+    merged = merge_bundled_adapter(model, source)
     require_finite(merged)
     merged.train(False)
     return merged

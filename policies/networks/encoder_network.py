@@ -103,7 +103,7 @@ class EncoderNetwork(PromptNetwork):
             # One number more for all actions changes nothing.
             self.score = nn.Linear(self.features_dim, 1, bias=False)
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
-        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
+        self.auxiliary = Embedders.of(self.layout.modalities, "late", self.features_dim)
         self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * self.features_dim))
 

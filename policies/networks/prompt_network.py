@@ -1,6 +1,6 @@
 """What the networks of all language models share: prompts in, features and action scores out.
 
-The language model reads the words, each kind of model by a class of its own. What enters beside them
+The language model reads the words, each kind of model by a class of its own. What enters late
 (`heed.policies.modalities.fusion`) is added to what it gives, so that prompts that differ in nothing but a number are
 read once.
 """
@@ -58,7 +58,7 @@ class PromptNetwork(nn.Module):
     tries: Tries
     """Of the actions; where they change from prompt to prompt, of none that there are."""
     auxiliary: Embedders | None
-    """Of modalities that enter beside the words."""
+    """Of modalities that enter late."""
     is_frozen: bool
     """Whether nothing of the language model trains."""
     rank_budget: RankBudget | None = None

@@ -75,7 +75,7 @@ class SegmentNetwork(PromptNetwork):
         width = backbone_of(self.model).width
         self.reader = SegmentReader(width)
         self.features_dim = self.reader.width
-        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
+        self.auxiliary = Embedders.of(self.layout.modalities, "late", self.features_dim)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * width))
         self._encoder = encoder
         self._around = special_tokens(encoder.tokenizer)

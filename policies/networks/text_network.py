@@ -110,7 +110,7 @@ class LanguageNetwork(PromptNetwork):
         if reads_texts:
             with _telling(language_model):
                 self.scorer = make_scorer(self.model, self.tries, normalization, longest=longest)
-        self.auxiliary = Embedders.of(self.layout.modalities, "beside", self.features_dim)
+        self.auxiliary = Embedders.of(self.layout.modalities, "late", self.features_dim)
         self.in_sequence = Embedders.of(self.layout.modalities, "sequence", backbone.embedding_width)
         """Of modalities that are soft tokens before the prompt."""
 

@@ -56,8 +56,8 @@ class PromptLayout:
 
     @property
     def entering(self) -> tuple[str, ...]:
-        """The keys of what a reading depends on, beside its tokens."""
-        return tuple(modality.key for modality in self.modalities if modality.enters != "beside")
+        """The keys of what a forward pass depends on, besides its tokens."""
+        return tuple(modality.key for modality in self.modalities if modality.enters != "late")
 
     @property
     def choosing(self) -> Modality | None:
@@ -105,7 +105,7 @@ class PromptLayout:
         missing = [key for key in self.keys if key not in observations]
         if missing:
             raise ValueError(
-                f"These observations lack {', '.join(missing)}, which this agent reads beside the words. It was made "
+                f"These observations lack {', '.join(missing)}, which this agent reads besides the text. It was made "
                 "for environments that give it."
             )
         return np.concatenate([tokens, *(one.pack(observations[one.key]) for one in self.modalities)], axis=1)

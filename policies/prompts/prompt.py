@@ -2,9 +2,9 @@
 
 `PromptEncoder` writes a language observation into a template and tokenises it. `PromptVecEnv` puts an encoder
 around a vectorised language environment, so that SB3's algorithms and buffers see token ids: one row per
-observation, right-padded with -1, in the smallest integer type that holds the vocabulary; and behind the tokens what
-stands beside the words (`heed.policies.prompts.layout`). The observation space that they see, `PromptSpace`, carries
-the encoder, so a policy knows how its prompts were made.
+observation, right-padded with -1, in the smallest integer type that holds the vocabulary; and behind the tokens the
+auxiliary observations (`heed.policies.prompts.layout`). The observation space that they see, `PromptSpace`, carries the
+encoder, so a policy knows how its prompts were made.
 
 Shapes in `heed.policies`: B prompts, L prompt tokens, A actions, T tokens of an action, K trie nodes, D hidden.
 """
@@ -135,7 +135,7 @@ class PromptEncoder:
         """
         return None if self.action_room is None else [self.action_room.of(texts) for texts in actions] or None
 
-    def room_beside(self, auxiliary: npt.NDArray[np.integer[Any]]) -> list[int] | None:
+    def room_with(self, auxiliary: npt.NDArray[np.integer[Any]]) -> list[int] | None:
         """Return the same for what stands behind the tokens in rows of the layout, where actions have numbers."""
         texts, listed = self.action_texts.texts, self.layout.listed_in(auxiliary)
         return self.room_before([[texts[number] for number in row if number >= 0] for row in listed])

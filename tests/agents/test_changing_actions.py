@@ -23,7 +23,7 @@ from heed.envs.demonstrations.demonstrations import (
     write_demonstrations,
 )
 from heed.evaluation.playing import greedy, run_episodes, sampled, success_rate, uniform
-from heed.evaluation.playing.baselines import baseline_player
+from heed.evaluation.playing.baselines import baseline_policy
 from tests.agents.test_learning import OPTIONS
 from tests.doors import COLORS, MOST, Dial, Doors, make_dials, make_doors
 
@@ -194,5 +194,5 @@ def test_baselines_are_shown_the_list(tmp_path: Path) -> None:
         def predict(self, observations: Any) -> Any:
             return np.array([len(listed) - 1 for listed in observations["actions"]])
 
-    assert success_rate(run_episodes(Doors, baseline_player("literal", literal, Doors()).choose, SEEDS[:50])) == 1.0
-    assert success_rate(run_episodes(Doors, baseline_player("last", Last(), Doors()).choose, SEEDS)) < 0.4
+    assert success_rate(run_episodes(Doors, baseline_policy("literal", literal, Doors()).choose, SEEDS[:50])) == 1.0
+    assert success_rate(run_episodes(Doors, baseline_policy("last", Last(), Doors()).choose, SEEDS)) < 0.4

@@ -1,4 +1,4 @@
-"""Demonstrations hold the numbers and pictures beside the words: recorded, stored, cloned, replayed, refused."""
+"""Demonstrations hold auxiliary observations: recorded, stored, cloned, replayed, refused."""
 
 from __future__ import annotations
 

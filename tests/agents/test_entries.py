@@ -186,7 +186,7 @@ def test_set_env_goes_on_in_other_environments(name: str, tmp_path: Path) -> Non
     loaded.learn(16, reset_num_timesteps=False)
 
 
-def test_set_env_and_load_refuse_other_prompts_groups_and_senses(tmp_path: Path) -> None:
+def test_set_env_and_load_refuse_other_prompts_groups_and_modalities(tmp_path: Path) -> None:
     agent = MAKERS["ppo"](make_buttons(2))
     agent.save(tmp_path / "agent")
     shorter = PromptVecEnv(make_buttons(2), load_language_model("heed-tiny").encoder(max_tokens=64))
@@ -340,7 +340,7 @@ def test_acting_ends_the_training_mode_and_switches_nothing_twice(monkeypatch: p
     assert not agent.policy.training
 
 
-def test_predict_takes_what_stands_beside_the_words_in_every_form() -> None:
+def test_predict_takes_auxiliary_observations_in_every_form() -> None:
     door: Any = {
         "instruction": "open the red door",
         "observation": "room 1",

@@ -232,7 +232,7 @@ def test_what_the_ensemble_says_of_a_prompt_hangs_on_all_of_it_and_on_no_other(
 
 
 @pytest.mark.parametrize("strategy", [UCB(), Thompson()])
-def test_numbers_beside_the_words_count_where_an_agent_explores(strategy: Any) -> None:
+def test_auxiliary_numbers_count_where_an_agent_explores(strategy: Any) -> None:
     env = LanguageVecEnv([lambda: Broken("", frozenset())] * 2, seed=0)
     options: dict[str, Any] = {"policy_kwargs": {"head": "linear", "train_layers": 0, "max_prompt_tokens": 32}}
     agent = DQN(env=env, exploration=strategy, learning_starts=4, n_steps=1, seed=0, **options).learn(16)

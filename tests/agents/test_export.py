@@ -166,7 +166,7 @@ def test_what_is_there_is_left_alone_and_what_fails_leaves_nothing(agent: PPO | 
     def full(folder: Path) -> None:
         raise OSError("No space left on device")
 
-    for more in ({"beside_model": full}, {"beside_agent": full}):
+    for more in ({"add_to_model": full}, {"add_to_agent": full}):
         with pytest.raises(OSError, match="No space left"):
             export(agent, tmp_path / "out", **more)
     assert sorted(tmp_path.rglob("*")) == before
@@ -175,7 +175,7 @@ def test_what_is_there_is_left_alone_and_what_fails_leaves_nothing(agent: PPO | 
     assert (tmp_path / "empty" / "config.json").is_file()
 
 
-def test_senses_and_changing_actions_are_shared_too(tmp_path: Path) -> None:
+def test_modalities_and_changing_actions_are_shared_too(tmp_path: Path) -> None:
     policy_kwargs = {"max_prompt_tokens": 64}
     agent = PPO(env=make_doors(4, numbers=True), seed=0, policy_kwargs=policy_kwargs, **OPTIONS[PPO])
     agent.learn(STEPS)

@@ -15,7 +15,7 @@ from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 
 from heed.agents import DQN, GRPO, PPO, QLearning
-from heed.agents.acting import Player
+from heed.agents.acting import Policy
 from heed.agents.replay.buffer import ReplayBuffer
 from heed.agents.rollouts.groups import EpisodeGroups
 from heed.agents.rollouts.lost_steps import EPISODE_LOST, RolloutWithoutLostSteps
@@ -226,7 +226,7 @@ def test_an_environment_that_hangs_does_not_hang_an_evaluation() -> None:
     cell = playing.Cell(
         env="",
         axis=playing._Made(lambda: Broken("sleep", frozenset({3}))),
-        player=Player(name="zero", choose=choose),
+        policy=Policy(name="zero", choose=choose),
     )
     played = playing.play([cell], [1, 2, 3, 4], timeout=0.2)
     assert [episode.seed for episode in played.episodes] == [1, 2, 4]

@@ -158,11 +158,11 @@ def history_is_ignored(agent: Any) -> None:
 
 
 def numbers_are_zero(agent: Any) -> None:
-    rewrite_beside(agent, "numbers")
+    rewrite_auxiliary(agent, "numbers")
 
 
 def picture_is_black(agent: Any) -> None:
-    rewrite_beside(agent, "image")
+    rewrite_auxiliary(agent, "image")
 
 
 def rewrite(agent: Any, change: Callable[[Any], Any]) -> None:
@@ -171,7 +171,7 @@ def rewrite(agent: Any, change: Callable[[Any], Any]) -> None:
     encoder.encode_words = lambda words, room=None: encode(change(words), room)
 
 
-def rewrite_beside(agent: Any, key: str) -> None:
+def rewrite_auxiliary(agent: Any, key: str) -> None:
     layout = agent.observation_space.encoder.layout
     pack = layout.pack
 

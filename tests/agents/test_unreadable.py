@@ -14,7 +14,7 @@ from gymnasium import spaces
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from heed.agents import DQN, PPO
-from heed.agents.acting import players_of, unreadable
+from heed.agents.acting import policies_of, unreadable
 from heed.agents.imitation.cloning import Cloning, clone
 from heed.envs.demonstrations.demonstrate import demonstrate
 from heed.envs.demonstrations.demonstrations import DemonstrationError
@@ -209,11 +209,11 @@ class Axis:
 def test_an_evaluation_misses_the_episode_only(agent: PPO, kind: str, step: int) -> None:
     seeds = range(12)
     broken = [seed for seed in seeds if is_broken(seed)]
-    cells = [Cell(env="x", axis=Axis(kind, step), player=player) for player in players_of(agent)]
+    cells = [Cell(env="x", axis=Axis(kind, step), policy=policy) for policy in policies_of(agent)]
     result = play(cells, seeds, n_envs=4)
     assert len(broken) < 10
     for cell in cells:
-        there = [episode.seed for episode in result.episodes if episode.player == cell.player.name]
+        there = [episode.seed for episode in result.episodes if episode.policy == cell.policy.name]
         assert there == [seed for seed in seeds if seed not in broken]
     assert [missing.episodes for missing in result.missing] == [len(broken)] * 2
 

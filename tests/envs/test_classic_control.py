@@ -42,7 +42,7 @@ def speaking(env_id: str, **options: Any) -> VerbalizedEnv:
 
 
 @pytest.mark.parametrize("env_id", [*IDS, *LANDERS])
-def test_the_contract_is_kept_and_the_exact_vector_stands_beside_the_words(env_id: str) -> None:
+def test_the_contract_is_kept_and_the_exact_vector_is_an_auxiliary_observation(env_id: str) -> None:
     assert [check.name for check in check_env(env_id, episodes=2) if not check.passed] == []
     env = speaking(env_id)
     plain = gymnasium.make(env_id)
@@ -230,7 +230,7 @@ def test_actions_do_what_they_are_called() -> None:
 
 
 def balance(env: VerbalizedEnv) -> tuple[int, dict[str, Any]]:
-    """Balance the pole with a rule on what is told beside the words; return the steps and the last info."""
+    """Balance the pole with a rule on the auxiliary numbers; return the steps and the last info."""
     words, _ = env.reset(seed=0)
     steps, ended = 0, False
     while not ended:

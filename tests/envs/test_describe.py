@@ -12,7 +12,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.spaces import GraphInstance
 
-from heed.envs.words.auxiliary import MOST_NUMBERS, BesideWords, as_numbers
+from heed.envs.words.auxiliary import MOST_NUMBERS, AuxiliaryObservations, as_numbers
 from heed.envs.words.describe import Describer, describe, number_in_words
 from heed.envs.words.large_arrays import COLOURS, MOST_SPELT
 
@@ -213,7 +213,7 @@ def test_random_values_of_every_space_are_told_apart() -> None:
     assert all(text.strip() == text for text in words)
 
 
-# -- what is too large, and what stands beside the words ---------------------------------------------------------------
+# -- what is too large, and auxiliary observations -------------------------------------------------------------
 
 
 def test_a_picture_is_told_by_the_colours_of_its_nine_parts() -> None:
@@ -250,21 +250,21 @@ def test_a_large_array_is_told_by_its_range() -> None:
     assert describe(many, (1,) * (MOST_SPELT + 5)).endswith("1, 1, and 5 more")
 
 
-def beside(space: spaces.Space[Any], value: Any) -> dict[str, Any]:
-    told = BesideWords(space)
+def auxiliary(space: spaces.Space[Any], value: Any) -> dict[str, Any]:
+    told = AuxiliaryObservations(space)
     given = told(value)
     assert given.keys() == told.spaces.keys()
     assert all(part.contains(given[key]) for key, part in told.spaces.items())
     return given
 
 
-def test_real_numbers_stand_beside_the_words_in_full() -> None:
+def test_real_numbers_are_auxiliary_observations_in_full() -> None:
     space = spaces.Dict(
         a=spaces.Box(-1, 1, (2, 2), dtype=np.float64), b=spaces.Tuple([spaces.Discrete(3), FLOATS]), c=spaces.Text(9)
     )
     three = np.array([0.1, 0.2, 0.3], np.float32)
     value = {"a": np.array([[0.123456, 1], [0, -1]]), "b": (2, three), "c": "x"}
-    numbers = beside(space, value)["numbers"]
+    numbers = auxiliary(space, value)["numbers"]
     assert numbers.dtype == np.float32
     np.testing.assert_array_equal(numbers, np.array([0.123456, 1, 0, -1, 0.1, 0.2, 0.3], np.float32))
     three[:] = 0  # an environment may go on with its array
@@ -284,26 +284,28 @@ def test_real_numbers_stand_beside_the_words_in_full() -> None:
     ],
     ids=str,
 )
-def test_where_words_lose_nothing_or_there_is_no_place_nothing_stands_beside_them(space: spaces.Space[Any]) -> None:
-    assert BesideWords(space).spaces == {}
-    assert BesideWords(space)(space.sample()) == {}
+def test_where_words_lose_nothing_or_there_is_no_place_there_are_no_auxiliary_observations(
+    space: spaces.Space[Any],
+) -> None:
+    assert AuxiliaryObservations(space).spaces == {}
+    assert AuxiliaryObservations(space)(space.sample()) == {}
 
 
-def test_what_words_only_summarise_stands_beside_them() -> None:
+def test_what_words_only_summarise_is_an_auxiliary_observation() -> None:
     grid = spaces.Box(0, 9, (9, 9), dtype=np.int64)
     value: npt.NDArray[Any] = np.arange(81).reshape(9, 9) % 10
-    np.testing.assert_array_equal(beside(grid, value)["numbers"], np.arange(81) % 10)
+    np.testing.assert_array_equal(auxiliary(grid, value)["numbers"], np.arange(81) % 10)
     switches = spaces.MultiBinary(100)
-    assert beside(switches, np.ones(100, dtype=np.int8))["numbers"].sum() == 100
+    assert auxiliary(switches, np.ones(100, dtype=np.int8))["numbers"].sum() == 100
     dice = spaces.MultiDiscrete([6] * 70, start=[1] * 70)
-    assert beside(dice, np.full(70, 6))["numbers"].max() == 6
+    assert auxiliary(dice, np.full(70, 6))["numbers"].max() == 6
 
 
 def test_the_first_picture_is_the_image() -> None:
     picture = spaces.Box(0, 255, (12, 10, 3), dtype=np.uint8)
     space = spaces.Dict(near=picture, far=picture, speed=spaces.Box(0, 1, (1,)))
     value = space.sample()
-    given = beside(space, value)
+    given = auxiliary(space, value)
     first = next(key for key in space.spaces if key != "speed")
     np.testing.assert_array_equal(given["image"], value[first])
     np.testing.assert_array_equal(given["numbers"], value["speed"])
@@ -312,4 +314,4 @@ def test_the_first_picture_is_the_image() -> None:
 def test_numbers_too_large_for_float32_are_infinite_without_a_warning() -> None:
     assert as_numbers(np.array([1e300, -1e300])).tolist() == [math.inf, -math.inf]
     space = spaces.Box(-1e300, 1e300, (1,), dtype=np.float64)
-    assert beside(space, np.array([2.0]))["numbers"].tolist() == [2.0]
+    assert auxiliary(space, np.array([2.0]))["numbers"].tolist() == [2.0]

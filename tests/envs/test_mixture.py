@@ -153,7 +153,7 @@ class OtherButtons(Buttons):
 
 
 class Pictured(Buttons):
-    """Shows a number beside the words."""
+    """Has a number as an auxiliary observation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +284,7 @@ def test_other_weights_draw_other_levels_of_the_same_worlds() -> None:
             env.set_weights(weights)
 
 
-def test_what_stands_beside_the_words_is_shown_where_all_levels_have_it() -> None:
+def test_an_auxiliary_observation_is_shown_where_all_levels_have_it() -> None:
     assert set(mix(Pictured, Pictured).reset(seed=0)[0]) == {"instruction", "observation", "number"}
     mixed = mix(Buttons, Pictured)
     for seed in range(10):

@@ -193,7 +193,7 @@ def test_a_training_acts_in_it(space: spaces.Space[Any]) -> None:
 
 
 class Speaks(Shows):
-    """Speaks, with numbers and a picture beside its words; one of its values is something else."""
+    """Speaks, with auxiliary numbers and a picture; one of its values is something else."""
 
     action_texts: Any = ("left", "right")
 

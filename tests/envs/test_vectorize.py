@@ -408,7 +408,7 @@ class _Named(Buttons):
 
 
 class _Wider(Buttons):
-    """Has more beside the words."""
+    """Has an auxiliary observation."""
 
     def __init__(self) -> None:
         super().__init__()

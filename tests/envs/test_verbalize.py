@@ -401,7 +401,7 @@ def test_an_environment_may_have_a_method_for_its_mask() -> None:
         VerbalizedEnv(MaskedActions(InCorridor(Corridor()))).reset()
 
 
-def test_what_stands_beside_the_words_of_a_masked_verbalizer_stays() -> None:
+def test_auxiliary_observations_of_a_masked_verbalizer_stay() -> None:
     class Real(Corridor):
         observation_space = spaces.Box(0, 4, (1,))
 

@@ -37,7 +37,7 @@ def evaluation() -> dict[str, Any]:
         {
             "axis": "true",
             "description": "Nothing is changed.",
-            "players": {
+            "policies": {
                 "sampled": cell(0.9, episode_return=0.75, length=12.0),
                 "greedy": cell(0.8),
                 "random": cell(0.25),
@@ -45,14 +45,14 @@ def evaluation() -> dict[str, Any]:
                 "zero-shot": cell(0.375),
             },
         },
-        {"axis": "blank", "players": {"sampled": cell(0.3)}},
-        {"axis": "swapped", "players": {"sampled": cell(0.2, 0.85)}},
+        {"axis": "blank", "policies": {"sampled": cell(0.3)}},
+        {"axis": "swapped", "policies": {"sampled": cell(0.2, 0.85)}},
         {
             "axis": "french",
-            "players": {"sampled": cell(0.4)},
+            "policies": {"sampled": cell(0.4)},
             "example": {"instruction": HOSTILE, "shown": "va à la balle rouge"},
         },
-        {"axis": "more-distractors(count=9)", "players": {"sampled": cell(0.88), "random": cell(0.125)}},
+        {"axis": "more-distractors(count=9)", "policies": {"sampled": cell(0.88), "random": cell(0.125)}},
     ]
     return {
         "suite": "babyai-test",
@@ -82,7 +82,7 @@ def evaluation() -> dict[str, Any]:
             }
         ],
         "missing": [
-            {"env": "World-v0", "axis": "larger-rooms", "player": "", "episodes": 512, "reason": f"No size: {HOSTILE}."}
+            {"env": "World-v0", "axis": "larger-rooms", "policy": "", "episodes": 512, "reason": f"No size: {HOSTILE}."}
         ],
         "command": "heed evaluate runs/x --suite babyai-test",
     }

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
-from heed.evaluation.playing.baselines import BaselineError, asked, baseline_player, understood
+from heed.evaluation.playing.baselines import BaselineError, asked, baseline_policy, understood
 from heed.policies.models.loading import load_language_model
 from tests.buttons import COLORS, Buttons
 
@@ -43,10 +43,10 @@ def test_a_function_is_asked_about_one_observation_at_a_time() -> None:
         assert set(observation) == {"instruction", "observation"}
         return f"press {observation['instruction'].split()[2]}"
 
-    assert baseline_player("f", by_text, Buttons()).choose(WORDS, GENERATORS).tolist() == [0, 1, 2]
-    assert baseline_player("f", lambda _: 1, Buttons()).choose(WORDS, GENERATORS).tolist() == [1, 1, 1]
+    assert baseline_policy("f", by_text, Buttons()).choose(WORDS, GENERATORS).tolist() == [0, 1, 2]
+    assert baseline_policy("f", lambda _: 1, Buttons()).choose(WORDS, GENERATORS).tolist() == [1, 1, 1]
     with pytest.raises(BaselineError, match="'jump', which is none of the actions"):
-        baseline_player("f", lambda _: "jump", Buttons()).choose(WORDS, GENERATORS)
+        baseline_policy("f", lambda _: "jump", Buttons()).choose(WORDS, GENERATORS)
 
 
 class Predictor:
@@ -62,14 +62,14 @@ class Predictor:
 
 
 def test_predict_is_asked_about_a_batch() -> None:
-    assert baseline_player("p", Predictor(), Buttons()).choose(WORDS, GENERATORS).tolist() == [0, 1, 2]
+    assert baseline_policy("p", Predictor(), Buttons()).choose(WORDS, GENERATORS).tolist() == [0, 1, 2]
     with pytest.raises(BaselineError, match="2 actions for 3 observations"):
-        baseline_player("p", Predictor(2), Buttons()).choose(WORDS, GENERATORS)
+        baseline_policy("p", Predictor(2), Buttons()).choose(WORDS, GENERATORS)
 
 
 def test_what_cannot_play_is_refused() -> None:
     with pytest.raises(TypeError, match="only an object with `predict`"):
-        baseline_player("nothing", 3, Buttons())
+        baseline_policy("nothing", 3, Buttons())
 
 
 class Asked:
@@ -92,7 +92,7 @@ def tokenizer() -> Any:
 
 def test_a_language_model_is_asked_once_about_each_observation_and_chance_answers_for_it_if_need_be() -> None:
     pipe = Asked(tokenizer(), ["press green", "well", "press blue"])
-    choose = baseline_player("zero-shot", pipe, Buttons()).choose
+    choose = baseline_policy("zero-shot", pipe, Buttons()).choose
     drawn = [int(np.random.default_rng(seed).integers(3)) for seed in range(3)]
     first = choose(WORDS, [np.random.default_rng(seed) for seed in range(3)])
     assert first.tolist() == [1, drawn[1], 2]
@@ -121,6 +121,6 @@ def test_a_real_pipeline_answers() -> None:
     own = PreTrainedTokenizerFast(tokenizer_object=base.backend_tokenizer, eos_token=base.eos_token)
     model = GPT2LMHeadModel(GPT2Config(vocab_size=len(own), n_layer=1, n_embd=16, n_head=2, n_positions=512))
     pipe = pipeline("text-generation", model=model, tokenizer=own, device="cpu")
-    actions = baseline_player("zero-shot", pipe, Buttons()).choose(WORDS, GENERATORS)
+    actions = baseline_policy("zero-shot", pipe, Buttons()).choose(WORDS, GENERATORS)
     assert actions.shape == (3,)
     assert set(actions.tolist()) <= {0, 1, 2}

@@ -19,7 +19,7 @@ from heed.evaluation.playing import (
     Cell,
     Episode,
     EpisodesError,
-    expert_player,
+    expert_policy,
     held_out_seeds,
     play,
     read_episodes,
@@ -37,13 +37,13 @@ def suite(*axes: str, env: str = LEVEL, episodes: int = 60) -> Suite:
     return Suite(name="test", environments=(env,), axes=tuple(axis(name) for name in axes), episodes=episodes)
 
 
-def successes(evaluation: Evaluation, axis_name: str, player: str) -> list[bool]:
-    return [one.success for one in evaluation.episodes if (one.axis, one.player) == (axis_name, player)]
+def successes(evaluation: Evaluation, axis_name: str, policy: str) -> list[bool]:
+    return [one.success for one in evaluation.episodes if (one.axis, one.policy) == (axis_name, policy)]
 
 
-def following(evaluation: Evaluation, player: str) -> Following:
-    """Return a player's score, from what the evaluation holds."""
-    true, blank = successes(evaluation, "true", player), successes(evaluation, "blank", player)
+def following(evaluation: Evaluation, policy: str) -> Following:
+    """Return a policy's score, from what the evaluation holds."""
+    true, blank = successes(evaluation, "true", policy), successes(evaluation, "blank", policy)
     return following_score(Successes(true=true, blank=blank, expert=successes(evaluation, "true", "expert")))
 
 
@@ -66,7 +66,7 @@ def test_reference_agents_get_the_scores_that_they_must() -> None:
     assert ignoring.score.value == 0  # as often, and on the same seeds, without an instruction
 
     seeds, space = held_out_seeds(0, 60), make_env(LEVEL).action_space
-    cells = [Cell(env=LEVEL, axis=axis(name), player=expert_player(space)) for name in ("true", "blank")]
+    cells = [Cell(env=LEVEL, axis=axis(name), policy=expert_policy(space)) for name in ("true", "blank")]
     both = play(cells, seeds).episodes
     told, pending = ([one.success for one in both if one.axis == name] for name in ("true", "blank"))
     expert = following_score(Successes(true=told, blank=pending, expert=told))
@@ -98,7 +98,7 @@ def test_the_number_of_environments_changes_nothing(agent: PPO) -> None:
     one, many = (evaluate(agent, plan, history=1, n_envs=n_envs) for n_envs in (1, 7))
     assert one == many
     assert len(one.episodes) == 3 * (3 * 2 + 2)  # sampled and greedy everywhere, chance and the expert on one axis
-    assert {record["player"] for record in one.records()} == {"sampled", "greedy", "random", "expert"}
+    assert {record["policy"] for record in one.records()} == {"sampled", "greedy", "random", "expert"}
 
 
 def test_episodes_as_a_table(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_episodes_as_a_table(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> Non
     evaluation = evaluate(agent, suite("true", "swapped", episodes=3), history=1)
     table = evaluation.to_pandas()
     assert isinstance(table, pandas.DataFrame)
-    rates = table.groupby(["axis", "player"])["success"].mean()
+    rates = table.groupby(["axis", "policy"])["success"].mean()
     assert rates["true", "expert"] == 1.0
     assert table.to_dict("records") == evaluation.records()
     none = dataclasses.replace(evaluation, episodes=()).to_pandas()
@@ -118,7 +118,7 @@ def test_episodes_as_a_table(agent: PPO, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_episodes_are_those_that_are_played_by_hand(agent: PPO) -> None:
     evaluation = evaluate(agent, suite("true", episodes=3), references=False, n_envs=2)
-    for episode in [one for one in evaluation.episodes if one.player == "greedy"][:2]:
+    for episode in [one for one in evaluation.episodes if one.policy == "greedy"][:2]:
         env = make_env(LEVEL)
         observation, _ = env.reset(seed=episode.seed)
         assert episode.instruction == episode.shown == observation["instruction"]
@@ -195,12 +195,12 @@ def test_what_breaks_costs_its_episodes_and_is_told() -> None:
     evaluation = evaluate(press, plan, n_envs=4)
     lost = sum(seed % 3 == 0 for seed in held_out_seeds(1, 30))
     assert 0 < lost < 10
-    kept = [one for one in evaluation.episodes if (one.env, one.axis, one.player) == ("Crashing-v0", "true", "agent")]
+    kept = [one for one in evaluation.episodes if (one.env, one.axis, one.policy) == ("Crashing-v0", "true", "agent")]
     assert len(kept) == 30 - lost
     assert all(one.success for one in kept)
-    whole = [one for one in evaluation.episodes if (one.env, one.axis, one.player) == ("Buttons-v0", "true", "agent")]
+    whole = [one for one in evaluation.episodes if (one.env, one.axis, one.policy) == ("Buttons-v0", "true", "agent")]
     assert len(whole) == 30
-    told = {(one.env, one.axis, one.player): one for one in evaluation.missing}
+    told = {(one.env, one.axis, one.policy): one for one in evaluation.missing}
     assert told["Crashing-v0", "true", "agent"].episodes == lost
     assert f"{lost} times RuntimeError: the button fell off" in told["Crashing-v0", "true", "agent"].reason
     assert told["Broken-v0", "true", "agent"].episodes == 30
@@ -218,9 +218,9 @@ def test_a_baseline_that_breaks_costs_its_own_episodes_only() -> None:
     assert len(successes(evaluation, "true", "agent")) == 12
     assert len(successes(evaluation, "true", "constant")) == 12
     assert not successes(evaluation, "true", "wrong")
-    (missing,) = [one for one in evaluation.missing if one.player == "wrong"]
+    (missing,) = [one for one in evaluation.missing if one.policy == "wrong"]
     assert "BaselineError: The answer was 'jump'" in missing.reason
-    with pytest.raises(TypeError, match="Two players are called 'random'"):
+    with pytest.raises(TypeError, match="Two policies are called 'random'"):
         evaluate(press, plan, baselines={"random": press})
 
 
@@ -244,7 +244,7 @@ def an_episode(**changes: Any) -> Episode:
     plain: dict[str, Any] = {
         "env": LEVEL,
         "axis": "true",
-        "player": "sampled",
+        "policy": "sampled",
         "seed": 3,
         "instruction": "go to the red ball",
         "shown": 'go to "the", red\nball',

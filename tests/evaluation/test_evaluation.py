@@ -95,7 +95,7 @@ class Coin(gymnasium.Env[Any, Any]):
         return {"instruction": "guess", "observation": "a coin"}, float(right), True, False, {"is_success": right}
 
 
-def test_a_player_draws_nothing_that_the_environment_has_drawn() -> None:
+def test_a_policy_draws_nothing_that_the_environment_has_drawn() -> None:
     guessed = success_rate(run_episodes(Coin, uniform(spaces.Discrete(4)), range(400)))
     assert guessed == pytest.approx(0.25, abs=0.08)
     shares = np.full((1, 4), 0.25)

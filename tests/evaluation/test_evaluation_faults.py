@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from heed.evaluation import Axis, evaluate
 from heed.evaluation.axes import PlainLevel, Swapped, axis
-from heed.evaluation.playing import Cell, Player, expert_player, held_out_seeds, play, uniform
+from heed.evaluation.playing import Cell, Policy, expert_policy, held_out_seeds, play, uniform
 from heed.evaluation.suites import Suite, SuiteError
 from tests.buttons import Buttons
 
@@ -55,10 +55,10 @@ class _Makes:
         return self.make()
 
 
-def cells(*axes: _Makes, players: int = 2) -> list[Cell]:
+def cells(*axes: _Makes, policies: int = 2) -> list[Cell]:
     space = spaces.Discrete(3)
-    named = [Player(name=str(number), choose=uniform(space)) for number in range(players)]
-    return [Cell(env="buttons", axis=one, player=player) for one in axes for player in named]
+    named = [Policy(name=str(number), choose=uniform(space)) for number in range(policies)]
+    return [Cell(env="buttons", axis=one, policy=policy) for one in axes for policy in named]
 
 
 @pytest.mark.usefixtures("_counted")
@@ -74,19 +74,19 @@ def test_no_more_environments_are_open_than_are_played(axes: int, seeds: int, n_
 @pytest.mark.usefixtures("_counted")
 def test_a_kind_that_comes_again_is_opened_again() -> None:
     one, other = _Makes(label="one"), _Makes(label="other")
-    played = play(cells(one, other, one, players=1), held_out_seeds(0, 4), n_envs=3)
+    played = play(cells(one, other, one, policies=1), held_out_seeds(0, 4), n_envs=3)
     assert len(played.episodes) == 12
     assert CountedButtons.peak <= 3
     assert not CountedButtons.open
 
 
 @pytest.mark.usefixtures("_counted")
-def test_what_is_open_is_closed_where_a_player_of_ours_breaks() -> None:
+def test_what_is_open_is_closed_where_a_policy_of_ours_breaks() -> None:
     def broken(words: Any, generators: Any) -> Any:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        play([Cell(env="", axis=_Makes(label=""), player=Player(name="", choose=broken))], [1, 2, 3], n_envs=2)
+        play([Cell(env="", axis=_Makes(label=""), policy=Policy(name="", choose=broken))], [1, 2, 3], n_envs=2)
     assert not CountedButtons.open
 
 
@@ -144,13 +144,13 @@ class Faulty(Buttons):
     ],
 )
 def test_what_an_environment_does_wrong_costs_its_episodes_and_is_told(fault: str, reason: str) -> None:
-    players = (
-        [expert_player(spaces.Discrete(3))]
+    policies = (
+        [expert_policy(spaces.Discrete(3))]
         if fault == "expert"
-        else [Player(name="p", choose=uniform(spaces.Discrete(3)))]
+        else [Policy(name="p", choose=uniform(spaces.Discrete(3)))]
     )
     makers = [_Makes(label="bad", make=lambda: Faulty(fault)), _Makes(label="good", make=lambda: Faulty(""))]
-    both = [Cell(env="", axis=one, player=player) for one in makers for player in players]
+    both = [Cell(env="", axis=one, policy=policy) for one in makers for policy in policies]
     began = time.monotonic()
     played = play(both, [1, 2], n_envs=2, timeout=0.05)
     assert time.monotonic() - began < 3

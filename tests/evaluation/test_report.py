@@ -240,7 +240,7 @@ def test_where_there_is_no_following_score_its_reason_stands() -> None:
 def listening(true: float, blank: float, swapped: float | None) -> dict[str, Any]:
     """An evaluation without a following score."""
     rates = {"true": true, "blank": blank, "swapped": swapped}
-    axes = [{"axis": name, "players": {"sampled": cell(rate)}} for name, rate in rates.items() if rate is not None]
+    axes = [{"axis": name, "policies": {"sampled": cell(rate)}} for name, rate in rates.items() if rate is not None]
     return {"episodes": 200, "seed": 0, "environments": [{"env": "World-v0", "axes": axes}]}
 
 
@@ -287,7 +287,7 @@ def test_a_page_without_a_run_or_a_curve(tmp_path: Path) -> None:
         {"environments": [{"env": "World-v0", "axes": [{"axis": "true"}], "following": {}}], "missing": [{}]},
         {
             "environments": [
-                {"env": "World-v0", "axes": [{"axis": "true", "players": {"mine": {"success": figure(0.5)}}}]}
+                {"env": "World-v0", "axes": [{"axis": "true", "policies": {"mine": {"success": figure(0.5)}}}]}
             ]
         },
     ],
@@ -304,7 +304,7 @@ def test_whatever_is_not_known_is_left_out(bare: dict[str, Any], tmp_path: Path)
 def test_several_environments_follow_each_other_and_their_mean_comes_first(tmp_path: Path) -> None:
     one = evaluation()
     one["environments"] = [environment(env=name) for name in ("One-v0", "Two-v0")]
-    one["mean"] = {"env": "mean of 2 environments", "axes": [{"axis": "true", "players": {"sampled": cell(0.77)}}]}
+    one["mean"] = {"env": "mean of 2 environments", "axes": [{"axis": "true", "policies": {"sampled": cell(0.77)}}]}
     text = text_of(tmp_path, evaluation=one)
     assert text.index("77.0 %") < text.index("One-v0") < text.index("Two-v0")
     assert text.index("babyai-test") < text.index("mean of 2 environments")

@@ -166,7 +166,7 @@ class Row:
     success: bool = True
     env: str = "A-v0"
     axis: str = "true"
-    player: str = "sampled"
+    policy: str = "sampled"
     shown_success: bool | None = None
     episode_return: float = 0.0
     length: int = 1
@@ -179,15 +179,15 @@ def rows(outcomes: Sequence[int], **fields: Any) -> list[Row]:
     return [Row(seed=seed, success=bool(success), **fields) for seed, success in enumerate(outcomes)]
 
 
-def test_a_summary_has_a_row_for_each_environment_axis_and_player() -> None:
+def test_a_summary_has_a_row_for_each_environment_axis_and_policy() -> None:
     played = [
         *rows(first(6, 10), length=7, episode_return=0.25),
         *rows(first(3, 10), axis="swapped", shown_success=True),
-        *rows(first(9, 10), player="greedy"),
+        *rows(first(9, 10), policy="greedy"),
         *rows(first(1, 10), env="B-v0"),
     ]
     cells = summarise_runs([played])
-    keys = [(cell.key.env, cell.key.axis, cell.key.player) for cell in cells]
+    keys = [(cell.key.env, cell.key.axis, cell.key.policy) for cell in cells]
     assert keys == [
         ("A-v0", "true", "sampled"),
         ("A-v0", "swapped", "sampled"),
@@ -231,7 +231,7 @@ def test_the_following_score_is_found_in_rows() -> None:
     run = [
         *rows(first(60)),
         *rows(first(20), axis="blank"),
-        *rows(first(100), player="expert"),
+        *rows(first(100), policy="expert"),
         *rows(first(90), env="B-v0"),
     ]
     found = following_of([run])

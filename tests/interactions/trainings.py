@@ -46,7 +46,7 @@ FACTORS: dict[str, Sequence[Any]] = {
     "levels": ("one", "mixture", "curriculum"),
     "history": (False, True),
     "changing_actions": (False, True),
-    "senses": ("", "-numbers", "-image"),
+    "auxiliary": ("", "-numbers", "-image"),
     "processes": (1, 2),
     "intrinsic": (None, "count", "rnd"),
     "demonstrations": (False, True),
@@ -59,7 +59,9 @@ PLAIN: dict[str, Any] = {name: choices[0] for name, choices in FACTORS.items()}
 
 def env_id_of(combination: dict[str, Any]) -> str:
     levels = LEVELS[:1] if combination["levels"] == "one" else LEVELS
-    ids = [name_of(level, changing=combination["changing_actions"], senses=combination["senses"]) for level in levels]
+    ids = [
+        name_of(level, changing=combination["changing_actions"], auxiliary=combination["auxiliary"]) for level in levels
+    ]
     return "+".join(ids)
 
 

@@ -53,7 +53,7 @@ def test_what_goes_in_comes_out(encoder: PromptEncoder) -> None:
     assert encoder.decode(rows[0]) == words.decode(words(given)[0])
 
 
-def test_rows_differ_where_anything_beside_the_words_does(encoder: PromptEncoder) -> None:
+def test_rows_differ_where_any_auxiliary_observation_does(encoder: PromptEncoder) -> None:
     given = observations()
     for key in ("actions", "numbers", "image"):
         other = {**given, key: given[key][::-1]}  # type: ignore[index]
@@ -90,7 +90,7 @@ def test_a_row_of_another_layout_is_refused(encoder: PromptEncoder) -> None:
         encoder.layout.split(torch.zeros(2, 42, dtype=torch.int32))
 
 
-def test_spaces_say_what_is_beside() -> None:
+def test_spaces_say_which_modalities_there_are() -> None:
     image, numbers = spaces.Box(0, 255, (4, 5, 3), np.uint8), spaces.Box(-1, 1, (2, 3), np.float32)
     space = language_space(changing_actions=True, image=image, numbers=numbers)
     modalities = modalities_of(space, ChangingActions(7))

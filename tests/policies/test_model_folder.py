@@ -125,7 +125,7 @@ def test_masks_that_old_checkpoints_hold_are_no_weights(whole: Path, tmp_path: P
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # between peft and transformers
-def test_an_adapter_beside_a_model_is_merged_into_it(whole: Path, tmp_path: Path) -> None:
+def test_an_bundled_adapter_a_model_is_merged_into_it(whole: Path, tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     folder = Path(shutil.copytree(whole, tmp_path / "both"))
     plain = AutoModelForCausalLM.from_pretrained(whole)

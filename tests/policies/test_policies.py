@@ -203,7 +203,7 @@ def test_trap_ids_stay_whole_numbers_on_their_way_through_the_buffers(tiny: Lang
     assert set(seen) == {torch.int16}
 
 
-def test_trap_a_picture_beside_the_words_is_left_alone(tiny: LanguageModel) -> None:
+def test_trap_sb3_leaves_the_picture_alone(tiny: LanguageModel) -> None:
     """An `image` key of uint8 would be transposed and scaled by SB3; prompts are no picture to it."""
     observation = {**WORDS, "image": np.zeros((8, 8, 3), dtype=np.uint8)}
     policy = make_policy(LanguageActorCriticPolicy, tiny)

@@ -54,8 +54,8 @@ def write_run(
     rates_of = {"true": {"sampled": sampled, "greedy": 0.8, "random": 0.25}, "blank": {"sampled": 0.3}}
     rates_of |= {} if swapped is None else {"swapped": {"sampled": swapped}}
     axes = [
-        {"axis": axis, "players": {name: cell(rate) for name, rate in players.items()}}
-        for axis, players in rates_of.items()
+        {"axis": axis, "policies": {name: cell(rate) for name, rate in policies.items()}}
+        for axis, policies in rates_of.items()
     ]
     evaluation = {
         "version": VERSION,
@@ -218,7 +218,7 @@ def test_runs_that_need_it_are_evaluated(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_an_evaluation_of_another_version_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = RunFolder(write_run(tmp_path / "old")).evaluation
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0'))
+    path.write_text(path.read_text().replace(f'"version": {VERSION}', '"version": 0'))
     with pytest.raises(EpisodesError, match=r"is of version 0 of the format.*evaluate the run again"):
         Run.read(tmp_path / "old")
     with pytest.raises(SystemExit):

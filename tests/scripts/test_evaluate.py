@@ -53,13 +53,13 @@ def test_a_run_gets_its_files(results: Path) -> None:
     (environment,) = evaluation["environments"]
     assert environment["env"] == LEVEL
     assert [axis["axis"] for axis in environment["axes"]] == ["true", "blank", "swapped"]
-    players = {axis["axis"]: list(axis["players"]) for axis in environment["axes"]}
-    assert players == {
+    policies = {axis["axis"]: list(axis["policies"]) for axis in environment["axes"]}
+    assert policies == {
         "true": ["sampled", "greedy", "random", "expert"],
         "blank": ["sampled", "greedy"],
         "swapped": ["sampled", "greedy"],
     }
-    assert "shown_success" in environment["axes"][2]["players"]["sampled"]
+    assert "shown_success" in environment["axes"][2]["policies"]["sampled"]
     for number in (1, 2):
         with Image.open(results / f"episode-{number}.gif") as gif:
             assert getattr(gif, "n_frames", 1) > 2
@@ -69,8 +69,8 @@ def test_the_figures_are_means_of_the_episodes(results: Path) -> None:
     episodes = read_episodes(results / "episodes.csv")
     assert len(episodes) == 4 * 8
     for axis in read(results)["environments"][0]["axes"]:
-        for player, cell in axis["players"].items():
-            members = [one for one in episodes if (one.axis, one.player) == (axis["axis"], player)]
+        for policy, cell in axis["policies"].items():
+            members = [one for one in episodes if (one.axis, one.policy) == (axis["axis"], policy)]
             assert cell["success"]["value"] == np.mean([one.success for one in members])
             assert cell["length"]["value"] == np.mean([one.length for one in members])
             assert cell["activity"]["value"] == pytest.approx(np.mean([one.activity for one in members]))
@@ -81,7 +81,7 @@ def test_the_figures_are_means_of_the_episodes(results: Path) -> None:
         rows = list(csv.DictReader(file))
     assert len(rows) == 8
     assert {row["episodes"] for row in rows} == {"4"}
-    first = read(results)["environments"][0]["axes"][0]["players"]["sampled"]
+    first = read(results)["environments"][0]["axes"][0]["policies"]["sampled"]
     assert float(rows[0]["length_low"]) == first["length"]["ci95"][0]
     assert rows[0]["shown_success"] == ""
 
@@ -104,9 +104,9 @@ def test_of_a_mixture_success_is_told_for_each_level(run: RunFolder, tmp_path: P
     levels = read(tmp_path)["environments"][0]["levels"]
     assert [row["level"] for row in levels] == mixture.split("+")
     for row in levels:
-        for axis, players in row["axes"].items():
-            for player, cell in players.items():
-                members = [one for one in episodes if (one.level, one.axis, one.player) == (row["level"], axis, player)]
+        for axis, policies in row["axes"].items():
+            for policy, cell in policies.items():
+                members = [one for one in episodes if (one.level, one.axis, one.policy) == (row["level"], axis, policy)]
                 assert cell["episodes"] == len(members)
                 assert cell["success"]["value"] == np.mean([one.success for one in members])
 
@@ -122,8 +122,8 @@ def test_a_suite_of_several_environments_has_a_mean_and_says_what_is_missing(
     evaluate_run(EvaluateConfig(run_dir=run.path, suite=str(path), out=tmp_path / "out", viewed=1))
     evaluation = read(tmp_path / "out")
     assert (evaluation["suite"], evaluation["episodes"], evaluation["seed"]) == ("mine", 3, 1)
-    rates = [one["axes"][0]["players"]["random"]["success"]["value"] for one in evaluation["environments"]]
-    assert evaluation["mean"]["axes"][0]["players"]["random"]["success"]["value"] == pytest.approx(np.mean(rates))
+    rates = [one["axes"][0]["policies"]["random"]["success"]["value"] for one in evaluation["environments"]]
+    assert evaluation["mean"]["axes"][0]["policies"]["random"]["success"]["value"] == pytest.approx(np.mean(rates))
     told = {(one["env"], one["axis"]) for one in evaluation["missing"]}
     assert ("NoSuchLevel-v0", "true") in told
     assert (LEVEL, "unseen-combinations") in told
@@ -140,7 +140,7 @@ def test_several_runs_count_as_several(results: Path) -> None:
     both = [dataclasses.replace(one, run=name) for name in ("a", "b") for one in episodes]
     numbers: Any = numbers_of(Evaluation(suite="x", seed=0, episodes=tuple(both), missing=()), command="")
     alone: Any = numbers_of(Evaluation(suite="x", seed=0, episodes=tuple(episodes), missing=()), command="")
-    ours, theirs = (one["environments"][0]["axes"][0]["players"]["sampled"] for one in (numbers, alone))
+    ours, theirs = (one["environments"][0]["axes"][0]["policies"]["sampled"] for one in (numbers, alone))
     assert ours["episodes"] == theirs["episodes"] == 4
     assert ours["success"]["value"] == theirs["success"]["value"]
 
@@ -166,7 +166,7 @@ def test_baselines_stand_beside_the_agent(run: RunFolder, tmp_path: Path) -> Non
     )
     evaluate_run(config)
     episodes = read_episodes(out / "episodes.csv")
-    assert {one.player for one in episodes} == {"sampled", "greedy", "forward"}
+    assert {one.policy for one in episodes} == {"sampled", "greedy", "forward"}
 
 
 @pytest.mark.parametrize(

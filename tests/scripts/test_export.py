@@ -60,7 +60,7 @@ def test_the_card_tells_what_was_measured(run: Path, out: Path) -> None:
     assert card.data.library_name == "heed"
     assert card.data.license == "apache-2.0"
     assert LEVEL in card.data.tags
-    success = {axis["axis"]: axis["players"]["sampled"]["success"] for axis in environment["axes"]}
+    success = {axis["axis"]: axis["policies"]["sampled"]["success"] for axis in environment["axes"]}
     results = {result.metric_type: result.metric_value for result in card.data.eval_results}
     assert results["success_rate"] == pytest.approx(success["true"]["value"], abs=1e-4)
     for axis, figure in success.items():

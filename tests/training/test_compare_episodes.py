@@ -27,7 +27,7 @@ def write_evaluated(folder: Path, outcomes: str, *, seed: int = 0, agent: str = 
         Episode(
             env=LEVEL,
             axis=axis,
-            player=player,
+            policy=policy,
             seed=number,
             instruction="go to the red ball",
             shown="go to the red ball",
@@ -37,8 +37,8 @@ def write_evaluated(folder: Path, outcomes: str, *, seed: int = 0, agent: str = 
             length=4,
             activity=0.5,
         )
-        for axis, player in CELLS
-        for number, end in enumerate(ends[player] if axis == "true" else blank or "-" * len(outcomes))
+        for axis, policy in CELLS
+        for number, end in enumerate(ends[policy] if axis == "true" else blank or "-" * len(outcomes))
     ]
     run = RunFolder(folder)
     write_episodes(run.episodes, episodes)

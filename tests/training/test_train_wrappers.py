@@ -53,8 +53,8 @@ def test_a_run_keeps_its_options_resumes_exactly_and_is_evaluated_in_the_plain_e
     command = command_of(config, seeds=[0])
     assert all(" ".join(WORDS[place : place + 2]) in command for place in range(0, len(WORDS), 2))
     *_, point = RunFolder(whole).read_curve()
-    shares = [point[f"curriculum/{level}/share"] for level in MIXTURE.split("+")]
-    assert sum(shares) == pytest.approx(1)
+    weights = [point[f"curriculum/{level}/sampling_weight"] for level in MIXTURE.split("+")]
+    assert sum(weights) == pytest.approx(1)
 
     # Evaluated as it was told: with the limit, and without what only a training has.
     with (whole / "episodes.csv").open() as file:

@@ -63,7 +63,7 @@ def _numbers_of_run(run: Run) -> dict[str, Any]:
 def figures_of(run: Run) -> dict[str, Any]:
     """Return success in the environment of the training by the names of `SUCCESS_CELLS`, None where it is not known."""
     environment = main_environment(run)
-    return {name: cell_of(environment, axis, player).get("success") for name, (axis, player) in SUCCESS_CELLS.items()}
+    return {name: cell_of(environment, axis, policy).get("success") for name, (axis, policy) in SUCCESS_CELLS.items()}
 
 
 def main_environment(run: Run) -> EnvironmentData:
@@ -81,18 +81,18 @@ def _means_by_level(group: Group) -> list[dict[str, Any]]:
     return [
         {
             "level": level,
-            "episodes": max(cell["episodes"] for players in members[0]["axes"].values() for cell in players.values()),
+            "episodes": max(cell["episodes"] for policies in members[0]["axes"].values() for cell in policies.values()),
             **{
-                name: _mean([_success(row, axis, player) for row in members])
-                for name, (axis, player) in SUCCESS_CELLS.items()
+                name: _mean([_success(row, axis, policy) for row in members])
+                for name, (axis, policy) in SUCCESS_CELLS.items()
             },
         }
         for level, members in rows.items()
     ]
 
 
-def _success(row: LevelData, axis: str, player: str) -> float | None:
-    figure = row["axes"].get(axis, {}).get(player, {}).get("success")
+def _success(row: LevelData, axis: str, policy: str) -> float | None:
+    figure = row["axes"].get(axis, {}).get(policy, {}).get("success")
     return None if figure is None else figure["value"]
 
 

@@ -51,7 +51,7 @@ def _sampled(*groups: Group) -> dict[str, list[Matched]]:
     runs = [run.episodes for group in groups for run in group.runs]
     by_axis: dict[str, list[Matched]] = {}
     for one in match_runs(runs) if all(runs) else ():
-        if one.key.player == SAMPLED:
+        if one.key.policy == SAMPLED:
             by_axis.setdefault(one.key.axis, []).append(one)
     return by_axis
 

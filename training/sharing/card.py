@@ -13,7 +13,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from heed.agents.policy_agent import LanguagePolicyAgent
 from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
-from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_player, players_of
+from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
 from heed.policies.models.language_model import TINY, TINY_RANDOM
 from heed.policies.models.minilm import HUB_ID, MINILM
@@ -95,13 +95,13 @@ def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name:
 def _results(environment: EnvironmentData) -> Iterator[EvalResult]:
     env = environment["env"]
     common: dict[str, Any] = {"task_type": TASK, "dataset_type": env, "dataset_name": env}
-    for player in players_of(environment):
-        success = cell_of(environment, TRUE, player).get("success")
-        if success is not None and player == main_player(environment):
+    for policy in policy_names(environment):
+        success = cell_of(environment, TRUE, policy).get("success")
+        if success is not None and policy == main_policy(environment):
             yield EvalResult(
                 **common,
                 metric_type="success_rate",
-                metric_name=f"success, actions {player}",
+                metric_name=f"success, actions {policy}",
                 metric_value=round(success["value"], 4),
             )
     score = environment.get("following", {}).get("score")
@@ -115,16 +115,16 @@ def _results(environment: EnvironmentData) -> Iterator[EvalResult]:
 
 
 def _rows(environment: EnvironmentData) -> Iterator[dict[str, str]]:
-    """Yield a row of the table for each axis and player, with figures as text."""
-    order = players_of(environment)
+    """Yield a row of the table for each axis and policy, with figures as text."""
+    order = policy_names(environment)
     for axis in environment["axes"]:
-        for player in sorted(axis["players"], key=order.index):
-            cell = axis["players"][player]
+        for policy in sorted(axis["policies"], key=order.index):
+            cell = axis["policies"][policy]
             low, high = cell["success"]["ci95"]
             told = cell.get("shown_success")
             yield {
                 "axis": _plain(axis["axis"]),
-                "player": _plain(player),
+                "policy": _plain(policy),
                 "episodes": str(cell.get("episodes", "")),
                 "success": f"{cell['success']['value']:.3f} ({low:.3f} to {high:.3f})",
                 "shown": "" if told is None else f"{told['value']:.3f}",

@@ -76,7 +76,7 @@ class AtariVerbalizer(Verbalizer):
             return {"numbers": spaces.Box(0.0, 255.0, self.env.observation_space.shape, np.float32)}
         return {"image": spaces.Box(0, 255, (SIZE, SIZE, 3), np.uint8)}
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return the small picture, or the memory."""
         if self._memory:
             return {"numbers": np.asarray(observation, np.float32)}

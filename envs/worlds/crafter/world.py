@@ -170,8 +170,10 @@ class Crafter(gymnasium.Env[dict[str, Any], Any]):
         self.achievements = chosen_achievements(achievements)
         self.max_steps = max_steps
         self.render_mode = render_mode
-        beside: dict[str, Any] = {"image": spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)} if image else {}
-        self.observation_space = language_space(**beside)
+        auxiliary: dict[str, Any] = (
+            {"image": spaces.Box(0, 255, (IMAGE_SIZE, IMAGE_SIZE, 3), np.uint8)} if image else {}
+        )
+        self.observation_space = language_space(**auxiliary)
         self.action_space = spaces.Discrete(len(ACTIONS))
         self._image = image
         self._game = Game((int(area[0]), int(area[1])))

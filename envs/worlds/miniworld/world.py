@@ -121,7 +121,7 @@ class MiniWorldVerbalizer(Verbalizer):
         space: Any = self._world.observation_space
         return {"image": space["obs"] if isinstance(space, spaces.Dict) else space}
 
-    def beside(self, observation: Any) -> dict[str, Any]:
+    def auxiliary(self, observation: Any) -> dict[str, Any]:
         """Return the picture."""
         return {"image": observation["obs"] if isinstance(observation, dict) else observation}
 

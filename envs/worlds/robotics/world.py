@@ -60,7 +60,7 @@ class GoalVerbalizer(Verbalizer):
         """Return the space of `numbers`."""
         return {"numbers": self._numbers}
 
-    def beside(self, observation: Any) -> dict[str, npt.NDArray[np.float32]]:
+    def auxiliary(self, observation: Any) -> dict[str, npt.NDArray[np.float32]]:
         """Return the observation's own numbers, and the goal minus what is achieved."""
         return {"numbers": np.concatenate([observation["observation"], _to_goal(observation)]).astype(np.float32)}
 

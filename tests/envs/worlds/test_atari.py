@@ -1,4 +1,4 @@
-"""Atari: joystick and games in words; with the emulator also what stands beside them."""
+"""Atari: joystick and games in words; with the emulator also auxiliary observations."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def test_an_action_that_is_not_there_is_refused() -> None:
             env.step(2)
 
 
-def test_a_picture_stands_beside_the_words() -> None:
+def test_a_picture_is_an_auxiliary_observation() -> None:
     """It shows another page for another seed, and a click."""
     with web("click-test-2", image=True, render_mode="rgb_array") as env:
         pictures = [env.reset(seed=seed)[0]["image"] for seed in (0, 1)]

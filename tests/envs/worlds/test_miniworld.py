@@ -229,7 +229,7 @@ class TestWithTheLibrary:
         assert told.reset(seed=0)[0]["instruction"] == "go to the key of the colour that the sign on the wall says"
         assert told.unwrapped._color_index == 2  # type: ignore[attr-defined]
 
-    def test_the_picture_stands_beside_the_words_which_may_be_left_out(self, world: Any) -> None:
+    def test_the_picture_is_an_auxiliary_observation_which_may_be_left_out(self, world: Any) -> None:
         plain = gymnasium.make("MiniWorld-Hallway-v0", disable_env_checker=True)
         env = VerbalizedEnv(world.MiniWorldVerbalizer(plain, words="none"))
         observation, _ = env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""Curricula: shares by hand, and vectors that draw by them, in groups and processes, and come back."""
+"""Curricula: sampling weights by hand, and vectors that draw by them, in groups and processes, and come back."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from heed.envs import (
 from heed.envs.contract import ContractError
 from heed.envs.make import make
 from heed.envs.wrappers.mixture import Level
-from heed.envs.wrappers.shares import Shares
+from heed.envs.wrappers.sampling_weights import SamplingWeights
 from tests.corridor import Corridor, at
 from tests.faulty import stumbling_levels
 
 GO, PICK = "BabyAI-GoToObjS4-v0", "BabyAI-PickupLoc-v0"
 
 
-def shares(scheme: Any, *outcomes: str, window: int = 4, floor: float = 0.2, weights: Any = None) -> list[float]:
-    """Return the shares of levels, of which each string holds the outcomes, the oldest first: "+" for a success."""
+def weights_of(scheme: Any, *outcomes: str, window: int = 4, floor: float = 0.2, weights: Any = None) -> list[float]:
+    """Return the sampling weights of levels; each string holds one's outcomes, the oldest first: "+" for a success."""
     names = [f"level {index}" for index in range(len(outcomes))]
-    kept = Shares(names, weights or [1.0] * len(names), Curriculum(scheme=scheme, window=window, floor=floor))
+    kept = SamplingWeights(names, weights or [1.0] * len(names), Curriculum(scheme=scheme, window=window, floor=floor))
     for name, text in zip(names, outcomes, strict=True):
         for sign in text:
             kept.add(name, sign == "+")
-    return [round(share, 10) for share in kept.now()]
+    return [round(weight, 10) for weight in kept.now()]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def shares(scheme: Any, *outcomes: str, window: int = 4, floor: float = 0.2, wei
     ],
 )
 def test_failures_are_drawn_more_by_hand(outcomes: Any, expected: list[float]) -> None:
-    assert shares("failures", *outcomes) == expected
+    assert weights_of("failures", *outcomes) == expected
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_failures_are_drawn_more_by_hand(outcomes: Any, expected: list[float]) -
     ],
 )
 def test_progress_is_drawn_more_by_hand(outcomes: Any, expected: list[float]) -> None:
-    assert shares("progress", *outcomes) == expected
+    assert weights_of("progress", *outcomes) == expected
 
 
 def test_given_weights_count_in_the_floor_and_beside_success() -> None:
     # Given 3/4 and 1/4; failures 1/2 and 1: wanted 3/8 and 2/8, which are 0.6 and 0.4.
-    assert shares("failures", "++--", "----", weights=[3, 1]) == [0.2 * 0.75 + 0.8 * 0.6, 0.37]
-    assert shares("failures", "++--", "----", weights=[3, 1], floor=1.0) == [0.75, 0.25]
+    assert weights_of("failures", "++--", "----", weights=[3, 1]) == [0.2 * 0.75 + 0.8 * 0.6, 0.37]
+    assert weights_of("failures", "++--", "----", weights=[3, 1], floor=1.0) == [0.75, 0.25]
 
 
 class Fixed(gymnasium.Env[Any, Any]):
@@ -110,14 +110,14 @@ def easy_and_hard() -> Mixture:
 def test_what_is_mastered_is_drawn_as_seldom_as_the_floor_has_it() -> None:
     venv = CurriculumVecEnv(LanguageVecEnv([easy_and_hard] * 8, seed=0), Curriculum(window=20))
     venv.reset()
-    assert venv.shares == {"easy": 0.5, "hard": 0.5}
+    assert venv.sampling_weights == {"easy": 0.5, "hard": 0.5}
     counts: Counter[str] = Counter()
     for step in range(300):
         infos = venv.step(np.zeros(8, dtype=int))[3]
         if step >= 50:
             counts.update(info["level"] for info in infos)
     assert venv.success_rates == {"easy": 1.0, "hard": 0.0}
-    assert venv.shares == {"easy": pytest.approx(0.1), "hard": pytest.approx(0.9)}
+    assert venv.sampling_weights == {"easy": pytest.approx(0.1), "hard": pytest.approx(0.9)}
     assert abs(counts["easy"] / 2000 - 0.1) < 3 * np.sqrt(0.1 * 0.9 / 2000)
 
 
@@ -137,7 +137,9 @@ def play(venv: Any, steps: int, seed: int) -> list[Any]:
     for _ in range(steps):
         observations, rewards, dones, infos = venv.step(generator.integers(3, size=venv.num_envs))
         levels = [info.get("level") for info in infos]
-        told.append([list(observations["observation"]), rewards.tolist(), dones.tolist(), levels, dict(venv.shares)])
+        told.append(
+            [list(observations["observation"]), rewards.tolist(), dones.tolist(), levels, dict(venv.sampling_weights)]
+        )
     return told
 
 
@@ -153,12 +155,12 @@ def test_environments_and_curriculum_come_back_to_where_they_were(scheme: Any) -
     assert again.get_state() == state  # type: ignore[attr-defined]
     ours, theirs = play(venv, 60, seed=1), play(again, 60, seed=1)
     assert ours == theirs
-    assert len({json.dumps(told[-1]) for told in ours}) > 1  # shares moved meanwhile
+    assert len({json.dumps(told[-1]) for told in ours}) > 1  # sampling weights moved meanwhile
     assert len(restored["observation"]) == 4
 
 
 def test_without_what_was_drawn_other_levels_would_come_back() -> None:
-    """Why the state holds it: what comes back is drawn once more, by whatever shares it is given."""
+    """Why the state holds it: what comes back is drawn once more, by whatever sampling weights it is given."""
     venv: Any = CurriculumVecEnv(LanguageVecEnv([easy_and_hard] * 16, seed=0), Curriculum(window=4))
     venv.reset()
     for _ in range(10):
@@ -168,7 +170,7 @@ def test_without_what_was_drawn_other_levels_would_come_back() -> None:
     def brought_back(state: Any) -> list[str]:
         again = CurriculumVecEnv(LanguageVecEnv([easy_and_hard] * 16, seed=0), Curriculum(window=4))
         again.set_state(state)
-        assert again.shares == venv.shares
+        assert again.sampling_weights == venv.sampling_weights
         return list(again.get_attr("level"))
 
     assert brought_back(state) == drawn
@@ -193,7 +195,7 @@ def test_in_processes_the_same_episodes_are_played() -> None:
         many.close()
 
 
-def test_a_group_plays_the_same_level_though_shares_move() -> None:
+def test_a_group_plays_the_same_level_though_sampling_weights_move() -> None:
     venv: Any = make(f"{GO}+{PICK}", n_envs=6, seed=0, group_size=3, curriculum=Curriculum(window=3), max_steps=5)
     assert venv.group_size == 3
     venv.reset()
@@ -203,7 +205,7 @@ def test_a_group_plays_the_same_level_though_shares_move() -> None:
         if step == 200:  # and when it has come back
             venv.set_state(json.loads(json.dumps(venv.get_state())))
         infos = venv.step(generator.integers(3, size=6))[3]
-        moved.add(tuple(venv.shares.values()))
+        moved.add(tuple(venv.sampling_weights.values()))
         for info in infos:
             if "episode_group" in info:
                 groups.setdefault(info["episode_group"], set()).add(info["level"])
@@ -219,7 +221,7 @@ def test_tasks_have_a_curriculum_too() -> None:
 
     venv = CurriculumVecEnv(LanguageVecEnv([tasks] * 4, seed=0), Curriculum(window=10))
     venv.reset()
-    assert venv.shares == pytest.approx({"be at left": 0.25, "be at far left": 0.75})
+    assert venv.sampling_weights == pytest.approx({"be at left": 0.25, "be at far left": 0.75})
     for _ in range(60):
         venv.step(np.zeros(4, dtype=int))  # going left does both
     assert venv.success_rates == {"be at left": 1.0, "be at far left": 1.0}
@@ -231,7 +233,7 @@ def played(venv: Any, steps: int) -> tuple[list[Any], dict[Any, set[str]]]:
     groups: dict[Any, set[str]] = {}
     for _ in range(steps):
         observations, rewards, dones, infos = venv.step(np.zeros(venv.num_envs, dtype=int))
-        told.append([list(observations["observation"]), rewards.tolist(), dones.tolist(), venv.shares])
+        told.append([list(observations["observation"]), rewards.tolist(), dones.tolist(), venv.sampling_weights])
         for info in infos:
             if "episode_group" in info and "episode_lost" not in info:
                 groups.setdefault(info["episode_group"], set()).add(info["level"])
@@ -241,7 +243,7 @@ def played(venv: Any, steps: int) -> tuple[list[Any], dict[Any, set[str]]]:
 @pytest.mark.filterwarnings("ignore::heed.envs.faults.LostEpisodeWarning")
 @pytest.mark.parametrize("size", [1, 2, 4])
 def test_a_group_plays_one_level_though_resets_fail(size: int) -> None:
-    """A reset that fails takes a number, and its environment is made anew and knows no shares."""
+    """A reset that fails takes a number, and its environment is made anew and knows no sampling weights."""
     settings: Any = {"seed": 0, "group_size": size}
     venv: Any = CurriculumVecEnv(LanguageVecEnv([stumbling_levels] * 4, **settings), Curriculum(window=4))
     venv.reset()
@@ -254,7 +256,7 @@ def test_a_group_plays_one_level_though_resets_fail(size: int) -> None:
     assert size == 1 or len(groups) > 60
     assert [levels for levels in groups.values() if len(levels) > 1] == []
     assert size == 1 or {level for levels in groups.values() for level in levels} == {"easy", "hard"}
-    assert len({json.dumps(told[-1]) for told in after}) > 2, "shares moved"
+    assert len({json.dumps(told[-1]) for told in after}) > 2, "sampling weights moved"
     again: Any = CurriculumVecEnv(LanguageVecEnv([stumbling_levels] * 4, **settings), Curriculum(window=4))
     again.set_state(state)
     assert played(again, 150) == (after, more)

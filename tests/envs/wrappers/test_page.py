@@ -50,4 +50,4 @@ def test_the_file_for_the_command_line_makes_vectors_with_a_curriculum() -> None
     exec(compile(code, "page", "exec", dont_inherit=True), {"__name__": "page"})
     venv: Any = make("ThingsAndWalls-v0", n_envs=8, seed=0, max_steps=9, curriculum=Curriculum())
     assert set(venv.reset()["instruction"]) > {"walk to a wall"}
-    assert set(venv.shares) == {"the environment's own", "walk to a wall"}
+    assert set(venv.sampling_weights) == {"the environment's own", "walk to a wall"}

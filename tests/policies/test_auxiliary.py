@@ -1,4 +1,4 @@
-"""Numbers and pictures beside the words: at first they change nothing, and they reach every head."""
+"""Auxiliary numbers and pictures: at first they change nothing, and they reach every head."""
 
 from typing import Any
 
@@ -64,12 +64,12 @@ def test_an_untrained_policy_decides_by_its_words_and_a_trained_one_by_both(
 ) -> None:
     actions: Any = TextActions(TEXTS)
     torch.manual_seed(0)
-    with_senses = policy_class(
+    with_auxiliary = policy_class(
         tiny.encoder(max_tokens=32, modalities=MODALITIES).space, actions, ConstantSchedule(0.0), model=tiny, head=head
     )
     torch.manual_seed(0)
     words_alone = policy_class(tiny.encoder(max_tokens=32).space, actions, ConstantSchedule(0.0), model=tiny, head=head)
-    shared = {name: tensor for name, tensor in with_senses.state_dict().items() if ".auxiliary." not in name}
+    shared = {name: tensor for name, tensor in with_auxiliary.state_dict().items() if ".auxiliary." not in name}
     words_alone.load_state_dict(shared)
 
     def numbers_of(policy: Any, given: Any) -> torch.Tensor:
@@ -80,14 +80,16 @@ def test_an_untrained_policy_decides_by_its_words_and_a_trained_one_by_both(
             values = policy.predict_values(prompts)
             return torch.cat([policy.get_distribution(prompts).distribution.logits, values], dim=1)
 
-    first = numbers_of(with_senses, observations())
+    first = numbers_of(with_auxiliary, observations())
     np.testing.assert_allclose(first, numbers_of(words_alone, observations()), atol=1e-5)
-    network: Any = with_senses.q_net.network if isinstance(with_senses, LanguageQPolicy) else with_senses.network
+    network: Any = (
+        with_auxiliary.q_net.network if isinstance(with_auxiliary, LanguageQPolicy) else with_auxiliary.network
+    )
     let_them_count(network)
-    now = numbers_of(with_senses, observations())
+    now = numbers_of(with_auxiliary, observations())
     assert not torch.allclose(now, first, atol=1e-3)
     for changed in (observations(number=0.6), observations(pixel=90)):
-        other = numbers_of(with_senses, changed)
+        other = numbers_of(with_auxiliary, changed)
         assert not torch.allclose(other[0], now[0], atol=1e-4), "and every head hears of it"
 
 

@@ -1,4 +1,4 @@
-"""An adapter that lies beside a model's own weights, as trainers leave it: the model is both.
+"""An adapter in the folder of a model's own weights, as trainers leave it: the model is both.
 
 transformers would put it into the model unmerged, where it trains and is saved otherwise than weights are. Here it is
 merged, so that what is trained, saved and shared is one whole model.
@@ -22,7 +22,7 @@ UNMERGED: dict[str, Any] = {"adapter_kwargs": {"subfolder": "no-adapter"}}
 _PICKLED = "adapter_model.bin"
 
 
-def merge_adapter_beside(model: PreTrainedModel, source: dict[str, Any]) -> PreTrainedModel:
+def merge_bundled_adapter(model: PreTrainedModel, source: dict[str, Any]) -> PreTrainedModel:
     """Return the model with the adapter that lies beside it merged into its weights; itself where there is none.
 
     Args:

@@ -1,4 +1,4 @@
-"""How often each of several levels or tasks is drawn, by how the last episodes of each went.
+"""Sampling weights of several levels or tasks, from how the last episodes of each went.
 
 - "failures": in proportion to the share of failures among the last episodes. What is mastered is drawn seldom.
 - "progress": in proportion to how much the success rate has changed, up or down, between the older and the newer half
@@ -25,7 +25,7 @@ Scheme = Literal["failures", "progress"]
 
 @dataclass(frozen=True, kw_only=True)
 class Curriculum:
-    """How the share of levels or tasks follows success.
+    """How the sampling weights of levels or tasks follow success.
 
     Raises:
         ValueError: if a number or the scheme cannot be.
@@ -51,8 +51,8 @@ class Curriculum:
             )
 
 
-class Shares:
-    """Keeps the last episodes of each, and says how often each is to be drawn.
+class SamplingWeights:
+    """Keeps the last episodes of each, and computes how often each is drawn.
 
     Args:
         names: of the levels or tasks.
@@ -71,7 +71,7 @@ class Shares:
         self._outcomes[name].append(int(success))
 
     def now(self) -> tuple[float, ...]:
-        """Return how often each is to be drawn; they sum to 1."""
+        """Return the current weights, in the order of `names`; they sum to 1."""
         wanted = self._given * [self._attraction(name) for name in self.names]
         wanted = wanted / wanted.sum() if wanted.any() else self._given
         floor = self.curriculum.floor

@@ -1,4 +1,4 @@
-"""Players: draws counted by hand, decisions that rounding cannot turn, baselines that answer in words."""
+"""Policies: draws counted by hand, decisions that rounding cannot turn, baselines that answer in words."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.agents import DQN, PPO
-from heed.agents.acting import Player, draw_actions, expert_player, greedy, players_of, sampled, uniform
+from heed.agents.acting import Policy, draw_actions, expert_policy, greedy, policies_of, sampled, uniform
 from heed.envs.make import make
 from tests.buttons import make_buttons
 
@@ -71,7 +71,7 @@ def test_the_greedy_action_is_the_one_of_predict() -> None:
     for agent in (PPO(env=make_buttons(2), n_steps=4, batch_size=8, seed=1), DQN(env=make_buttons(2), seed=1)):
         assert greedy(agent)(words, []).tolist() == agent.predict(words, deterministic=True)[0].tolist()
         np.testing.assert_allclose(agent.action_probabilities(words).sum(axis=1), 1, rtol=1e-6)
-        assert [player.name for player in players_of(agent)] == ["sampled", "greedy"]
+        assert [policy.name for policy in policies_of(agent)] == ["sampled", "greedy"]
         before = agent.action_preferences(words)
         agent.clear_cache()
         np.testing.assert_array_equal(agent.action_preferences(words), before)
@@ -86,7 +86,7 @@ def test_chance_draws_from_each_episodes_own_generator() -> None:
     assert box(words, [RNG(1), RNG(2), RNG(1)])[[0, 2]].tolist()[0] == box(words, [RNG(1)] + [RNG(5)] * 2)[0].tolist()
 
 
-def test_the_experts_player_asks_the_environment() -> None:
+def test_the_experts_policy_asks_the_environment() -> None:
     env = make(LEVEL, n_envs=1, seed=0)
-    expert: Player = expert_player(env.action_space)
+    expert: Policy = expert_policy(env.action_space)
     assert (expert.name, expert.asks_expert) == ("expert", True)
