@@ -26,6 +26,7 @@ from heed.policies.backbones.precision import weights_dtype
 from heed.policies.finite import require_finite_weights
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.choosing import reads_segments
@@ -79,6 +80,7 @@ class LanguagePolicyAgent(LanguageAgent):
                     f"The environment makes prompts already (PromptVecEnv), so {' and '.join(ignored)} in "
                     "policy_kwargs would change nothing: say it to its encoder, or give the environment without it."
                 )
+        options = ModelOptions.among(policy_kwargs)
         model = policy_kwargs.get("model", TINY)
         if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
             raise ValueError(
@@ -87,7 +89,7 @@ class LanguagePolicyAgent(LanguageAgent):
         if isinstance(model, LanguageModel):
             language_model = model
         else:
-            dtype = weights_dtype(policy_kwargs.get("weights", "float32"))
+            dtype = weights_dtype(options.weights)
             language_model = load_language_model(model, dtype=dtype, quantize=quantize).give_away()
         policy_kwargs["model"] = language_model
         if isinstance(env.observation_space, PromptSpace):
@@ -101,7 +103,7 @@ class LanguagePolicyAgent(LanguageAgent):
                 stacklevel=3,
             )
         modalities = modalities_of(env.observation_space, env.action_space, words_only=words_only)
-        segments = reads_segments(language_model, policy_kwargs, segments)
+        segments = reads_segments(language_model, options, segments)
         encoder = language_model.encoder(
             template=template,
             max_tokens=MAX_PROMPT_TOKENS if max_tokens is None else max_tokens,

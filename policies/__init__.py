@@ -9,6 +9,7 @@ from heed.policies.adapters.adapters import Adapter, AdapterError
 from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.heads.zero_shot import score_action_texts
 from heed.policies.modalities.modality import Modality, register_modality
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
 from heed.policies.models.registry import register_language_model
@@ -26,6 +27,7 @@ __all__ = [
     "LanguageQPolicy",
     "LearningRates",
     "Modality",
+    "ModelOptions",
     "PromptEncoder",
     "PromptSpace",
     "PromptTemplate",

@@ -14,13 +14,10 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
-from heed.policies.adapters.adapters import Adapter
-from heed.policies.adapters.parameter_groups import LearningRates
-from heed.policies.backbones.precision import Precision, Weights
 from heed.policies.decision import Decision, Evaluation
 from heed.policies.heads.action_head import ActionHead, Reading, environment_action, head_kind
-from heed.policies.heads.scoring import Normalization
 from heed.policies.language_policy import LanguagePolicy
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.networks.prompt_network import PromptNetwork
 
@@ -39,21 +36,11 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         action_space: any that SB3's PPO takes; `TextActions` or `ChangingActions` for `head="score"`.
         lr_schedule: gives the optimizer's first learning rate.
         model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
-        head: how actions come out of the language model.
-        normalization: of the scores over an action's tokens.
         temperature: divides the scores.
-        train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
-        freeze_embeddings: let the language model's embeddings stay as they are, and an output embedding that is one.
-        adapter: trains instead of the language model's weights.
-        learning_rates: how the learning rate differs from part to part; None for the same everywhere.
-        precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
-        compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
-        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again: much
-            less memory, and a third more time.
-        weights: `bfloat16` stores the language model so, in half the memory, where nothing of it trains but an adapter.
         value_hidden: width of the value network's hidden layer.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
+        options: how the language model is used, each a keyword argument: the fields of `heed.policies.ModelOptions`.
         use_sde: must be False: state-dependent exploration has no meaning here.
     """
 
@@ -67,39 +54,17 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         lr_schedule: Schedule,
         *,
         model: str | LanguageModel = TINY,
-        head: str = "score",
-        normalization: Normalization = "mean",
         temperature: float = 1.0,
-        train_layers: int | None = None,
-        freeze_embeddings: bool = False,
-        adapter: Adapter | None = None,
-        learning_rates: LearningRates | None = None,
-        precision: Precision = "auto",
-        compiled: bool = False,
-        activation_checkpointing: bool = False,
-        weights: Weights = "float32",
         value_hidden: int = 64,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
         use_sde: bool = False,
+        **options: Any,
     ):
         if use_sde:
             raise ValueError("use_sde=True is not for language policies.")
         self.temperature = temperature
-        self._set_reading(
-            observation_space,
-            model,
-            head=head,
-            normalization=normalization,
-            train_layers=train_layers,
-            freeze_embeddings=freeze_embeddings,
-            adapter=adapter,
-            learning_rates=learning_rates,
-            precision=precision,
-            compiled=compiled,
-            activation_checkpointing=activation_checkpointing,
-            weights=weights,
-        )
+        self._load_language_model(observation_space, model, ModelOptions(**options))
         super().__init__(
             observation_space,
             action_space,
@@ -119,7 +84,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         if hasattr(self, "log_std"):
             del self.log_std
         with torch.random.fork_rng(devices=[]):  # SB3 has drawn the first weights of its own in this place
-            self.action_head: ActionHead = head_kind(self.head).actor(
+            self.action_head: ActionHead = head_kind(self.options.head).actor(
                 action_space=self.action_space, width=self.features_dim, temperature=self.temperature
             )
         self.action_head.reset_parameters()
@@ -128,10 +93,10 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
 
     def trained_parameters(self) -> list[Any]:
         """Return what an optimizer of the policy takes: the parameters that train, by the factors of their rates."""
-        if self.learning_rates is None:
+        if self.options.learning_rates is None:
             return [parameter for parameter in self.parameters() if parameter.requires_grad]
         values = (self.mlp_extractor.value_net, self.value_net)
-        return self.learning_rates.groups(self, self.network.model, values)
+        return self.options.learning_rates.groups(self, self.network.model, values)
 
     @property
     def acting(self) -> nn.Module:

@@ -13,11 +13,8 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
-from heed.policies.adapters.adapters import Adapter
-from heed.policies.adapters.parameter_groups import LearningRates
 from heed.policies.adapters.rank_budget import RankBudget
-from heed.policies.backbones.precision import Precision, Weights, require_sensible
-from heed.policies.heads.scoring import Normalization
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import as_trained
 from heed.policies.networks.choosing import make_network
@@ -29,60 +26,28 @@ class LanguagePolicy(PromptObservations, BasePolicy):
     """A policy of a language model; it comes before an SB3 policy."""
 
     language_model: LanguageModel
-    head: str
-    """The name of how actions come out of it (`heed.policies.heads.action_head`)."""
+    options: ModelOptions
+    """How the policy uses it."""
     value_name: str
     """What its values are of, for a reader."""
     explained_name: str
     """What number of an action `explained` gives, for a reader."""
 
-    def _set_reading(
-        self,
-        observation_space: spaces.Space[Any],
-        model: str | LanguageModel,
-        *,
-        head: str,
-        normalization: Normalization,
-        train_layers: int | None,
-        freeze_embeddings: bool,
-        adapter: Adapter | None,
-        learning_rates: LearningRates | None,
-        precision: Precision,
-        compiled: bool,
-        activation_checkpointing: bool,
-        weights: Weights,
+    def _load_language_model(
+        self, observation_space: spaces.Space[Any], model: str | LanguageModel, options: ModelOptions
     ) -> None:
-        """Load or copy the language model, and keep how it is to be read; before SB3's constructor.
+        """Load or copy the language model; before SB3's constructor.
 
         Raises:
-            ValueError: if the observations are no prompts of the model, or options do not go together.
+            ValueError: if the observations are not prompts of the model.
         """
-        require_sensible(precision, weights, trains_own_weights=adapter is None and train_layers != 0)
-        self.language_model = as_trained(
-            model, train_layers, adapter, embeddings=not freeze_embeddings, weights=weights
-        )
+        self.options = options
+        self.language_model = as_trained(model, options)
         require_prompt_space(observation_space, self.language_model.vocabulary)
-        self.head = head
-        self.normalization: Normalization = normalization
-        self.learning_rates = learning_rates
-        self.train_layers = train_layers
-        self.precision: Precision = precision
-        self.compiled = compiled
-        self.activation_checkpointing = activation_checkpointing
 
     def _make_network(self, language_model: LanguageModel) -> PromptNetwork:
         """Return a network that reads prompts with a language model."""
-        return make_network(
-            language_model,
-            self.action_space,
-            self.head,
-            self.normalization,
-            encoder=self.encoder,
-            train_layers=self.train_layers,
-            precision=self.precision,
-            compiled=self.compiled,
-            activation_checkpointing=self.activation_checkpointing,
-        )
+        return make_network(language_model, self.action_space, self.options, encoder=self.encoder)
 
     @property
     @abstractmethod

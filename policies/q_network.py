@@ -11,13 +11,10 @@ from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
-from heed.policies.adapters.adapters import Adapter
-from heed.policies.adapters.parameter_groups import LearningRates
-from heed.policies.backbones.precision import Precision, Weights
 from heed.policies.finite import require_finite_scores
 from heed.policies.heads.action_head import Reading, ValueHead, head_kind
-from heed.policies.heads.scoring import Normalization
 from heed.policies.language_policy import LanguagePolicy
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import TINY, LanguageModel
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.observations import PromptObservations
@@ -89,21 +86,10 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
         action_space: `TextActions` or `ChangingActions` for `head="score"`, any Discrete space for `head="linear"`.
         lr_schedule: gives the optimizer's first learning rate.
         model: a name for `load_language_model`, or a language model, which is copied unless it was given away.
-        head: how Q-values come out of the language model.
-        normalization: of the scores over an action's tokens.
         dueling: let a value of the state and the actions' advantages make up the Q-values.
-        train_layers: how many of the language model's top layers train; None for all of it, 0 for nothing.
-        freeze_embeddings: let the language model's embeddings stay as they are, and an output embedding that is one.
-        adapter: trains instead of the language model's weights.
-        learning_rates: how the learning rate differs from part to part; None for the same everywhere. `value` is of the
-            state's value in the dueling form.
-        precision: `bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough.
-        compiled: let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time.
-        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again: much
-            less memory, and a third more time.
-        weights: `bfloat16` stores the language model so, in half the memory, where nothing of it trains but an adapter.
         optimizer_class: as in SB3.
         optimizer_kwargs: as in SB3.
+        options: how the language model is used, each a keyword argument: the fields of `heed.policies.ModelOptions`.
     """
 
     value_name = "Q-value of the action"
@@ -118,35 +104,13 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
         lr_schedule: Schedule,
         *,
         model: str | LanguageModel = TINY,
-        head: str = "score",
-        normalization: Normalization = "mean",
         dueling: bool = True,
-        train_layers: int | None = None,
-        freeze_embeddings: bool = False,
-        adapter: Adapter | None = None,
-        learning_rates: LearningRates | None = None,
-        precision: Precision = "auto",
-        compiled: bool = False,
-        activation_checkpointing: bool = False,
-        weights: Weights = "float32",
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
+        **options: Any,
     ):
         self.dueling = dueling
-        self._set_reading(
-            observation_space,
-            model,
-            head=head,
-            normalization=normalization,
-            train_layers=train_layers,
-            freeze_embeddings=freeze_embeddings,
-            adapter=adapter,
-            learning_rates=learning_rates,
-            precision=precision,
-            compiled=compiled,
-            activation_checkpointing=activation_checkpointing,
-            weights=weights,
-        )
+        self._load_language_model(observation_space, model, ModelOptions(**options))
         super().__init__(
             observation_space,
             action_space,
@@ -166,9 +130,9 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
         is_same = self.shares_frozen and online.network.is_frozen
         target.network.memory = online.network.memory if is_same else None
         target.network.prefixes = None
-        if self.learning_rates is not None:
+        if self.options.learning_rates is not None:
             values = () if online.state_value is None else (online.state_value,)
-            groups = self.learning_rates.groups(online, online.network.model, values)
+            groups = self.options.learning_rates.groups(online, online.network.model, values)
             self.optimizer = self.optimizer_class(groups, lr=lr_schedule(1), **self.optimizer_kwargs)  # type: ignore[call-arg]
 
     def make_q_net(self) -> LanguageQNetwork:  # type: ignore[override]
@@ -184,7 +148,7 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
             self.observation_space,
             self.action_space,
             self._make_network(language_model),
-            head=self.head,
+            head=self.options.head,
             dueling=self.dueling,
         )
         return network.to(self.device)

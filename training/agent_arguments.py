@@ -14,6 +14,7 @@ from heed.envs.contract import ContractError, fulfilled_instructions_of
 from heed.envs.make import make_env
 from heed.policies.adapters.adapters import Adapter, require_peft
 from heed.policies.adapters.parameter_groups import LearningRates
+from heed.policies.model_options import MODEL_OPTIONS
 from heed.policies.prompts.template import CHAT, Chat, PromptTemplate
 from heed.training.errors import ConfigurationError
 from heed.training.option_groups import (
@@ -30,21 +31,11 @@ CLONED_LEARNING_RATE, CLONED_ENT_COEF = 3e-4, 0.003
 """After cloning: smaller steps and a smaller entropy bonus, so that the clone is fixed rather than unlearned."""
 DEFAULT_HINDSIGHT = 4
 """Instructions that DQN relabels an episode with, where the environment tells which it fulfilled."""
-MODEL_OPTIONS = (
-    "model",
-    "head",
-    "normalization",
-    "train_layers",
-    "freeze_embeddings",
-    "quantize",
-    "segments",
-    "precision",
-    "weights",
-    "compiled",
-    "activation_checkpointing",
-    "max_prompt_tokens",
-    "words_only",
+POLICY_OPTIONS = (
+    *("model", "quantize", "segments", "max_prompt_tokens", "words_only"),
+    *(name for name in MODEL_OPTIONS if name not in ("adapter", "learning_rates")),
 )
+"""Options of a training that the policy takes under the same name."""
 
 
 def agent_arguments(config: TrainConfig) -> dict[str, Any]:
@@ -71,7 +62,7 @@ def agent_arguments(config: TrainConfig) -> dict[str, Any]:
     given = {name: value for name, value in arguments.items() if value is not None}
     if config.agent in LANGUAGE_AGENTS:
         given |= {} if config.micro_batch_tokens is None else {"micro_batch_tokens": config.micro_batch_tokens}
-        given["policy_kwargs"] = {name: getattr(config, name) for name in MODEL_OPTIONS}
+        given["policy_kwargs"] = {name: getattr(config, name) for name in POLICY_OPTIONS}
         given["policy_kwargs"] |= {"adapter": _adapter(config), "learning_rates": _learning_rates(config)}
         if config.template is not None:
             given["policy_kwargs"]["template"] = _template(config.template, config.system_prompt)

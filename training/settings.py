@@ -72,7 +72,8 @@ def _parameters(of: Any) -> dict[str, Any]:
         kinds = typing.get_type_hints(of.__init__)
     except NameError:  # of a module that is imported for type checkers alone
         kinds = {}
-    return {name: kinds.get(name, Any) for name in signature(of.__init__).parameters if name not in NOT_SET}
+    named = [name for name, one in signature(of.__init__).parameters.items() if one.kind is not one.VAR_KEYWORD]
+    return {name: kinds.get(name, Any) for name in named if name not in NOT_SET}
 
 
 def _option_of(name: str, agent: str) -> str | None:

@@ -20,9 +20,9 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from heed.policies.adapters.adapters import Adapter
 from heed.policies.backbones.encoder import is_encoder
-from heed.policies.backbones.precision import Weights, weights_dtype
+from heed.policies.backbones.precision import weights_dtype
+from heed.policies.model_options import ModelOptions
 from heed.policies.models import quantization, tiny
 from heed.policies.models.encoders import (
     POOLING_FILE,
@@ -162,24 +162,17 @@ def language_model_without_weights(
     return LanguageModel(model.eval(), tokenizer, name, template, revision=revision)
 
 
-def as_trained(
-    model: str | LanguageModel,
-    train_layers: int | None,
-    adapter: Adapter | None,
-    *,
-    embeddings: bool = True,
-    weights: Weights = "float32",
-) -> LanguageModel:
+def as_trained(model: str | LanguageModel, options: ModelOptions) -> LanguageModel:
     """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`).
 
     One that is given keeps its weights as they are, unless they are to be bfloat16 and are not; what was given away is
     not copied.
     """
-    dtype = weights_dtype(weights)
+    dtype = weights_dtype(options.weights)
     language_model = load_language_model(model, dtype=dtype).give_away() if isinstance(model, str) else model
-    if weights == "bfloat16" and language_model.model.dtype != dtype:
+    if options.weights == "bfloat16" and language_model.model.dtype != dtype:
         language_model = language_model.stored_in(dtype)
-    return language_model.for_training(train_layers, adapter, embeddings=embeddings)
+    return language_model.for_training(options.train_layers, options.adapter, embeddings=not options.freeze_embeddings)
 
 
 def _split_revision(name: str, revision: str | None) -> tuple[str, str | None]:

@@ -8,9 +8,8 @@ from gymnasium import spaces
 
 from heed.policies.backbones.activation_checkpointing import require_gradient
 from heed.policies.backbones.backbone import backbone_of
-from heed.policies.backbones.precision import Precision
 from heed.policies.heads.action_head import head_kind
-from heed.policies.heads.scoring import Normalization
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.networks.encoder_network import EncoderNetwork
 from heed.policies.networks.prompt_network import PromptNetwork
@@ -23,50 +22,33 @@ from heed.policies.prompts.segments import SegmentEncoder
 def make_network(
     language_model: LanguageModel,
     action_space: spaces.Space[Any],
-    head: str,
-    normalization: Normalization,
+    options: ModelOptions,
     *,
     encoder: PromptEncoder,
-    train_layers: int | None = None,
-    precision: Precision = "auto",
-    compiled: bool = False,
-    activation_checkpointing: bool = False,
 ) -> PromptNetwork:
     """Return the network that reads a language model's prompts; arguments as of `LanguageNetwork`.
 
     Raises:
         ValueError: if the head, the actions and the model do not go together.
     """
-    _require_listed_actions(action_space, head, encoder)
+    _require_listed_actions(action_space, options.head, encoder)
     if isinstance(encoder, SegmentEncoder):
-        if activation_checkpointing:
-            require_gradient(compiled, train_layers)
-        return SegmentNetwork(
-            language_model, action_space, head, encoder=encoder, train_layers=train_layers, precision=precision
-        )
+        if options.activation_checkpointing:
+            require_gradient(options.compiled, options.train_layers)
+        return SegmentNetwork(language_model, action_space, options, encoder=encoder)
     kind = LanguageNetwork if backbone_of(language_model.model).gives_likelihoods else EncoderNetwork
-    return kind(
-        language_model,
-        action_space,
-        head,
-        normalization,
-        encoder=encoder,
-        train_layers=train_layers,
-        precision=precision,
-        compiled=compiled,
-        activation_checkpointing=activation_checkpointing,
-    )
+    return kind(language_model, action_space, options, encoder=encoder)
 
 
-def reads_segments(language_model: LanguageModel, policy_kwargs: dict[str, Any], segments: bool | None) -> bool:
-    """Say whether a policy with these arguments reads segments: where it can unless `segments` says otherwise."""
+def reads_segments(language_model: LanguageModel, options: ModelOptions, segments: bool | None) -> bool:
+    """Say whether a policy with these options reads segments: where it can unless `segments` says otherwise."""
     if segments is not None:
         return segments
     return (
         not backbone_of(language_model.model).gives_likelihoods
-        and not head_kind(policy_kwargs.get("head", "score")).reads_texts
-        and policy_kwargs.get("train_layers") == 0
-        and policy_kwargs.get("adapter") is None
+        and not head_kind(options.head).reads_texts
+        and options.train_layers == 0
+        and options.adapter is None
     )
 
 

@@ -19,14 +19,14 @@ from gymnasium import spaces
 from torch import Tensor, nn
 
 from heed.policies.backbones.backbone import backbone_of
-from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
+from heed.policies.backbones.precision import as_stored, autocast, is_wide
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.memory import RowMemory
 from heed.policies.heads.action_head import head_kind
 from heed.policies.heads.action_sets import ActionSets, trial_trie
-from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.encoders import PairEndings, read_texts
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
@@ -41,13 +41,8 @@ class EncoderNetwork(PromptNetwork):
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
         action_space: for a head that reads texts its `texts` name the actions, unless the prompts themselves do.
-        head: the name of a head; scores are computed for one that reads texts, else only features.
-        normalization: must be `mean`, the default: there is nothing to normalise.
+        options: scores are computed for a head that reads texts, else only features.
         encoder: makes the prompts.
-        train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
-        precision: of the model's arithmetic.
-        compiled: let `torch.compile` fuse the layers' operations.
-        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
         LanguageModelError: if prompt and action together are longer than the model reads.
@@ -59,17 +54,13 @@ class EncoderNetwork(PromptNetwork):
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: str,
-        normalization: Normalization,
+        options: ModelOptions,
         *,
         encoder: PromptEncoder,
-        train_layers: int | None = None,
-        precision: Precision = "auto",
-        compiled: bool = False,
-        activation_checkpointing: bool = False,
     ):
         super().__init__()
-        reads_texts = head_kind(head).reads_texts
+        normalization = options.normalization
+        reads_texts = head_kind(options.head).reads_texts
         if reads_texts and normalization != "mean":
             raise ValueError(
                 f"{language_model.name} is an encoder: it reads each action whole and has no likelihoods of tokens to "
@@ -77,7 +68,7 @@ class EncoderNetwork(PromptNetwork):
             )
         self.model = language_model.model
         self.pooling = language_model.pooling
-        self.precision = as_stored(self.model, precision)
+        self.precision = as_stored(self.model, options.precision)
         self._is_wide = is_wide(self.model)
         self.features_dim = backbone_of(self.model).width
         self.layout = encoder.layout
@@ -104,7 +95,7 @@ class EncoderNetwork(PromptNetwork):
             self.score = nn.Linear(self.features_dim, 1, bias=False)
             nn.init.orthogonal_(self.score.weight, gain=0.01)  # an almost uniform first policy
         self.auxiliary = Embedders.of(self.layout.modalities, "late", self.features_dim)
-        self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
+        self.prepare_layers(language_model, options)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * self.features_dim))
 
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:

@@ -30,6 +30,7 @@ from heed.policies.caches.prefixes import PrefixMemory
 from heed.policies.heads.action_sets import ActionSets
 from heed.policies.heads.trie import Tries
 from heed.policies.modalities.fusion import Embedders, action_bias, text_vectors
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.layout import PromptLayout
 
@@ -86,22 +87,20 @@ class PromptNetwork(nn.Module):
         """
         return [(prompt, 0, 0)]
 
-    def prepare_layers(
-        self, language_model: LanguageModel, train_layers: int | None, compiled: bool, activation_checkpointing: bool
-    ) -> None:
-        """Freeze what does not train, and let the model's layers be computed as the arguments ask for.
+    def prepare_layers(self, language_model: LanguageModel, options: ModelOptions) -> None:
+        """Freeze what does not train, and set how the model's layers are computed.
 
         Raises:
             ValueError: if `train_layers` or `activation_checkpointing` cannot be.
         """
-        if language_model.adapter is None or train_layers == 0:
-            freeze(self.model, train_layers)
-        if activation_checkpointing:
-            require_gradient(compiled, train_layers)
+        if language_model.adapter is None or options.train_layers == 0:
+            freeze(self.model, options.train_layers)
+        if options.activation_checkpointing:
+            require_gradient(options.compiled, options.train_layers)
             checkpoint_layers(self.model)
-        if compiled:
+        if options.compiled:
             compile_layers(self.model)
-        self.is_frozen = train_layers == 0
+        self.is_frozen = options.train_layers == 0
         self.rank_budget = None if self.is_frozen else rank_budget_of(self.model, language_model.adapter)
 
     def refuse_sequence(self) -> None:

@@ -11,12 +11,13 @@ from gymnasium import spaces
 from torch import Tensor
 
 from heed.policies.backbones.backbone import backbone_of
-from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
+from heed.policies.backbones.precision import as_stored, autocast, is_wide
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import freeze
 from heed.policies.caches.memory import RowMemory
 from heed.policies.heads.action_head import head_kind
 from heed.policies.modalities.fusion import Embedders
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.encoders import read_texts, special_tokens
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork
@@ -33,10 +34,8 @@ class SegmentNetwork(PromptNetwork):
     Args:
         language_model: an encoder; it is used as it is, not copied, and frozen.
         action_space: any.
-        head: the name of one that reads no texts.
+        options: with a head that reads no texts, and `train_layers=0`.
         encoder: makes the prompts.
-        train_layers: must be 0.
-        precision: of the encoder's arithmetic.
 
     Raises:
         ValueError: if another head is asked for, or something of the encoder is to train.
@@ -46,25 +45,24 @@ class SegmentNetwork(PromptNetwork):
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: str,
+        options: ModelOptions,
         *,
         encoder: SegmentEncoder,
-        train_layers: int | None,
-        precision: Precision = "auto",
     ):
         super().__init__()
-        if head_kind(head).reads_texts:
+        if head_kind(options.head).reads_texts:
             raise ValueError(
-                f"An encoder that reads segments has features and no action texts: use head='linear', not {head!r}."
+                "An encoder that reads segments has features and no action texts: use head='linear', not "
+                f"{options.head!r}."
             )
-        if train_layers != 0 or language_model.adapter is not None:
+        if options.train_layers != 0 or language_model.adapter is not None:
             raise ValueError(
                 "Segments are read once and for all, so the encoder cannot train: give train_layers=0 and no adapter, "
                 "or let it read whole prompts (segments=False)."
             )
         self.model = language_model.model
         self.pooling = language_model.pooling
-        self.precision = as_stored(self.model, precision)
+        self.precision = as_stored(self.model, options.precision)
         self._is_wide = is_wide(self.model)
         self.layout = encoder.layout
         self.refuse_sequence()

@@ -20,7 +20,7 @@ from heed.policies.backbones.hidden_states import (
     layers_of,
     read_hidden_states,
 )
-from heed.policies.backbones.precision import Precision, as_stored, autocast, is_wide
+from heed.policies.backbones.precision import as_stored, autocast, is_wide
 from heed.policies.backbones.soft_tokens import read_behind, require_room_before
 from heed.policies.caches.batching import Inputs
 from heed.policies.caches.frozen import FrozenLayers, goes_on_exactly
@@ -31,6 +31,7 @@ from heed.policies.heads.action_sets import ActionSets, trial_trie
 from heed.policies.heads.scoring import Normalization, exact_methods, last_hidden_state, make_scorer, score_contexts
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.fusion import Embedders
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
 from heed.policies.out_of_memory import does_not_fit, is_out_of_memory, reader_splits, release_memory
@@ -48,13 +49,8 @@ class LanguageNetwork(PromptNetwork):
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
         action_space: for a head that reads texts its `texts` name the actions, unless the prompts themselves do.
-        head: the name of a head; scores are computed for one that reads texts, else only features.
-        normalization: of the scores, over an action's tokens.
+        options: scores are computed for a head that reads texts, else only features.
         encoder: makes the prompts; None where they hold words alone.
-        train_layers: how many of the top layers train; None for the whole model, 0 for nothing of it.
-        precision: of the model's arithmetic.
-        compiled: let `torch.compile` fuse the layers' operations.
-        activation_checkpointing: let layers keep their input alone for the gradient, and compute the rest again.
 
     Raises:
         LanguageModelError: if the model has no positions for the longest action behind the longest prompts.
@@ -66,19 +62,15 @@ class LanguageNetwork(PromptNetwork):
         self,
         language_model: LanguageModel,
         action_space: spaces.Space[Any],
-        head: str,
-        normalization: Normalization,
+        options: ModelOptions,
         *,
         encoder: PromptEncoder | None = None,
-        train_layers: int | None = None,
-        precision: Precision = "auto",
-        compiled: bool = False,
-        activation_checkpointing: bool = False,
     ):
         super().__init__()
-        reads_texts = head_kind(head).reads_texts
+        normalization = options.normalization
+        reads_texts = head_kind(options.head).reads_texts
         self.model = language_model.model
-        self.precision = as_stored(self.model, precision)
+        self.precision = as_stored(self.model, options.precision)
         self._is_wide = is_wide(self.model)
         backbone = backbone_of(self.model)
         self.features_dim = backbone.width
@@ -114,7 +106,7 @@ class LanguageNetwork(PromptNetwork):
         self.in_sequence = Embedders.of(self.layout.modalities, "sequence", backbone.embedding_width)
         """Of modalities that are soft tokens before the prompt."""
 
-        self.prepare_layers(language_model, train_layers, compiled, activation_checkpointing)
+        self.prepare_layers(language_model, options)
         if self.in_sequence is not None:
             if reader_of(self.model) is not None:
                 raise ValueError("Virtual tokens and modalities in the sequence would both stand before the prompt.")
@@ -122,7 +114,7 @@ class LanguageNetwork(PromptNetwork):
             self.is_frozen = False  # what makes the soft tokens trains, through the language model
         self._reader = reader_of(self.model)
         with _telling(language_model):
-            self._choose_memories(language_model, train_layers, longest)
+            self._choose_memories(language_model, options.train_layers, longest)
 
     def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
         """Set what the network keeps of what it read, each where that is exact for such prompts."""

@@ -38,7 +38,7 @@ def make_policy(kind: type[Any], language_model: LanguageModel, **arguments: Any
     encoder = language_model.encoder(max_tokens=arguments.pop("max_tokens", 64))
     actions = arguments.pop("actions", TextActions(TEXTS))
     policy = kind(encoder.space, actions, lambda _: 1e-3, model=language_model, **arguments).double()
-    if kind is LanguageActorCriticPolicy and policy.head == "linear":
+    if kind is LanguageActorCriticPolicy and policy.options.head == "linear":
         with torch.no_grad():
             policy.action_head.net.weight.mul_(100)  # a first policy is almost uniform, whatever it reads
     return policy

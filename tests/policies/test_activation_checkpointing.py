@@ -19,6 +19,7 @@ from heed.policies.backbones.hidden_states import read_lower_states
 from heed.policies.caches.frozen import freeze
 from heed.policies.heads.scoring import ActionScorer, ScoringMethod, last_hidden_state
 from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
 from tests.small_models import build
@@ -137,7 +138,7 @@ def test_transformers_own_would_do_nothing_here() -> None:
 def test_a_network_of_heed_tiny(head: Any) -> None:
     plain, frugal = (
         LanguageNetwork(
-            load_language_model(), TextActions(("left", "go")), head, "mean", activation_checkpointing=frugal
+            load_language_model(), TextActions(("left", "go")), ModelOptions(head=head, activation_checkpointing=frugal)
         )
         for frugal in (False, True)
     )
@@ -167,10 +168,7 @@ def test_what_cannot_go_together_is_refused() -> None:
             LanguageNetwork(
                 load_language_model(),
                 TextActions(("left", "go")),
-                "score",
-                "mean",
-                activation_checkpointing=True,
-                **options,
+                ModelOptions(activation_checkpointing=True, **options),
             )
 
 

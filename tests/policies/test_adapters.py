@@ -10,6 +10,7 @@ import torch
 
 from heed.envs.contract import TextActions
 from heed.policies.adapters.adapters import Adapter, AdapterError
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -41,7 +42,7 @@ def small(family: str) -> LanguageModel:
 
 
 def hidden(language_model: LanguageModel) -> torch.Tensor:
-    network = LanguageNetwork(language_model, TextActions(("a", "b")), "linear", "mean")
+    network = LanguageNetwork(language_model, TextActions(("a", "b")), ModelOptions(head="linear"))
     with torch.no_grad():
         features: torch.Tensor = network(PROMPTS)[0]
     return features

@@ -25,6 +25,7 @@ from heed.policies import (
 )
 from heed.policies.adapters.adapters import Adapter, AdapterError
 from heed.policies.caches.frozen import freeze
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.encoders import read_texts
 from heed.policies.models.loading import read_shared_language_model, rebuild_language_model
 from heed.policies.models.minilm import PACKAGE
@@ -57,9 +58,9 @@ def in_float64(folder: Path) -> LanguageModel:
 
 def network_of(language_model: LanguageModel, **arguments: Any) -> tuple[EncoderNetwork, Tensor]:
     """Return a network in double precision, and the prompts of `WORDS`, (4, 40)."""
-    arguments = {"head": "score", "action_space": TextActions(ACTIONS), **arguments}
+    actions = arguments.pop("action_space", TextActions(ACTIONS))
     encoder = language_model.encoder(max_tokens=40)
-    network = make_network(language_model, normalization="mean", encoder=encoder, **arguments)
+    network = make_network(language_model, actions, ModelOptions(**arguments), encoder=encoder)
     assert isinstance(network, EncoderNetwork)
     if network.score is not None:
         torch.nn.init.normal_(network.score.weight, generator=torch.Generator().manual_seed(0))
@@ -142,7 +143,7 @@ def test_actions_that_change_are_scored_as_those_that_do_not(folder: Path) -> No
     encoder = language_model.encoder(max_tokens=40, modalities=(Actions(4),))
     lists = [ACTIONS, ("done", "turn left"), ("done",), ACTIONS[::-1]]
     prompts = torch.as_tensor(encoder({**WORDS, "actions": lists}))
-    changing = make_network(language_model, spaces.Discrete(4), "score", "mean", encoder=encoder).double()
+    changing = make_network(language_model, spaces.Discrete(4), ModelOptions(), encoder=encoder).double()
     fixed, plain = network_of(language_model)
     changing.load_state_dict(fixed.state_dict())
     scores, all_scores = changing(prompts)[1], fixed(plain)[1]
@@ -219,7 +220,7 @@ def test_positions_are_counted_as_each_family_does(folder: Path) -> None:
         language_model.encoder(max_tokens=POSITIONS + 1)
     encoder = language_model.encoder(max_tokens=POSITIONS)
     with pytest.raises(ValueError, match="tokens together, but the encoder reads at most"):
-        make_network(language_model, TextActions(ACTIONS), "score", "mean", encoder=encoder)
+        make_network(language_model, TextActions(ACTIONS), ModelOptions(), encoder=encoder)
 
 
 @pytest.mark.parametrize("head", ["score", "linear"])
@@ -270,13 +271,13 @@ def test_what_an_encoder_cannot_do_is_said(folders: dict[str, Path]) -> None:
     language_model = load_language_model(str(folders["bert"]))
     encoder = language_model.encoder(max_tokens=40)
     with pytest.raises(ValueError, match="no likelihoods of tokens to normalise"):
-        make_network(language_model, TextActions(ACTIONS), "score", "sum", encoder=encoder)
+        make_network(language_model, TextActions(ACTIONS), ModelOptions(normalization="sum"), encoder=encoder)
     with pytest.raises(ValueError, match="gives texts no likelihood"):
         score_action_texts(language_model, {"instruction": ["go"], "observation": ["red"]}, [["done"]])
     with pytest.raises(AdapterError, match="this one is an encoder"):
         language_model.for_training(adapter=Adapter(method="prompt"))
     with pytest.raises(ValueError, match="Use head='linear'"):
-        make_network(language_model, spaces.Discrete(3), "score", "mean", encoder=encoder)
+        make_network(language_model, spaces.Discrete(3), ModelOptions(), encoder=encoder)
 
 
 def test_weights_that_are_missing_are_told_of(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from heed.policies.backbones.probe_model import probe_of
 from heed.policies.caches.frozen import goes_on_exactly
 from heed.policies.caches.prefixes import keeps_exactly
 from heed.policies.heads.scoring import ActionScorer, exact_methods, make_scorer, naive_scores
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -163,7 +164,9 @@ def test_hidden_states_may_be_narrower_than_the_layers(head: Any) -> None:
     language_model = as_language_model(made("opt"))
     assert language_model.backbone.width == 16
     encoder = language_model.encoder(max_tokens=60)
-    network = LanguageNetwork(language_model, TextActions(("turn left", "go")), head, "mean", encoder=encoder)
+    network = LanguageNetwork(
+        language_model, TextActions(("turn left", "go")), ModelOptions(head=head), encoder=encoder
+    )
     features, _ = network(torch.as_tensor(encoder({"instruction": ["go"], "observation": ["red ball"]})))
     assert features.shape == (1, network.features_dim) == (1, 16)
 
@@ -178,10 +181,10 @@ def test_actions_that_change_have_room_behind_their_prompt() -> None:
     lengths = (rows[:, :62] >= 0).sum(dim=1)
     taken = [max(map(len, language_model.action_tokens(texts))) for texts in (short, long)]
     assert lengths.tolist() == [min(62, 64 - one) for one in taken]
-    network = LanguageNetwork(language_model, spaces.Discrete(2), "score", "mean", encoder=encoder)
+    network = LanguageNetwork(language_model, spaces.Discrete(2), ModelOptions(), encoder=encoder)
     assert torch.isfinite(network(rows)[1]).all()
     with pytest.raises(ValueError, match="no prompt has room before it"):
         encoder({**words, "actions": [short, ("go to the crimson box " * 20, "done")]})
     fixed = language_model.encoder(max_tokens=64)
     with pytest.raises(LanguageModelError, match=f"lower max_prompt_tokens to {64 - taken[1] + 1}"):
-        LanguageNetwork(language_model, TextActions(long), "score", "mean", encoder=fixed)
+        LanguageNetwork(language_model, TextActions(long), ModelOptions(), encoder=fixed)

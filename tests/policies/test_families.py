@@ -15,6 +15,7 @@ from examples.families import FAMILIES, save_model
 from heed.envs.contract import TextActions
 from heed.policies.heads.scoring import ActionScorer, make_scorer
 from heed.policies.heads.trie import Tries
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import load_language_model, rebuild_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -181,7 +182,7 @@ def test_layers_of_two_kinds_keep_their_kinds_when_the_lower_are_known(loaded: A
 @pytest.mark.parametrize("name", ["GPT-2", "Qwen2"])  # one looks positions up, the other computes them
 def test_prompts_that_leave_no_position_for_actions_are_refused(name: str, loaded: Any) -> None:
     actions = TextActions(("turn left", "turn right"))
-    network = partial(LanguageNetwork, action_space=actions, head="score", normalization="mean")
+    network = partial(LanguageNetwork, action_space=actions, options=ModelOptions())
     network(loaded(name), encoder=loaded(name).encoder(max_tokens=511))
     with pytest.raises(LanguageModelError, match="lower max_prompt_tokens to 511"):
         network(loaded(name), encoder=loaded(name).encoder(max_tokens=512))

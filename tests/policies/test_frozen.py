@@ -14,6 +14,7 @@ from heed.policies.caches import frozen as frozen_module
 from heed.policies.caches.frozen import FrozenLayers, freeze
 from heed.policies.heads.scoring import pack
 from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -123,7 +124,9 @@ def tiny() -> LanguageModel:
 
 @pytest.mark.parametrize("head", ["score", "linear"])
 def test_a_frozen_network_reads_each_prompt_once_in_updates_too(head: Any, tiny: LanguageModel) -> None:
-    network = LanguageNetwork(tiny.copy(), TextActions(("turn left", "turn right")), head, "mean", train_layers=0)
+    network = LanguageNetwork(
+        tiny.copy(), TextActions(("turn left", "turn right")), ModelOptions(head=head, train_layers=0)
+    )
     network.train()
     prompts = torch.tensor([[5, 6, PADDING], [7, 8, 9], [5, 6, PADDING]])
     first, first_scores = network(prompts)

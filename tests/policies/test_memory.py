@@ -11,6 +11,7 @@ from torch import Tensor
 
 from heed.envs.contract import TextActions
 from heed.policies.caches.memory import RowMemory
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
@@ -113,7 +114,7 @@ def test_the_table_stays_within_its_bound_and_goes_on_being_right() -> None:
 
 def network(**arguments: Any) -> LanguageNetwork:
     language_model = load_language_model("heed-tiny")
-    return LanguageNetwork(language_model, TextActions(("turn left", "turn right")), "score", "mean", **arguments)
+    return LanguageNetwork(language_model, TextActions(("turn left", "turn right")), ModelOptions(**arguments))
 
 
 def test_a_network_remembers_in_rollouts_only() -> None:

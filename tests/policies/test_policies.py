@@ -16,6 +16,7 @@ from heed.envs.contract import TextActions
 from heed.envs.make import make
 from heed.policies.actor_critic import LanguageActorCriticPolicy
 from heed.policies.heads.scoring import naive_scores
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -109,7 +110,7 @@ def test_the_linear_head_takes_every_action_space_of_ppo(space: spaces.Space[Any
 
 def test_equal_prompts_get_equal_rows(tiny: LanguageModel) -> None:
     prompts = torch.tensor([[5, 6, PADDING, PADDING], [7, PADDING, PADDING, PADDING], [5, 6, PADDING, PADDING]])
-    network = LanguageNetwork(tiny, TextActions(TEXTS), "score", "mean")
+    network = LanguageNetwork(tiny, TextActions(TEXTS), ModelOptions())
     _, scores = network(prompts.to(torch.int16))
     assert scores is not None
     assert torch.equal(scores[0], scores[2])
@@ -123,7 +124,7 @@ def test_reading_in_chunks_of_like_length_changes_nothing(tiny: LanguageModel) -
     prompts = torch.randint(2, 100, (300, 30), generator=generator)
     for row, length in enumerate(torch.randint(1, 31, (300,), generator=generator)):
         prompts[row, int(length) :] = PADDING
-    network = LanguageNetwork(tiny, TextActions(TEXTS), "score", "mean")
+    network = LanguageNetwork(tiny, TextActions(TEXTS), ModelOptions())
     with torch.no_grad():
         features, scores = network(prompts)
         assert scores is not None
@@ -135,7 +136,7 @@ def test_reading_in_chunks_of_like_length_changes_nothing(tiny: LanguageModel) -
 
 def test_shared_probabilities_close_an_action_that_another_goes_on_from(tiny: LanguageModel) -> None:
     texts = TextActions(("go", "go to", "done"))
-    network = LanguageNetwork(tiny, texts, "score", "constrained")
+    network = LanguageNetwork(tiny, texts, ModelOptions(normalization="constrained"))
     scores = network(torch.tensor([[5, 6], [7, 8]]))[1]
     assert scores is not None
     torch.testing.assert_close(scores.exp().sum(dim=1), torch.ones(2))

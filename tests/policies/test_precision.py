@@ -10,6 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from heed.envs.contract import TextActions
 from heed.policies.backbones.precision import computes_in_bfloat16, is_wide
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
 
@@ -45,7 +46,9 @@ def test_only_float32_models_with_large_products_are_wide(width: int, dtype: tor
 @pytest.mark.parametrize("head", ["score", "linear"])
 def test_what_comes_out_is_float32_and_near_the_exact(head: Any) -> None:
     exact, fast = (
-        LanguageNetwork(load_language_model("heed-tiny"), TextActions(("a", "b")), head, "mean", precision=precision)
+        LanguageNetwork(
+            load_language_model("heed-tiny"), TextActions(("a", "b")), ModelOptions(head=head, precision=precision)
+        )
         for precision in ("float32", "bfloat16")
     )
     for ours, theirs in zip(fast(PROMPTS), exact(PROMPTS), strict=True):

@@ -17,6 +17,7 @@ from heed.policies.caches.batching import Inputs
 from heed.policies.caches.prefixes import PrefixMemory
 from heed.policies.heads.scoring import pack
 from heed.policies.heads.trie import ActionTrie, Tries
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
 from heed.policies.prompts.layout import PADDING
@@ -119,7 +120,9 @@ def test_the_table_stays_within_its_bound(slots: int) -> None:
 
 
 def network(head: Any) -> LanguageNetwork:
-    made = LanguageNetwork(load_language_model("heed-tiny"), TextActions(("turn left", "turn right")), head, "mean")
+    made = LanguageNetwork(
+        load_language_model("heed-tiny"), TextActions(("turn left", "turn right")), ModelOptions(head=head)
+    )
     made.train(False)
     return made
 
@@ -147,7 +150,7 @@ def test_models_for_which_it_would_not_be_right_go_without(option: str, value: i
     arguments: dict[str, Any] = {"train_layers": value} if option == "train_layers" else {}
     if option == "window":
         language_model.model.config.sliding_window = value
-    made = LanguageNetwork(language_model, TextActions(("turn left", "turn right")), "score", "mean", **arguments)
+    made = LanguageNetwork(language_model, TextActions(("turn left", "turn right")), ModelOptions(**arguments))
     assert made.prefixes is None
 
 

@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPolicy, load_language_model
+from heed.policies.model_options import ModelOptions
 from heed.policies.networks.choosing import make_network, reads_segments
 from heed.policies.networks.segment_network import SegmentNetwork
 from heed.policies.networks.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
@@ -61,7 +62,9 @@ def encoder_of(language_model: LanguageModel, **arguments: Any) -> SegmentEncode
 def network_of(language_model: LanguageModel) -> tuple[SegmentNetwork, Tensor]:
     encoder = encoder_of(language_model)
     torch.manual_seed(0)
-    network = make_network(language_model, spaces.Discrete(3), "linear", "mean", encoder=encoder, train_layers=0)
+    network = make_network(
+        language_model, spaces.Discrete(3), ModelOptions(head="linear", train_layers=0), encoder=encoder
+    )
     assert isinstance(network, SegmentNetwork)
     network.double()
     for weight in network.reader.parameters():  # some of them begin at zero
@@ -221,9 +224,9 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
 def test_what_segments_do_not_go_with_is_said(language_model: LanguageModel) -> None:
     encoder = encoder_of(language_model)
     with pytest.raises(ValueError, match="use head='linear', not 'score'"):
-        make_network(language_model, TextActions(("a", "b")), "score", "mean", encoder=encoder, train_layers=0)
+        make_network(language_model, TextActions(("a", "b")), ModelOptions(train_layers=0), encoder=encoder)
     with pytest.raises(ValueError, match="the encoder cannot train"):
-        make_network(language_model, spaces.Discrete(2), "linear", "mean", encoder=encoder)
+        make_network(language_model, spaces.Discrete(2), ModelOptions(head="linear"), encoder=encoder)
     with pytest.raises(ValueError, match="its first line holds the instruction"):
         encoder_of(language_model, template="{observation}\n{instruction}")
     with pytest.raises(ValueError, match="is no encoder"):
@@ -231,11 +234,11 @@ def test_what_segments_do_not_go_with_is_said(language_model: LanguageModel) -> 
 
 
 def test_segments_are_read_wherever_they_can_be(language_model: LanguageModel) -> None:
-    frozen = {"head": "linear", "train_layers": 0}
+    frozen = ModelOptions(head="linear", train_layers=0)
     assert reads_segments(language_model, frozen, None)
     assert not reads_segments(language_model, frozen, False)
-    assert not reads_segments(language_model, {"train_layers": 0}, None)
-    assert not reads_segments(language_model, {"head": "linear"}, None)
+    assert not reads_segments(language_model, ModelOptions(train_layers=0), None)
+    assert not reads_segments(language_model, ModelOptions(head="linear"), None)
     assert not reads_segments(load_language_model("heed-tiny"), frozen, None)
 
 

@@ -11,6 +11,7 @@ from peft import PeftModelForCausalLM, PrefixTuningConfig, PromptTuningConfig
 from heed.envs.contract import TextActions
 from heed.policies.adapters.adapters import Adapter, AdapterError
 from heed.policies.heads.scoring import naive_scores
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
@@ -52,7 +53,7 @@ def by_peft(family: str, language_model: LanguageModel) -> Any:
 def test_scores_are_those_of_pefts_models(family: str, method: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     language_model = adapted(family, method)
     monkeypatch.setattr(LanguageModel, "action_tokens", lambda *_: ACTIONS)
-    network = LanguageNetwork(language_model, TextActions(("a", "b", "c")), "score", "mean")
+    network = LanguageNetwork(language_model, TextActions(("a", "b", "c")), ModelOptions())
     features, scores = network(PROMPTS)
     assert scores is not None
     other = by_peft(family, language_model)

@@ -17,6 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from heed.envs.contract import TextActions
 from heed.policies.caches import weights_watch
 from heed.policies.caches.weights_watch import WeightsWatch
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.choosing import make_network
@@ -223,10 +224,9 @@ def network_of(
 ) -> tuple[PromptNetwork, PromptEncoder]:
     encoder = language_model.encoder(max_tokens=80, segments=segments)
     torch.manual_seed(0)
-    arguments: dict[str, Any] = {"encoder": encoder, "train_layers": train_layers}
-    if segments:
-        return make_network(language_model.copy(), spaces.Discrete(2), "linear", "mean", **arguments), encoder
-    return make_network(language_model.copy(), ACTIONS, "score", "mean", **arguments), encoder
+    options = ModelOptions(head="linear" if segments else "score", train_layers=train_layers)
+    actions = spaces.Discrete(2) if segments else ACTIONS
+    return make_network(language_model.copy(), actions, options, encoder=encoder), encoder
 
 
 def read(network: PromptNetwork, encoder: PromptEncoder, words: int) -> Tensor:

@@ -23,7 +23,7 @@ def test_every_agent_takes_micro_batches_and_checkpointing(agent: Any) -> None:
     made = KINDS[agent](env=env, **arguments)
     assert made.micro_batches.max_tokens == 500
     assert made.hyperparameters["micro_batch_tokens"] == 500
-    assert made.policy.activation_checkpointing
+    assert made.policy.options.activation_checkpointing
 
 
 def test_a_minibatch_by_tokens() -> None:

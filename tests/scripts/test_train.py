@@ -267,6 +267,6 @@ def test_parts_of_the_policy_learn_at_their_own_rates(tmp_path: Path) -> None:
     more = ["--warmup-steps", "128", "--head", "linear", "--steps", "256"]
     run_train(*rates.split(), *more, "--run-dir", str(tmp_path / "run"))
     learned: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
-    rates_of_parts = learned.language_policy.learning_rates
+    rates_of_parts = learned.language_policy.options.learning_rates
     assert (rates_of_parts.heads, rates_of_parts.value, rates_of_parts.layer_decay) == pytest.approx((10, 2, 0.5))
     assert [learned.lr_schedule(remaining) for remaining in (1, 0.75, 0.5, 0)] == pytest.approx([0, 5e-4, 1e-3, 1e-3])
