@@ -88,15 +88,15 @@ _ADAPTER_OPTIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(
+class TrainConfig(  # a dataclass takes the fields of its last base first
+    TrackingOptions,
     ExplorationOptions,
     DeepQOptions,
-    PolicyGradientOptions,
     MinibatchOptions,
+    PolicyGradientOptions,
     AdapterOptions,
     LanguageModelOptions,
     EnvironmentOptions,
-    TrackingOptions,
     RunOptions,
 ):
     """Train a language-model agent, then evaluate it and write a report into the run folder."""
@@ -113,7 +113,7 @@ class TrainConfig(
         for name in NAMED:
             values = named_values(_option(name), getattr(self, name))
             object.__setattr__(self, name, as_texts(values))
-        for group in TrainConfig.__bases__:
+        for group in OPTION_GROUPS:
             for field in dataclasses.fields(group):
                 self._check(group, field.name, field.default)
         if self.gamma is not None and self.gamma > 1:
@@ -276,6 +276,10 @@ class TrainConfig(
         demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
         options["demonstrations"] = None if demonstrations is None else Path(demonstrations)
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+OPTION_GROUPS: tuple[Any, ...] = TrainConfig.__bases__[::-1]
+"""The groups of options, in the order in which `--help` shows them."""
 
 
 def range_of_steps(option: str, text: str) -> tuple[int, int]:

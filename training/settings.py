@@ -47,10 +47,10 @@ def settings_of(config: TrainConfig) -> tuple[dict[str, Any], dict[str, Any]]:
     agent: dict[str, Any] = {}
     policy: dict[str, Any] = {}
     for name, value in named_values("--set", config.set).items():
-        option = _option_of(name, config.agent)
+        option = option_of(name, config.agent)
         if option is not None:
             raise ConfigurationError(f"--set {name}: it has an option of its own, --{option.replace('_', '-')}.")
-        known = {n for n in {**of_agent, **of_policy} if _option_of(n, config.agent) is None}
+        known = {n for n in {**of_agent, **of_policy} if option_of(n, config.agent) is None}
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=3)
             raise ConfigurationError(
@@ -76,7 +76,8 @@ def _parameters(of: Any) -> dict[str, Any]:
     return {name: kinds.get(name, Any) for name in named if name not in NOT_SET}
 
 
-def _option_of(name: str, agent: str) -> str | None:
+def option_of(name: str, agent: str) -> str | None:
+    """Return the option of `heed train` that gives an argument of an agent or its policy; None if there is none."""
     if name == "n_steps":  # dqn's are of its returns, and have none
         return "rollout_steps" if agent in POLICY_GRADIENTS else None
     fields = {field.name for field in dataclasses.fields(TrainConfig)}

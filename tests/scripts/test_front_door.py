@@ -12,18 +12,20 @@ from typing import Any
 
 import pytest
 
-from heed.agents import AGENTS
+from heed.agents import ALGORITHMS
 from heed.scripts import check_env, demos, export, memory, train
 from heed.scripts.check_agent import CheckAgentConfig
 from heed.scripts.compare import CompareConfig, compare
 from heed.scripts.evaluate import EvaluateConfig
 from heed.scripts.evaluate import main as evaluate
 from heed.training.ablation.plan import Plan
+from heed.training.command_line.constructor_defaults import constructor_defaults
 from heed.training.command_line.named_values import as_texts, environment_arguments, named_values
-from heed.training.command_line.panels import AGENT_DEFAULTS, FIRST
+from heed.training.command_line.panels import CONSTRUCTOR_OPTIONS, FIRST, shown_defaults
 from heed.training.command_line.parsing import parse
 from heed.training.comparison.groups import Run, grouped
 from heed.training.errors import ConfigurationError
+from heed.training.option_groups import POLICY_GRADIENTS
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
 
@@ -72,10 +74,28 @@ def test_the_help_of_an_agent_shows_its_own_options_and_defaults(monkeypatch: py
 
 def test_the_defaults_that_the_help_shows_are_those_of_the_agents() -> None:
     arguments = {"rollout_steps": "n_steps", "epochs": "n_epochs"}
-    for option, defaults in AGENT_DEFAULTS.items():
-        for agent, default in defaults.items():
-            own = inspect.signature(AGENTS[agent]).parameters[arguments.get(option, option)].default
-            assert (own(1.0) if callable(own) else own) == default, (option, agent)
+    count = 0
+    for agent, algorithm in ALGORITHMS.items():
+        shown = shown_defaults(TrainConfig, {"agent": agent})
+        own = inspect.signature(algorithm.agent_class).parameters
+        for option in CONSTRUCTOR_OPTIONS:
+            default = getattr(own.get(arguments.get(option, option)), "default", None)
+            if option == "rollout_steps" and agent not in POLICY_GRADIENTS:  # dqn's n_steps are of its returns
+                default = None
+            if callable(default):
+                default = f"{default(1.0)}, falling to {default(0.0):.1g}"
+            assert shown.get(option) == (None if default is None else str(default)), (option, agent)
+            count += default is not None
+    assert count == 29
+
+
+def test_a_constructors_defaults_are_read_without_running_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = "self, a, b=2, *, c=Cosine(0.1, 0.5), d=None, e='x', f, g=len"
+    source = f"raise SystemExit\nclass Mine:\n    def __init__({arguments}):\n        pass\n"
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert constructor_defaults("mine:Mine") == {"b": "2", "c": "0.1, rising to 0.5", "e": "x"}
+    assert constructor_defaults("mine:Other") == constructor_defaults("none_such:Mine") == {}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["nothing"]])

@@ -7,41 +7,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from heed.agents.registry import ALGORITHMS
+from heed.training.command_line.constructor_defaults import constructor_defaults
 from heed.training.errors import ConfigurationError
-from heed.training.option_groups import (
-    ALL_AGENTS,
-    LANGUAGE_AGENTS,
-    AdapterOptions,
-    DeepQOptions,
-    EnvironmentOptions,
-    ExplorationOptions,
-    LanguageModelOptions,
-    MinibatchOptions,
-    PolicyGradientOptions,
-    RunOptions,
-    TrackingOptions,
-)
-from heed.training.options import TrainConfig
+from heed.training.option_groups import ALL_AGENTS, LANGUAGE_AGENTS
+from heed.training.options import OPTION_GROUPS, TrainConfig
+from heed.training.settings import option_of
 
 FIRST = ("env", "agent", "model", "steps", "run_dir", "resume", "seed", "n_envs", "learning_rate", "eval_episodes")
 """What a beginner needs, in this order."""
-ORDER = [
-    *(RunOptions, EnvironmentOptions, LanguageModelOptions, AdapterOptions, PolicyGradientOptions, MinibatchOptions),
-    *(DeepQOptions, ExplorationOptions, TrackingOptions),
-]
-"""The panels behind it."""
-
-AGENT_DEFAULTS: dict[str, dict[str, Any]] = {
-    "learning_rate": {"ppo": 1e-3, "a2c": 1e-3, "reinforce": 1e-3, "grpo": 1e-3, "dqn": 5e-4, "q-learning": 0.5},
-    "gamma": dict.fromkeys(ALL_AGENTS, 0.95),
-    "rollout_steps": {"ppo": 64, "a2c": 16, "reinforce": 64, "grpo": 64},
-    "epochs": {"ppo": 4, "a2c": 1, "reinforce": 1, "grpo": 4},
-    "ent_coef": {"ppo": 0.01, "a2c": 0.01, "reinforce": 0.01, "grpo": 0.01},
-    "batch_size": {"ppo": 512, "grpo": 512, "dqn": 64},
-    "priority_exponent": {"dqn": 0.0},
-    "margin_coef": {"dqn": 0.0},
-}
-"""What the agents' constructors have, where an option is left out. They are not asked: their import takes seconds."""
+CONSTRUCTOR_OPTIONS = (
+    *("learning_rate", "gamma", "batch_size"),
+    *("rollout_steps", "epochs", "ent_coef"),
+    *("priority_exponent", "margin_coef"),
+)
+"""Options that the constructor of an agent has a default of, which `--help` shows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +41,7 @@ def panels_of(config_class: type[TrainConfig], agent: str | None) -> list[Panel]
         config_class: `TrainConfig`, or what adds a command's own options to it.
         agent: leave out what is not for it; None for the options of all.
     """
-    groups: list[Any] = ORDER
+    groups: Any = OPTION_GROUPS
     inherited = {field.name for field in dataclasses.fields(TrainConfig)}
     own = tuple(field.name for field in dataclasses.fields(config_class) if field.name not in inherited)
     first = tuple(name for name in FIRST if name != "model" or agent in (None, *LANGUAGE_AGENTS))
@@ -83,9 +63,8 @@ def shown_defaults(config_class: type[TrainConfig], given: Mapping[str, Any]) ->
         given: options that are known already, the agent among them.
     """
     agent = given.get("agent", TrainConfig.agent)
-    shown = {name: str(of[agent]) for name, of in AGENT_DEFAULTS.items() if agent in of}
-    if agent in LANGUAGE_AGENTS and "learning_rate" in shown:
-        shown["learning_rate"] += ", falling to a tenth"
+    own = constructor_defaults(ALGORITHMS[agent].place) if agent in ALGORITHMS else {}
+    shown = {option: told for name, told in own.items() if (option := option_of(name, agent)) in CONSTRUCTOR_OPTIONS}
     names = {field.name for field in dataclasses.fields(TrainConfig)}
     try:
         config = TrainConfig(**{name: value for name, value in given.items() if name in names})
