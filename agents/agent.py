@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import gymnasium
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -30,7 +29,7 @@ from heed.agents.device import available_device
 from heed.agents.distributed.counts import EpisodesOfAll, counting_together
 from heed.agents.distributed.ranks import ALONE, Ranks, current
 from heed.agents.distributed.together import begin_together, require_shares
-from heed.agents.environments import reward_normalization
+from heed.agents.environments import reward_normalization, without_env
 from heed.agents.parts import Part
 from heed.agents.persistence.as_json import argument_to_json
 from heed.agents.persistence.saving import NOT_SAVED, load_agent, save_agent
@@ -83,7 +82,7 @@ class LanguageAgent(BaseAlgorithm):
         """
         given = arguments["env"]
         if given is None and arguments["_init_setup_model"]:
-            raise TypeError(_no_env(type(self).__name__, arguments.get("policy")))
+            raise TypeError(without_env(type(self).__name__, arguments.get("policy")))
         available_device(arguments["device"])
         self._given_env = given
         self.ranks = current()
@@ -413,10 +412,3 @@ class LanguageAgent(BaseAlgorithm):
     def load_replay_buffer(self, path: Any, truncate_last_traj: bool = True) -> None:
         """Refuse SB3's pickled format, which can run code."""
         raise TypeError("load_replay_buffer() reads a pickle: use load(), which brings the replay buffer back as well.")
-
-
-def _no_env(name: str, policy: Any) -> str:
-    """Say what an agent that was given no environment needs."""
-    if isinstance(policy, VecEnv | gymnasium.Env) or (callable(policy) and not isinstance(policy, type)):
-        return f"The first argument of {name} is the policy: give the environment by its name, {name}(env=...)."
-    return f"{name} needs an environment to be made for: give env=heed.envs.make(id, n_envs=...)."

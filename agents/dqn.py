@@ -48,7 +48,7 @@ from heed.envs.demonstrations.demonstrations import Demonstration
 from heed.policies.caches.batching import Inputs
 from heed.policies.finite import clip_gradient, require_finite_loss, require_finite_values
 from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
-from heed.policies.q_network import LanguageQPolicy, sharing
+from heed.policies.q_network import LanguageQPolicy, follow, sharing
 
 
 class DQN(LanguagePolicyAgent, SB3DQN):
@@ -389,7 +389,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
             means = {"loss": 0.0, "q_value": 0.0}
             errors = torch.zeros_like(targets[:, 0])
             for rows in parts:
-                part = _rows(batch, rows)
+                part = batch.part(rows)
                 loss, chosen = self._loss(part, targets[rows])
                 share = len(part.actions) / (len(targets) * self.ranks.count)
                 (loss * share).backward()
@@ -413,22 +413,13 @@ class DQN(LanguagePolicyAgent, SB3DQN):
 
     def _sample(self, batch_size: int) -> Batch:
         """Draw transitions, of several ranks each this many from its own buffer."""
-        exponent = self._importance_exponent_now()
-        batch = self.replay_buffer.sample(batch_size, exponent)
+        beta = 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining  # rises linearly to 1
+        batch = self.replay_buffer.sample(batch_size, beta, ranks=self.ranks)
         normalization = self.get_vec_normalize_env()
-        if normalization is not None:
-            rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
-            batch = batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
-        priorities = self.replay_buffer.priorities
-        if priorities is None or not self.ranks.several:
+        if normalization is None:
             return batch
-        # The buffer divides the weights by the greatest of its own batch; here it is the greatest of all batches.
-        rarest = float((priorities[batch.indices] / priorities.total).min())
-        return batch._replace(weights=batch.weights * (rarest / self.ranks.least(rarest)) ** -exponent)
-
-    def _importance_exponent_now(self) -> float:
-        """Return beta, which rises linearly to 1 over the training."""
-        return 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining
+        rewards = normalization.normalize_reward(batch.rewards.cpu().numpy())
+        return batch._replace(rewards=torch.from_numpy(rewards).to(batch.rewards))
 
     @property
     def _steps_of_target(self) -> int:
@@ -480,9 +471,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
 
     def _update_target(self) -> None:
         """Move the target network's own weights towards the online network's by `tau`."""
-        pairs = zip(self.q_net.parameters(), self.q_net_target.parameters(), strict=True)
-        apart = [(online, target) for online, target in pairs if online is not target]
-        polyak_update([online for online, _ in apart], [target for _, target in apart], self.tau)
+        follow(self.q_net, self.q_net_target, self.tau)
 
     def _next_values(self, observations: Any) -> Tensor:
         """Return the value of the state behind a transition, (batch, 1)."""
@@ -502,9 +491,3 @@ class DQN(LanguagePolicyAgent, SB3DQN):
 
     def _probabilities(self, prompts: Any) -> Tensor:
         return torch.from_numpy(self.explorer.probabilities(prompts, self.exploration_rate))
-
-
-def _rows(batch: Batch, rows: Rows) -> Batch:
-    """Return some of the transitions; where they stand in the buffer stays with the whole batch."""
-    parts: Any = {name: part[rows] for name, part in batch._asdict().items() if isinstance(part, Tensor)}
-    return batch._replace(**parts)

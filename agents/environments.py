@@ -189,3 +189,10 @@ def _require_same_prompts(theirs: PromptEncoder, ours: PromptEncoder) -> None:
                 f"The environment's prompts are not those that the agent reads: their {what} is {one!r}, the agent's "
                 f"{other!r}. Give the environment without PromptVecEnv: the agent makes the prompts itself."
             )
+
+
+def without_env(name: str, policy: Any) -> str:
+    """Return what to tell of an agent that was given no environment, under its name, with its first argument."""
+    if isinstance(policy, VecEnv | gymnasium.Env) or (callable(policy) and not isinstance(policy, type)):
+        return f"The first argument of {name} is the policy: give the environment by its name, {name}(env=...)."
+    return f"{name} needs an environment to be made for: give env=heed.envs.make(id, n_envs=...)."

@@ -8,6 +8,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import Tensor, nn
 
@@ -192,3 +193,10 @@ def sharing(kind: type[LanguageQPolicy]) -> type[LanguageQPolicy]:
     the common ones by 1 - tau at each update: with tau=1 they would be zero.
     """
     return kind if kind.shares_frozen else type(kind.__name__, (kind,), {"shares_frozen": True})
+
+
+def follow(online: nn.Module, target: nn.Module, tau: float) -> None:
+    """Move the weights of a target network, but for those that it shares, towards the online network's by `tau`."""
+    pairs = zip(online.parameters(), target.parameters(), strict=True)
+    apart = [(weight, slow) for weight, slow in pairs if weight is not slow]
+    polyak_update([weight for weight, _ in apart], [slow for _, slow in apart], tau)

@@ -26,11 +26,13 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from heed.agents.distributed.ranks import ALONE, Ranks
 from heed.agents.parts import Part
 from heed.agents.persistence.checkpoint import CheckpointError, read_json, read_tensors, write_json, write_tensors
 from heed.agents.replay.n_step_returns import NStepReturns, Transition
 from heed.agents.replay.sum_tree import SumTree
 from heed.agents.rollouts.lost_steps import EPISODE_LOST, OBSERVATION_UNKNOWN
+from heed.agents.rollouts.micro_batches import Rows
 
 PRIORITY_EPSILON = 1e-3
 """Added to every TD error's size, so that no transition is never drawn again (DQfD's epsilon_a)."""
@@ -60,6 +62,11 @@ class Batch(NamedTuple):
     """Which are of demonstrations, (B, 1), 0 or 1."""
     indices: npt.NDArray[np.int64]
     """Where they stand in the buffer, (B,)."""
+
+    def part(self, rows: Rows) -> Batch:
+        """Return some of the transitions; `indices` stay those of the whole batch."""
+        parts: Any = {name: part[rows] for name, part in self._asdict().items() if isinstance(part, Tensor)}
+        return self._replace(**parts)
 
 
 class ReplayBuffer(Part):
@@ -243,12 +250,13 @@ class ReplayBuffer(Part):
         """Set the seed of the draw."""
         self._random = np.random.default_rng(seed)
 
-    def sample(self, batch_size: int, importance_exponent: float = 0.0) -> Batch:
+    def sample(self, batch_size: int, importance_exponent: float = 0.0, *, ranks: Ranks = ALONE) -> Batch:
         """Draw transitions, with replacement.
 
         Args:
-            batch_size: how many.
+            batch_size: how many; of several ranks each draws so many from its own buffer.
             importance_exponent: beta, how far the weights make up for the priorities: 1 altogether, 0 not at all.
+            ranks: that draw at the same time. Importance weights are divided by the greatest of all their batches.
 
         Raises:
             ValueError: if there are none.
@@ -264,6 +272,9 @@ class ReplayBuffer(Part):
             # (N * P(i)) ** -beta over the greatest of the batch: N and the total fall out.
             chosen = self.priorities[indices]
             weights = ((chosen / chosen.min()) ** -importance_exponent).astype(np.float32)
+            if ranks.several:
+                rarest = float(chosen.min() / self.priorities.total)
+                weights *= (rarest / ranks.least(rarest)) ** -importance_exponent
         return self.at(indices, weights)
 
     def at(self, indices: npt.NDArray[np.int64], weights: npt.NDArray[np.float32] | None = None) -> Batch:
