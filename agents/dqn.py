@@ -414,7 +414,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
     def _sample(self, batch_size: int) -> Batch:
         """Draw transitions, of several ranks each this many from its own buffer."""
         beta = 1.0 - (1.0 - self.importance_exponent) * self._current_progress_remaining  # rises linearly to 1
-        batch = self.replay_buffer.sample(batch_size, beta, ranks=self.ranks)
+        batch = self.replay_buffer.sample(batch_size, beta, self.ranks)
         normalization = self.get_vec_normalize_env()
         if normalization is None:
             return batch

@@ -250,7 +250,7 @@ class ReplayBuffer(Part):
         """Set the seed of the draw."""
         self._random = np.random.default_rng(seed)
 
-    def sample(self, batch_size: int, importance_exponent: float = 0.0, *, ranks: Ranks = ALONE) -> Batch:
+    def sample(self, batch_size: int, importance_exponent: float = 0.0, ranks: Ranks = ALONE) -> Batch:
         """Draw transitions, with replacement.
 
         Args:

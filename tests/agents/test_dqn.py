@@ -100,8 +100,8 @@ def test_a_prioritized_update_is_that_of_an_independent_computation() -> None:
     drawn: list[Batch] = []
     sample = buffer.sample
 
-    def drawing(batch_size: int, importance_exponent: float = 0.0, **ranks: Any) -> Batch:
-        drawn.append(sample(batch_size, importance_exponent, **ranks))
+    def drawing(*arguments: Any, **named: Any) -> Batch:
+        drawn.append(sample(*arguments, **named))
         return drawn[-1]
 
     buffer.sample = drawing  # type: ignore[method-assign]
