@@ -8,9 +8,15 @@ algorithm, since that takes seconds; `Algorithm.agent_class` does.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from importlib.metadata import entry_points
 from typing import Any
+
+ENTRY_POINT_GROUP = "heed.agents"
+"""Packages add algorithms of their own in this entry point group. The modules of its values are imported by every
+command, so they should import nothing heavy: an `Algorithm` only names the place of its class."""
 
 _SHORT = {"n_steps": 8, "batch_size": 64, "learning_rate": 3e-3, "ent_coef": 0.1}
 # At 3e-3 a gradient of so few steps leaves some models unable to see a picture.
@@ -73,7 +79,7 @@ class Algorithm:
         return 2 if self.replay_buffer else 1
 
 
-ALGORITHMS: dict[str, Algorithm] = {
+_HEEDS: dict[str, Algorithm] = {
     "ppo": Algorithm(place="heed.agents.ppo:PPO"),
     "a2c": Algorithm(place="heed.agents.a2c:A2C", minibatches=False, log_interval=4, probing=_SHORT_ROLLOUT),
     "reinforce": Algorithm(place="heed.agents.reinforce:REINFORCE", minibatches=False, probing=_SHORT_ROLLOUT),
@@ -104,7 +110,54 @@ ALGORITHMS: dict[str, Algorithm] = {
         probing={},
     ),
 }
-"""Heed's algorithms, by the names that the command line knows. Whoever adds one of their own puts it in here."""
+
+
+class Algorithms(MutableMapping[str, Algorithm]):
+    """Algorithms by name: those that are put in, and those of installed packages, found when somebody looks for more.
+
+    Args:
+        own: those that are there without any package.
+    """
+
+    def __init__(self, own: Mapping[str, Algorithm]):
+        self._found = dict(own)
+        self._has_looked = False
+
+    def _look(self) -> dict[str, Algorithm]:
+        """Add what packages have under other names; one that cannot be used is left out, with a warning."""
+        if not self._has_looked:
+            self._has_looked = True
+            for entry in entry_points(group=ENTRY_POINT_GROUP):
+                try:
+                    algorithm = entry.load()
+                    if not isinstance(algorithm, Algorithm):
+                        raise TypeError(f"{entry.value} must be a heed.agents.Algorithm, but is {algorithm!r}")
+                except Exception as error:  # somebody else's code
+                    told = f"The algorithm {entry.name!r} of an installed package cannot be used: {entry.value} raises"
+                    warnings.warn(f"{told} {type(error).__name__}: {error}", stacklevel=3)
+                else:
+                    self._found.setdefault(entry.name, algorithm)
+        return self._found
+
+    def __getitem__(self, name: str) -> Algorithm:
+        return self._found[name] if name in self._found else self._look()[name]
+
+    def __setitem__(self, name: str, algorithm: Algorithm) -> None:
+        self._found[name] = algorithm
+
+    def __delitem__(self, name: str) -> None:
+        del self._found[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._look())
+
+    def __len__(self) -> int:
+        return len(self._look())
+
+
+ALGORITHMS = Algorithms(_HEEDS)
+"""The algorithms by the names that the command line knows. Whoever adds one of their own puts it in here, or declares
+it as an entry point of `ENTRY_POINT_GROUP`: name = the algorithm's name, value = an `Algorithm`."""
 
 
 class AgentsWith(Collection[str]):

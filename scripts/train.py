@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from heed.evaluation.command_line import tell
+from heed.training.command_line.named_values import as_compared
 from heed.training.command_line.parsing import parse
 from heed.training.errors import STATUS, ConfigurationError, as_sentence, is_refusal, known_errors
 from heed.training.model_file import use_model_file
@@ -385,7 +386,8 @@ def _parse(arguments: list[str] | None) -> TrainConfig:
     config = parse(TrainConfig, arguments, command="heed train", saved=saved)
     for field in dataclasses.fields(TrainConfig):
         ours, theirs = getattr(config, field.name), getattr(saved, field.name)
-        if ours != theirs and field.name not in CHANGES_ON_RESUME:
+        same = as_compared(field.name, ours) == as_compared(field.name, theirs)
+        if not same and field.name not in CHANGES_ON_RESUME:
             raise ConfigurationError(
                 f"The run in {folder} was begun with --{field.name.replace('_', '-')} {theirs}: it cannot be continued "
                 f"with {ours}. Leave the option out, or begin another run."

@@ -92,6 +92,30 @@ def test_a_models_file_runs_for_the_command_line_only(pages_files: Path, capsys:
         assert told in capsys.readouterr().err
 
 
+def test_a_runs_configuration_does_not_run_its_models_file(
+    pages_files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train.main(["--model", "./my_model.py:load", "--run-dir", "runs/first", *LITTLE])
+    again = ["--config", "runs/first/config.json", "--run-dir", "runs/second", "--seed", "1"]
+    (pages_files / "copy.yaml").write_text((pages_files / "runs" / "first" / "config.json").read_text())
+    source = (pages_files / "my_model.py").read_text()
+    (pages_files / "my_model.py").write_text("raise SystemExit('it ran')")
+    capsys.readouterr()
+    for words in (again, ["--config", "copy.yaml", *again[2:]]):
+        with pytest.raises(SystemExit):
+            train.main(words)
+        told = " ".join(capsys.readouterr().err.split())
+        assert "only the command line may name such a file: add --model" in told
+    (pages_files / "my_model.py").write_text(source)
+    train.main([*again, "--model", "./my_model.py:load"])
+    assert (pages_files / "runs" / "second" / "config.json").is_file()
+    # What somebody writes themselves is a command line in a file.
+    (pages_files / "own.yaml").write_text(
+        "model: ./my_model.py:load\nsteps: 64\nn-envs: 4\neval-episodes: 0\nsample-every: 0\n"
+    )
+    train.main(["--config", "own.yaml", "--run-dir", "runs/third"])
+
+
 @pytest.mark.parametrize(
     ("load", "told"),
     [(lambda _: 3, "returned int: it must return"), (lambda _: 1 / 0, "failed: ZeroDivisionError: division by zero")],
@@ -106,16 +130,27 @@ def test_a_loader_that_gives_no_model(load: models.Loader, told: str) -> None:
 
 
 USE = """
+import contextlib
+import sys
+from pathlib import Path
+from heed.agents import load
 from heed.envs import make, make_env
 from heed.evaluation import axis, axis_names
 from heed.policies import load_language_model
 from heed.training.memory.estimate import estimate_memory
 from heed.training.options import TrainConfig
+from heed.training.run_folder import RunFolder
+from heed.scripts import train
 
 def main():
     assert "shouting" in axis_names()
     print(axis("shouting").make_env("FrozenLake-v1").reset(seed=0)[0]["instruction"])
     print(load_language_model("my-model").name)
+    assert "my_package.my_ppo" not in sys.modules
+    words = "--agent my-ppo --env FrozenLake-v1 --n-envs 2 --rollout-steps 16 --batch-size 16 --eval-episodes 0"
+    with contextlib.redirect_stdout(sys.stderr):
+        train.main([*words.split(), "--sample-every", "0", "--run-dir", "run"])
+    print(type(load(RunFolder(Path("run")).latest_checkpoint())).__name__)
     assert estimate_memory(TrainConfig(model="my-model", env="MyPackage/Lamp-v0")).new > 0
     for name in ("MyPackage/Lamp-v0", "FrozenLake-v1"):
         env = make(name, n_envs=2, processes=2, seed=0)
@@ -130,7 +165,10 @@ def test_a_package_has_them_all_and_worker_processes_find_them(tmp_path: Path, m
     metadata.mkdir()
     for name, source in FILES.items():
         (package / name.removeprefix("my_")).write_text(source)
-    (package / "__init__.py").write_text("")
+    (package / "__init__.py").write_text(
+        'from heed.agents import Algorithm\n\nMY_PPO = Algorithm(place="my_package.my_ppo:MyPPO", steps=64)\n'
+    )
+    (package / "my_ppo.py").write_text("from heed.agents import PPO\n\n\nclass MyPPO(PPO):\n    pass\n")
     registered = 'gymnasium.register("MyPackage/Lamp-v0", entry_point="my_package.world:Lamp")\n'
     (package / "world.py").write_text(f"{FILES['my_world.py']}\n{registered}")
     assert ENTRY_POINTS is not None
@@ -147,6 +185,7 @@ def test_a_package_has_them_all_and_worker_processes_find_them(tmp_path: Path, m
     assert out.read_text().splitlines() == [
         "WALK TO THE FAR CORNER OF THE FROZEN LAKE, AROUND THE HOLES!",
         "my-model",
+        "MyPPO",
         "a lamp",
         "row 0; column 0",
     ]

@@ -12,7 +12,12 @@ from heed.training.errors import ConfigurationError
 
 def model_for_any_folder(name: str) -> str:
     """Return a language model's name with the absolute path in it, if it names a file's loader."""
-    return env_for_any_folder(name) if f"{PYTHON_FILE}:" in name else name
+    return env_for_any_folder(name) if is_model_file(name) else name
+
+
+def is_model_file(name: str) -> bool:
+    """Say whether a language model's name is that of a file's loader."""
+    return f"{PYTHON_FILE}:" in name
 
 
 def use_model_file(name: str) -> None:
@@ -21,7 +26,7 @@ def use_model_file(name: str) -> None:
     Raises:
         ConfigurationError: if the file cannot be imported, or has no such function.
     """
-    if f"{PYTHON_FILE}:" not in name:
+    if not is_model_file(name):
         return
     from heed.envs.environment_file import EnvironmentFileError, from_file
     from heed.policies.models.registry import register_language_model

@@ -26,7 +26,8 @@ class MicroBatches:
     """Splits minibatches, into smaller parts from the time on when memory ran out.
 
     Args:
-        max_tokens: different tokens of prompts, padding included, that a part may have; None for whole minibatches.
+        max_tokens: different tokens of prompts, padding and soft tokens included, that a part may have; None for whole
+            minibatches.
 
     Raises:
         ValueError: if `max_tokens` is less than 1.
@@ -66,7 +67,7 @@ class MicroBatches:
     def _halve(self, inputs: Inputs, rows: Rows) -> None:
         """Make parts half as large as the one with these rows, for which memory did not suffice."""
         part = torch.unique(inputs.inverse[rows]).tolist()
-        longest, count = int(inputs.lengths[part].max(initial=1)), len(part)
+        longest, count = int(inputs.lengths[part].max(initial=1)) + inputs.soft_tokens, len(part)
         if count == 1:
             raise does_not_fit(f"The gradient of a single prompt of {longest} tokens", gradient=True)
         self.max_tokens = count * longest // 2

@@ -39,7 +39,9 @@ class Inputs:
     inverse: Tensor
     """For each row of the batch, which of the different prompts it is, (B,)."""
     entering: Mapping[str, npt.NDArray[np.integer[Any]]] = field(default_factory=dict)
-    """What else enters the reading, by the key of its modality: the columns of each input's row, (U, C)."""
+    """What else enters the forward pass, by the key of its modality: the columns of each input's row, (U, C)."""
+    soft_tokens: int = 0
+    """Tokens that modalities put before each prompt, which take memory like its own."""
 
     @classmethod
     def of(cls, prompts: Tensor, entering: Mapping[str, Tensor] | None = None) -> Inputs:
@@ -76,7 +78,9 @@ class Inputs:
     def of_rows(cls, layout: PromptLayout, rows: Tensor) -> Inputs:
         """Find the different inputs among rows of a layout, (B, width)."""
         parts = layout.split(rows)
-        return cls.of(parts.tokens, {key: parts.packed[key] for key in layout.entering})
+        inputs = cls.of(parts.tokens, {key: parts.packed[key] for key in layout.entering})
+        inputs.soft_tokens = layout.soft_tokens
+        return inputs
 
     @cached_property
     def prompts(self) -> Tensor:
@@ -88,7 +92,8 @@ class Inputs:
         """Return those of the inputs with the indices `chosen`, which rise."""
         keys = [self.keys[index] for index in chosen]
         entering = {key: packed[chosen] for key, packed in self.entering.items()}
-        return Inputs(self.batch, self.rows[chosen], self.lengths[chosen], keys, torch.arange(len(keys)), entering)
+        inverse = torch.arange(len(keys))
+        return Inputs(self.batch, self.rows[chosen], self.lengths[chosen], keys, inverse, entering, self.soft_tokens)
 
     def chunks(self, extra: int = 0, most: int | None = None) -> list[slice]:
         """Return how to split the prompts so that reading them takes least.
@@ -115,13 +120,13 @@ class Inputs:
 def micro_batches(batch: Inputs, max_tokens: int) -> list[Tensor]:
     """Split the rows of a batch so that each part has at most `max_tokens` different tokens.
 
-    Equal inputs stay together, and padding counts. A single prompt that is longer has a part of its own.
+    Equal inputs stay together; padding and soft tokens count. A single prompt that is longer has a part of its own.
 
     Returns:
         The indices of each part's rows.
     """
     part_of, part, first = np.zeros(len(batch.lengths), dtype=np.int64), 0, 0
-    for index, length in enumerate(batch.lengths):
+    for index, length in enumerate(batch.lengths + batch.soft_tokens):
         if index > first and (index - first + 1) * length > max_tokens:
             part, first = part + 1, index
         part_of[index] = part

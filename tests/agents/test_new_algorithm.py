@@ -6,6 +6,7 @@ It is advantage-weighted regression (Peng et al. 2019, arXiv 1910.00177) on what
 from __future__ import annotations
 
 import shutil
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from heed.agents import ALGORITHMS, PPO, Algorithm, load
+from heed.agents import ALGORITHMS, PPO, Algorithm, load, registry
 from heed.agents.policy_gradient import Measures
 from heed.agents.rollouts.sample import RolloutBatch, Sample
 from heed.policies.decision import Evaluation
@@ -47,6 +48,7 @@ class AdvantageWeighted(PPO):
 # -- the line ----------------------------------------------------------------------------------------------------------
 
 LINE = {"awr": Algorithm(place=f"{__name__}:AdvantageWeighted")}
+OF_A_PACKAGE = LINE["awr"]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,25 @@ def weights_of(run_dir: Path) -> dict[str, Tensor]:
     assert type(agent).__name__ == "AdvantageWeighted"
     weights: dict[str, Tensor] = agent.policy.state_dict()
     return weights
+
+
+def test_a_package_has_one_and_a_broken_package_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = [
+        EntryPoint("awr", f"{__name__}:OF_A_PACKAGE", "heed.agents"),
+        EntryPoint("broken", "no_such_package:ALGORITHM", "heed.agents"),
+        EntryPoint("wrong", f"{__name__}:AdvantageWeighted", "heed.agents"),
+        EntryPoint("ppo", f"{__name__}:OF_A_PACKAGE", "heed.agents"),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: entries if group == "heed.agents" else [])
+    found = registry.Algorithms({"ppo": ALGORITHMS["ppo"]})
+    assert found["ppo"] is ALGORITHMS["ppo"]
+    with pytest.warns(UserWarning, match="of an installed package cannot be used") as told:
+        assert list(found) == ["ppo", "awr"]
+    assert "'broken'" in str(told[0].message)
+    assert "must be a heed.agents.Algorithm" in str(told[1].message)
+    assert (found["awr"].agent_class, found["ppo"]) == (AdvantageWeighted, ALGORITHMS["ppo"])  # Heed's own names stay
+    with pytest.raises(KeyError):
+        found["broken"]
 
 
 def test_the_objective_is_the_hand_worked_one() -> None:

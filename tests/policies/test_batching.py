@@ -82,3 +82,11 @@ def test_micro_batches_stay_within_their_tokens_and_keep_equal_prompts_together(
     assert len(keys) == len(set(keys))
     assert [len(rows) for rows in micro_batches(Inputs.of(prompts), max_tokens=10_000)] == [60]
     assert len(micro_batches(Inputs.of(torch.ones(2, 50)), max_tokens=10)) == 1  # equal, and longer than allowed
+
+
+def test_soft_tokens_count_in_micro_batches() -> None:
+    inputs = Inputs.of(torch.arange(24).reshape(6, 4))
+    assert [len(rows) for rows in micro_batches(inputs, max_tokens=12)] == [3, 3]
+    inputs.soft_tokens = 2
+    assert [len(rows) for rows in micro_batches(inputs, max_tokens=12)] == [2, 2, 2]
+    assert len(micro_batches(inputs.select([0, 1, 2]), max_tokens=12)) == 2

@@ -12,7 +12,7 @@ from heed.agents import PPO, load
 from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import explain
 from heed.policies import LanguageActorCriticPolicy, PromptVecEnv, load_language_model
-from heed.policies.caches.batching import Inputs
+from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.modalities.actions import Actions
 from tests.dial import Dial, Dials, make_dials
 from tests.small_encoders import save_encoder
@@ -50,6 +50,16 @@ def test_soft_tokens_are_read_as_transformers_reads_embeddings() -> None:
         whole = torch.cat([soft, embedding(tokens[:, :length].long())], dim=1)
         expected = policy.language_model.model.base_model(inputs_embeds=whole, use_cache=False).last_hidden_state[:, -1]
     torch.testing.assert_close(features, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_its_soft_tokens_count_where_a_gradient_is_accumulated_by_tokens() -> None:
+    policy = policy_for(load_language_model("heed-tiny"))
+    prompts, _ = policy.obs_to_tensor({**WORDS, "dial": NEEDLES})
+    inputs = Inputs.of_rows(policy.encoder.layout, prompts)
+    assert (len(inputs.lengths), inputs.soft_tokens) == (3, 2)
+    length = int(inputs.lengths[0])
+    assert [len(rows) for rows in micro_batches(inputs, 2 * length)] == [2, 1, 1]  # of four rows, two are the same
+    assert [len(rows) for rows in micro_batches(inputs, 2 * (length + 2))] == [3, 1]
 
 
 @pytest.mark.parametrize("head", ["score", "linear"])

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from heed.scripts.ablate import AblateConfig, ablate
-from heed.training.ablation.plan import Plan
+from heed.training.ablation.plan import Plan, Training
 from heed.training.ablation.running import command_line, run_all, state_of
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
@@ -89,6 +89,17 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
     RunFolder(training.folder).begin(other.as_json())
     with pytest.raises(ConfigurationError, match="holds a run with --env BabyAI-GoToLocal-v0, but the plan says"):
         state_of(training)
+
+
+def test_a_run_with_the_same_number_written_otherwise_is_gone_on_with(tmp_path: Path) -> None:
+    def training(value: str) -> Training:
+        return read(PLAN.replace("n-envs: 2", f"n-envs: 2\n  set: {{gae_lambda: {value}}}"), tmp_path).trainings[0]
+
+    there = training("1")
+    RunFolder(there.folder).begin(json.loads(json.dumps(there.config.resolved().as_json())))
+    assert state_of(training("1.0")) == "new"  # it has no checkpoint yet
+    with pytest.raises(ConfigurationError, match=r"holds a run with --set \['gae_lambda=1'\], but the plan says"):
+        state_of(training("0.5"))
 
 
 def test_variants_are_trained_compared_and_not_trained_again(

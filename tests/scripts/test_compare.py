@@ -114,6 +114,20 @@ def test_options_and_hyperparameters_keep_runs_apart_and_name_them(tmp_path: Pat
     assert labels == ["ppo, gamma 0.95", "ppo, gamma 0.99"]
 
 
+def test_the_same_number_written_otherwise_makes_no_group_of_its_own(tmp_path: Path) -> None:
+    given = [("gae_lambda=1", "vf_coef=0.5"), ("vf_coef=5e-1", "gae_lambda=1.0"), ("gae_lambda=0.9", "vf_coef=0.5")]
+    folders = []
+    for seed, named in enumerate(given):
+        own = {name: float(value) for name, value in (text.split("=") for text in named)}
+        own["gae_lambda"] = 1 if seed == 0 else own["gae_lambda"]
+        folders.append(
+            write_run(tmp_path / str(seed), seed=seed, set=named, env_kwargs=("size=6.0",), hyperparameters=own)
+        )
+    groups = grouped([Run.read(folder) for folder in folders])
+    assert [[run.seed for run in group.runs] for group in groups] == [[0, 1], [2]]
+    assert [group.label for group in groups] == ["ppo, gae_lambda=1, vf_coef=0.5", "ppo, gae_lambda=0.9, vf_coef=0.5"]
+
+
 def test_a_run_of_an_earlier_version_lacks_options_and_times(tmp_path: Path) -> None:
     old = write_run(tmp_path / "old", seconds=None)
     config = json.loads((old / "config.json").read_text())

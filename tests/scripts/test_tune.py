@@ -65,6 +65,13 @@ def test_a_plan_has_ranges_and_choices(tmp_path: Path) -> None:
     assert (first.config.epochs, first.config.head, first.config.eval_episodes) == (2, "linear", 0)
 
 
+def test_the_same_number_written_otherwise_is_the_same_search(tmp_path: Path) -> None:
+    ours = Search.read(write(tmp_path)).as_json()
+    assert Search.read(write(tmp_path, PLAN.replace("{vf_coef: 0.25}", "[vf_coef=25e-2]"))).as_json() == ours
+    assert Search.read(write(tmp_path, PLAN.replace("steps: 128", "steps: 128.0"))).as_json() == ours
+    assert Search.read(write(tmp_path, PLAN.replace("0.25", "0.5"))).as_json() != ours
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

@@ -26,8 +26,9 @@ from heed.scripts.memory import MemoryConfig, main, memory
 from heed.scripts.train import train
 from heed.training.agent_arguments import agent_arguments
 from heed.training.errors import ConfigurationError
-from heed.training.memory import telling
+from heed.training.memory import estimate, telling
 from heed.training.memory.estimate import PROCESS, estimate_memory
+from heed.training.memory.optimizer_step import measure_step
 from heed.training.memory.peak import LiveBytes
 from heed.training.memory.telling import told
 from heed.training.options import TrainConfig
@@ -130,9 +131,49 @@ def test_what_takes_less_takes_less(models: dict[str, Path]) -> None:
     assert part("activations", activation_checkpointing=True) < 0.6 * plain
     assert part("activations", micro_batch_tokens=100 * 8) < 0.4 * plain
     assert part("optimizer", adapter="lora") < 0.4 * part("optimizer")
+    assert part("optimizer", set=("optimizer_class=SGD",)) == 0
+    momentum = part("optimizer", set=("optimizer_class=SGD", "optimizer_kwargs={momentum: 0.9}"))
+    assert momentum == part("gradient")
     assert part("language model", adapter="lora", weights="bfloat16") < 0.7 * part("language model", adapter="lora")
     assert part("reference policy") == 0
     assert part("reference policy", adapter="lora", reference_coef=0.1) == part("gradient", adapter="lora")
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        (torch.optim.Adam, {}),
+        (torch.optim.Adam, {"amsgrad": True}),
+        (torch.optim.SGD, {}),
+        (torch.optim.SGD, {"momentum": 0.9}),
+        (torch.optim.RMSprop, {"centered": True}),
+        (torch.optim.Adafactor, {}),
+        (torch.optim.ASGD, {}),
+    ],
+)
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_an_optimizers_state_is_what_a_real_step_leaves(kind: Any, settings: dict[str, Any], device: str) -> None:
+    weights = [torch.nn.Parameter(torch.ones(100, 50)), torch.nn.Parameter(torch.ones(70))]
+    for weight in weights:
+        weight.grad = torch.ones_like(weight)
+    real = kind(weights, lr=1e-3, **settings)
+    real.step()
+    kept = [one for entries in real.state.values() for one in entries.values() if isinstance(one, torch.Tensor)]
+    step = measure_step(weights, kind, settings, device=torch.device(device))
+    assert step.state == sum(one.untyped_storage().nbytes() for one in kept)
+    if kind is torch.optim.Adam and device == "cpu":  # one weight after the other: a root, and the root's quotient
+        assert step.temporary == pytest.approx(2 * 100 * 50 * 4, rel=0.01)
+
+
+def test_an_optimizer_that_needs_numbers_is_told(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a kernel of its own")
+
+    monkeypatch.setattr(estimate, "measure_step", fails)
+    parts = estimate_memory(options("ppo", models["gpt2"]), prompt_tokens=100).parts
+    (optimizer,) = [part for part in parts if part.name == "optimizer"]
+    assert "Adam cannot be measured (RuntimeError)" in optimizer.note
+    assert optimizer.size == 2 * sum(part.size for part in parts if part.name == "gradient")
 
 
 def test_the_command_tells_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 from heed.evaluation.command_line import option_words
 from heed.training.ablation.plan import Training
+from heed.training.command_line.named_values import as_compared
 from heed.training.comparison.groups import needs_evaluation
 from heed.training.comparison.options import NOT_OF_THE_TRAINING
 from heed.training.errors import ConfigurationError
@@ -52,10 +52,10 @@ def state_of(training: Training) -> State:
     run = RunFolder(training.folder)
     if not run.holds_run:
         return "new"
-    # As they come out of a file, where a tuple is a list.
-    saved, wanted = run.read_config(), json.loads(json.dumps(training.config.resolved().as_json()))
-    for name, value in wanted.items():
-        if name not in NOT_OF_THE_TRAINING and saved.get(name, value) != value:
+    saved = run.read_config()
+    for name, value in training.config.resolved().as_json().items():
+        there = as_compared(name, saved.get(name, value))
+        if name not in NOT_OF_THE_TRAINING and there != as_compared(name, value):
             raise ConfigurationError(
                 f"{training.folder} holds a run with --{name.replace('_', '-')} {saved[name]}, but the plan says "
                 f"{value}: give another --out, or remove the folder."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -61,6 +61,28 @@ def named_values(option: str, texts: Iterable[str]) -> dict[str, Any]:
 def as_texts(values: dict[str, Any]) -> tuple[str, ...]:
     """Return name=value texts in the order of their names; `named_values` is the inverse."""
     return tuple(f"{name}={_as_yaml(values[name])}" for name in sorted(values))
+
+
+def as_compared(option: str, value: Any) -> Any:
+    """Return an option's value in a form in which values that mean the same are equal, and the same as JSON.
+
+    Of name=value texts it is the values by name. Whole numbers are ints, whether written as 1 or 1.0; tuples are lists.
+
+    Args:
+        option: its Python name.
+        value: as a configuration, a YAML file or JSON has it.
+    """
+    if option in NAMED and not isinstance(value, Mapping):
+        value = named_values(f"--{option.replace('_', '-')}", value)
+    return _comparable(value)
+
+
+def _comparable(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: as_compared(str(name), part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_comparable(part) for part in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def environment_arguments(texts: Iterable[str]) -> dict[str, Any]:

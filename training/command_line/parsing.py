@@ -9,6 +9,7 @@ import difflib
 import inspect
 import io
 import itertools
+import shlex
 import sys
 import textwrap
 import types
@@ -24,6 +25,7 @@ from heed.agents.registry import ALGORITHMS
 from heed.training.command_line.named_values import NAMED, Loader, as_texts
 from heed.training.command_line.panels import panels_of, shown_defaults
 from heed.training.errors import ConfigurationError
+from heed.training.model_file import is_model_file
 from heed.training.options import TrainConfig
 
 CONFIG = "--config"
@@ -42,12 +44,16 @@ def parse(
         saved: what options are that neither the command line nor a file gives, in place of the defaults.
 
     Raises:
-        ConfigurationError: if the file cannot be read, or an option cannot be.
+        ConfigurationError: if the file cannot be read, or an option cannot be; if a run's `config.json` names the file
+            of a language model, and the command line does not.
         SystemExit: after the help, or what tyro says of the command line.
     """
     words, file = _without_config(list(sys.argv[1:] if arguments is None else arguments))
     base = {} if saved is None else {f.name: getattr(saved, f.name) for f in dataclasses.fields(saved)}  # type: ignore[arg-type]
-    for name, value in ({} if file is None else read_file(file, config_class)).items():
+    given = {} if file is None else read_file(file, config_class)
+    if is_model_file(str(given.get("model"))) and not _is_given("model", words):
+        _refuse_model_of_run(given["model"], file)
+    for name, value in given.items():
         if name in NAMED:  # merged by name
             base[name] = (*base.get(name, ()), *value)
         elif not _is_added(name, value, words):
@@ -62,6 +68,19 @@ def parse(
     return config_class(**{n: v for n, v in {**hidden, **values}.items() if n != "config"})
 
 
+def _refuse_model_of_run(name: str, file: Path | None) -> None:
+    """Refuse the Python file of a language model in a run's configuration, which may be a stranger's."""
+    if file is not None and _is_of_run(read_yaml(file, "options and their values")):
+        raise ConfigurationError(
+            f"{file} names a language model that a Python file loads, and only the command line may name such a file: "
+            f"add --model {shlex.quote(name)} if you trust it."
+        )
+
+
+def _is_of_run(content: Mapping[str, Any]) -> bool:
+    return "hyperparameters" in content
+
+
 def read_file(path: Path, config_class: type[Any]) -> dict[str, Any]:
     """Return the options that a YAML file gives, or the `config.json` of a run's folder.
 
@@ -69,7 +88,7 @@ def read_file(path: Path, config_class: type[Any]) -> dict[str, Any]:
         ConfigurationError: if it cannot be read, an option of it does not exist, or a value is of another type.
     """
     content = read_yaml(path, "options and their values")
-    if "hyperparameters" in content and issubclass(config_class, TrainConfig):
+    if _is_of_run(content) and issubclass(config_class, TrainConfig):
         # A run's: all that was not left out; where it was is another run's.
         given = TrainConfig.from_json(content).given_options()
         return {name: value for name, value in given.items() if name not in ("run_dir", "resume")}
@@ -180,8 +199,12 @@ def _without_config(words: list[str]) -> tuple[list[str], Path | None]:
 
 def _is_added(name: str, value: Any, words: list[str]) -> bool:
     """Say whether the command line gives a list anew, which tyro would add to the file's."""
+    return isinstance(value, tuple) and _is_given(name, words)
+
+
+def _is_given(name: str, words: list[str]) -> bool:
     option = f"--{name}".replace("_", "-")
-    return isinstance(value, tuple) and any(word.partition("=")[0].replace("_", "-") == option for word in words)
+    return any(word.partition("=")[0].replace("_", "-") == option for word in words)
 
 
 def _parser(config_class: type[Any], base: Mapping[str, Any], words: list[str]) -> type[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from heed.evaluation.playing import Episode, EpisodesError, read_episodes
 from heed.evaluation.report.data import EvaluationData
 from heed.evaluation.report.evaluation_file import read_evaluation
-from heed.training.command_line.named_values import NAMED
+from heed.training.command_line.named_values import NAMED, as_compared
 from heed.training.comparison.options import (
     NOT_OF_THE_TRAINING,
     SAME_UP_TO_ROUNDING,
@@ -164,13 +164,17 @@ def _key(config: dict[str, Any]) -> str:
     """Return what the configurations of one group have in common, as one string."""
     options = {name: value for name, value in config.items() if name not in NOT_OF_THE_TRAINING | SAME_UP_TO_ROUNDING}
     options["hyperparameters"] = _hyperparameters(config)
-    return json.dumps(options, sort_keys=True)
+    return json.dumps({name: as_compared(name, value) for name, value in options.items()}, sort_keys=True)
 
 
 def _hyperparameters(config: dict[str, Any]) -> dict[str, Any]:
     """Return the agent's arguments without its seed, and without what changes them by rounding alone."""
     left_out = {"seed", *SAME_UP_TO_ROUNDING}
     return {name: value for name, value in config.get("hyperparameters", {}).items() if name not in left_out}
+
+
+def _compared(name: str, value: Any) -> str:
+    return json.dumps(as_compared(name, value), sort_keys=True)
 
 
 def _label(name: str, value: Any) -> str:
@@ -183,7 +187,7 @@ def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     """Return, for each configuration, the shortest words that tell it from the others."""
     given = [given_options(config) for config in configs]
     names = [name for name in dict.fromkeys(name for options in given for name in options) if name != "agent"]
-    differing = [name for name in names if len({json.dumps(config[name]) for config in configs}) > 1]
+    differing = [name for name in names if len({_compared(name, config[name]) for config in configs}) > 1]
     labels = []
     for config, options in zip(configs, given, strict=True):
         words = [config["env"]] if "env" in differing else []
@@ -195,7 +199,7 @@ def _labels(configs: Sequence[dict[str, Any]]) -> list[str]:
     # The same options with other defaults behind them: runs of different versions.
     arguments = [_hyperparameters(config) for config in configs]
     names = sorted({name for hyperparameters in arguments for name in hyperparameters})
-    differing = [name for name in names if len({json.dumps(one.get(name)) for one in arguments}) > 1]
+    differing = [name for name in names if len({_compared(name, one.get(name)) for one in arguments}) > 1]
     return [
         ", ".join([label, *(f"{name} {json.dumps(one.get(name))}" for name in differing)])
         for label, one in zip(labels, arguments, strict=True)

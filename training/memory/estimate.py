@@ -1,8 +1,9 @@
 """What a training needs, part by part.
 
-Weights, gradients and the optimizer's numbers are counted; what a gradient takes beside them is found by a dry run
-(`heed.training.memory.dry_run`) over prompts of the environment, as random actions come by them. Left out are the
-environments, what the operating system keeps of files, and what a GPU's driver and allocator take for themselves.
+Weights and gradients are counted. What the optimizer takes, and what a gradient takes besides, is found by dry runs
+(`heed.training.memory.optimizer_step`, `heed.training.memory.dry_run`) over prompts of the environment, as random
+actions come by them. Left out are the environments, what the operating system keeps of files, and what a GPU's driver
+and allocator take for themselves.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from heed.policies.prompts.template import Template
 from heed.training.agent_arguments import agent_arguments
 from heed.training.errors import ConfigurationError
 from heed.training.memory.dry_run import Chunk, DryRun
+from heed.training.memory.optimizer_step import OptimizerStep, measure_step
 from heed.training.option_groups import LANGUAGE_AGENTS
 from heed.training.options import TrainConfig
 from heed.training.tracking.system import resident_memory
@@ -297,15 +299,16 @@ class _Reckoning:
         """Return the estimate."""
         gradient, minibatch, at_once = self._gradient()
         trains = self._trains() + self._heads()
+        step, told = self._optimizer(trains)
         parts = [
             Part(name="language model", size=self._weights(), place="device", note=self._model_note()),
             Part(name="heads", size=self._heads(), place="device"),
             *self._copies(),
             Part(name="gradient", size=trains, place="device", note="of what trains"),
-            Part(name="optimizer", size=2 * trains, place="device", note="Adam: two numbers for each that trains"),
+            Part(name="optimizer", size=step.state, place="device", note=told),
             Part(
                 name="activations",
-                size=max(gradient - self._trains(), self._step(trains), self._reading()),
+                size=max(gradient - self._trains(), step.temporary, self._reading()),
                 place="device",
                 note=f"what is kept for the gradient of {at_once} tokens at once, of {minibatch[1]} in a minibatch",
             ),
@@ -341,17 +344,20 @@ class _Reckoning:
         return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
 
     def _heads(self) -> int:
+        return _bytes(self._head_weights())
+
+    def _head_weights(self) -> list[nn.Parameter]:
         width, kind = self.trained.backbone.width, self.head
         with torch.random.fork_rng(devices=[]):
             if self.config.algorithm.replay_buffer:
                 assert kind.values is not None  # which the training refuses otherwise
                 head: nn.Module = kind.values(n_actions=self.seen.n_actions, width=width, dueling=self.config.dueling)
-                value = width + 1 if self.config.dueling else 0
+                value = [nn.Linear(width, 1)] if self.config.dueling else []
             else:
                 head = kind.actor(action_space=self.seen.action_space, width=width)
                 hidden = int(self.arguments.policy.get("value_hidden", VALUE_HIDDEN))
-                value = width * hidden + 2 * hidden + 1
-        return 4 * (sum(weight.numel() for weight in head.parameters()) + value)
+                value = [nn.Linear(width, hidden), nn.Linear(hidden, 1)]
+        return [weight for module in (head, *value) for weight in module.parameters()]
 
     @property
     def head(self) -> HeadKind:
@@ -363,7 +369,7 @@ class _Reckoning:
         return bool(self.arguments["reference_coef"])
 
     def _copies(self) -> list[Part]:
-        """Return what else there is of weights, beside those of the policy."""
+        """Return what else there is of weights, besides those of the policy."""
         size, note = self._trains() + self._heads(), "what trains, a second time"
         parts = []
         if self.config.algorithm.networks > 1:
@@ -376,13 +382,20 @@ class _Reckoning:
             )
         return parts
 
-    def _step(self, trains: int) -> int:
-        """Return what the optimizer's step takes while it goes on."""
-        if self.device.type == "cuda":
-            return trains  # all weights at once
-        return 2 * max(
-            (weight.numel() * 4 for weight in self.trained.model.parameters() if weight.requires_grad), default=0
-        )
+    def _optimizer(self, trains: int) -> tuple[OptimizerStep, str]:
+        """Return what the optimizer allocates, and a note on it."""
+        kind = self.arguments.policy.get("optimizer_class", torch.optim.Adam)
+        settings = self.arguments.policy.get("optimizer_kwargs") or {}
+        trained = () if self.config.train_layers == 0 else self.trained.model.parameters()
+        weights = [*(weight for weight in trained if weight.requires_grad), *self._head_weights()]
+        try:
+            step = measure_step(weights, kind, settings, device=self.device)
+        except Exception as error:  # somebody else's optimizer
+            told = (
+                f"{kind.__name__} cannot be measured ({type(error).__name__}): two numbers for each that trains assumed"
+            )
+            return OptimizerStep(state=2 * trains, temporary=trains), told
+        return step, f"{kind.__name__}: {step.state / trains:.1f} times what trains"
 
     # -- what is computed ----------------------------------------------------------------------------------
 
@@ -398,9 +411,9 @@ class _Reckoning:
 
     def _gradient(self) -> tuple[int, tuple[int, int], int]:
         """Return the peak of a gradient in bytes, the minibatch's different prompts and tokens, and those at once."""
-        lengths = self.seen.draw(self._rows())
-        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
-        parts = _chunks(lengths, extra, self.config.micro_batch_tokens)
+        lengths = self.seen.draw(self._rows()) + self.seen.encoder.layout.soft_tokens
+        nodes = self.seen.tries.n_nodes if self.head.reads_texts else 0
+        parts = _chunks(lengths, nodes, self.config.micro_batch_tokens)
         largest = max(parts, key=_tokens)
         beside = largest if self._has_reference else []
         peak = self.dry_run.gradient(largest, beside=beside, onto=len(parts) > 1)
@@ -410,8 +423,8 @@ class _Reckoning:
         """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of a target network."""
         assert self.config.n_envs is not None
         count = max(self.config.n_envs, self._rows() if self.config.algorithm.networks > 1 else 0)
-        extra = self.seen.encoder.layout.soft_tokens + (self.seen.tries.n_nodes if self.head.reads_texts else 0)
-        (chunks,) = _chunks(self.seen.draw(count), extra, None)
+        nodes = self.seen.tries.n_nodes if self.head.reads_texts else 0
+        (chunks,) = _chunks(self.seen.draw(count) + self.seen.encoder.layout.soft_tokens, nodes, None)
         return self.dry_run.reading([max(chunks, key=lambda chunk: chunk[0] * chunk[1])])
 
     # -- what is kept --------------------------------------------------------------------------------------

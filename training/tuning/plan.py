@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heed.training.ablation.plan import Training
-from heed.training.command_line.named_values import as_texts, named_values
+from heed.training.command_line.named_values import as_compared, as_texts, named_values
 from heed.training.command_line.parsing import read_options, read_yaml, refuse_unknown
 from heed.training.errors import ConfigurationError
 from heed.training.options import TrainConfig
@@ -171,7 +171,12 @@ class Search:
     def as_json(self) -> dict[str, Any]:
         """Return all but the number of trials, which may grow, as text: two searches differ if it differs."""
         space = {name: str(of) for name, of in self.space.items()}
-        return {"base": str(self.base), "search": space, "seeds": list(self.seeds), "metric": self.metric}
+        return {
+            "base": str(as_compared("base", self.base)),
+            "search": space,
+            "seeds": list(self.seeds),
+            "metric": self.metric,
+        }
 
 
 def _space(given: Any, where: str) -> dict[str, Range | Choice]:
