@@ -1,8 +1,8 @@
-"""What Heed's agents share beyond SB3's algorithms: environments that speak, episodes, processes, checkpoints.
+"""What Heed's agents add to SB3's algorithms: language environments, running episodes, ranks, checkpoints.
 
-`LanguageAgent` is the one class between SB3 and Heed's algorithms. It passes on what happens: to its parts
-(`heed.agents.parts`), to the processes that train it together (`heed.agents.distributed`), and to what saves and loads
-it (`heed.agents.persistence`). One that has a language model is a `heed.agents.policy_agent.LanguagePolicyAgent`.
+`LanguageAgent` is the one class between SB3 and Heed's algorithms. It reports events to its parts
+(`heed.agents.parts`), keeps ranks in sync (`heed.agents.distributed`), and saves and loads (`heed.agents.persistence`).
+One with a language model is a `heed.agents.policy_agent.LanguagePolicyAgent`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ from heed.policies.finite import telling_when
 Self = TypeVar("Self", bound="LanguageAgent")
 
 TakeEnv = Callable[[Any, spaces.Space[Any]], VecEnv]
-"""Is given environments and the agent's action space; returns them as the agent takes them, or raises as `set_env`."""
+"""Takes environments and the agent's action space; returns the environments as the agent uses them, or raises as
+`set_env`."""
 
 
 class LanguageAgent(BaseAlgorithm):
@@ -62,16 +63,16 @@ class LanguageAgent(BaseAlgorithm):
     )
     """Attributes that say how far a training is; an algorithm may have more."""
     ranks: Ranks = ALONE
-    """The processes that train it together; one alone has nobody to wait for."""
+    """The processes that train it together."""
     episodes_of_all: EpisodesOfAll
-    """What keeps their episodes until all of them take them in."""
+    """Collects their episodes until all of them update their statistics."""
     running: RunningEpisodes
-    """Knows when the running episodes are not played on."""
+    """Ends what belongs to episodes that are not continued."""
     not_yet_logged: dict[str, Any]
-    """What a loaded agent had measured, but not logged."""
+    """Measurements of a loaded agent that were not logged yet."""
     _arguments: dict[str, Any]
     _given_env: Any
-    """The environments as they were given, before prompts were made of what they say."""
+    """The environments as they were given, before they were wrapped to return prompts."""
 
     def _remember_arguments(self, arguments: dict[str, Any]) -> None:
         """Keep the constructor's arguments, for checkpoints; constructors begin with it.
@@ -108,7 +109,7 @@ class LanguageAgent(BaseAlgorithm):
         self._vec_normalize_env = None
 
     def parts(self) -> list[Part]:
-        """Return what the agent has besides its policy, in the order in which it is told of what happens."""
+        """Return what the agent has besides its policy, in the order in which events are reported to it."""
         return []
 
     def _policies(self) -> list[torch.nn.Module]:
@@ -118,7 +119,7 @@ class LanguageAgent(BaseAlgorithm):
     # -- environments --------------------------------------------------------------------------------------
 
     def get_env(self) -> VecEnv | None:
-        """Return the environments as they were given, before prompts were made of what they say."""
+        """Return the environments as they were given, before they were wrapped to return prompts."""
         given = self._given_env
         return given if given in (self.env, getattr(self.env, "venv", None)) else self.env
 
@@ -136,7 +137,7 @@ class LanguageAgent(BaseAlgorithm):
 
         Raises:
             TypeError: if it is no `VecEnv`.
-            ValueError: if it carries no words, or has other actions, or lacks auxiliary observations that the agent
+            ValueError: if it has no text, or other actions, or lacks auxiliary observations that the agent
                 reads; if the number of environments is another; or if there are no episodes to go on with.
         """
         same = env is not None and env in (self.env, self.get_env())
@@ -183,7 +184,7 @@ class LanguageAgent(BaseAlgorithm):
             self.running.interrupt()
 
     def shown(self) -> Any:
-        """Return what the environments gave last, the very object; None where they do not tell."""
+        """Return the last observations of the environments, the same object; None if they do not keep it."""
         return getattr(self.env, "prompts", None)
 
     # -- training ------------------------------------------------------------------------------------------
@@ -198,7 +199,7 @@ class LanguageAgent(BaseAlgorithm):
             return super().learn(*arguments, **named)  # type: ignore[safe-super]  # the algorithm's, behind this mixin
 
     def _telling_when(self) -> contextlib.AbstractContextManager[None]:
-        """Return what says how far the training was when a number came up that is not finite."""
+        """Return a context that adds the training's step to an error about NaN or infinity."""
         return telling_when(
             lambda: f"The training ends here, after {self.num_timesteps} steps and {self._n_updates} updates."
         )
@@ -234,7 +235,7 @@ class LanguageAgent(BaseAlgorithm):
         self._log_lost(self._lost_here)
 
     def take_in_episodes(self) -> None:
-        """Take the episodes of all ranks since the last rollout into the statistics; called by all."""
+        """Add the episodes of all ranks since the last rollout to the statistics; called by all."""
         infos, dones = self.episodes_of_all.exchange(self._lost_here)
         super()._update_info_buffer(infos, dones)
         self._log_lost(self.episodes_of_all.lost)
@@ -248,7 +249,7 @@ class LanguageAgent(BaseAlgorithm):
             self.logger.record("rollout/lost_episodes", lost)
 
     def set_logger(self, logger: Logger) -> None:
-        """Log into `logger`; what a loaded agent had measured but not yet logged goes there too."""
+        """Log into `logger`, first what a loaded agent had measured but not logged."""
         super().set_logger(logger)
         for name, (value, excluded) in self.not_yet_logged.items():
             logger.record(name, value, exclude=tuple(excluded))
@@ -272,7 +273,7 @@ class LanguageAgent(BaseAlgorithm):
             deterministic: take the best action, instead of drawing one.
 
         Raises:
-            TypeError: if it is neither words nor prompts.
+            TypeError: if it is neither text nor prompts.
             ValueError: if there is none, a key is missing, or there are no such prompts.
         """
         return super().predict(observation, state, episode_start, deterministic)
@@ -286,7 +287,7 @@ class LanguageAgent(BaseAlgorithm):
         """
 
     def action_preferences(self, observations: Any) -> npt.NDArray[np.floating[Any]]:
-        """Return the numbers, (B, A), of which the agent's greedy action has the largest; arguments as above.
+        """Return scores, (B, A), whose argmax is the greedy action; arguments as above.
 
         Raises:
             TypeError: if the actions are not Discrete.
@@ -294,7 +295,7 @@ class LanguageAgent(BaseAlgorithm):
         return self.action_probabilities(observations)
 
     def clear_cache(self) -> None:
-        """Forget what a language model has read: prompts are computed again, and rounded by their new batch."""
+        """Drop cached outputs of the language model: prompts are computed again, in the rounding of their new batch."""
 
     # -- checkpoints ---------------------------------------------------------------------------------------
 
@@ -350,7 +351,7 @@ class LanguageAgent(BaseAlgorithm):
         if self.env is None or self._last_obs is None or not hasattr(self.env.unwrapped, "get_state"):
             return None
         if self.running.step_is_open:
-            return None  # they are ahead of what is saved beside them
+            return None  # they are ahead of the agent
         state: dict[str, Any] = self.env.unwrapped.get_state()
         return state
 

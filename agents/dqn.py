@@ -1,8 +1,8 @@
 """Deep Q-learning (Mnih et al. 2015, doi 10.1038/nature14236) for language policies.
 
-SB3's DQN does the work. What differs:
+SB3's DQN does the work. The differences:
 - double Q-learning (van Hasselt et al. 2016, arXiv 1509.06461): the online network chooses the next action, the
-  target network values it;
+  target network evaluates it;
 - n-step returns and, as an option, prioritized replay (`heed.agents.replay.buffer`);
 - hindsight instruction replay as an option (`heed.agents.replay.hindsight`);
 - demonstrations as an option (`heed.agents.replay.demonstrations`);
@@ -11,7 +11,7 @@ SB3's DQN does the work. What differs:
   target_update_interval=n_envs`: Polyak averaging, as in Lillicrap et al. 2016, arXiv 1509.02971), as in SB3;
 - each environment explores by itself, by `exploration`, epsilon-greedily unless said otherwise
   (`heed.agents.exploration.explorer`);
-- environments speak, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
+- observations are text, and checkpoints hold no pickle (`LanguageAgent`). The replay buffer is saved with them.
 """
 
 from __future__ import annotations
@@ -61,20 +61,20 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         buffer_size: transitions that the replay buffer holds; several ranks have a buffer each, of its share.
         learning_starts: steps of random actions before learning.
         batch_size: transitions in an update; several ranks take the same share of them each.
-        micro_batch_tokens: the gradient of a batch is gathered in parts of at most so many different tokens, which
-            bounds memory and changes nothing but rounding; None for the whole batch at once.
-        tau: how far the target network moves towards the online network at each of its updates.
+        micro_batch_tokens: accumulate the gradient of a batch over micro-batches of at most so many different tokens,
+            which bounds memory and changes nothing but rounding; None for the whole batch at once.
+        tau: how far an update moves the target network towards the online network.
         gamma: discount.
         train_freq: vectorised steps between trainings.
         gradient_steps: updates in a training.
         n_steps: of the return that bootstraps.
-        double: let the online network choose the action that the target network values.
+        double: the online network chooses the action that the target network evaluates.
         priority_exponent: alpha of prioritized replay; 0 draws transitions evenly.
         importance_exponent: beta of prioritized replay at the start; it rises linearly to 1 over the training.
         hindsight: with how many of the instructions that it fulfilled, at most, an episode is stored a second time
             (`heed.agents.replay.hindsight`); 0 for none. More than 0 needs environments that tell what was fulfilled.
         margin_coef: weight of the large-margin loss on demonstrated transitions; 0 learns from their rewards only.
-        margin: by how much a demonstrated action's value is to exceed the others', in that loss.
+        margin: by which a demonstrated action's value should exceed the others', in that loss.
         demonstration_bonus: added to the TD errors of demonstrated transitions as priorities.
         target_update_interval: steps between the target network's updates.
         exploration_fraction: of the training, over which epsilon falls, unless `exploration` says otherwise.
@@ -210,7 +210,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         if self.hindsight:
             self._begin_hindsight()
         require_rewards_for_replay(self.env)
-        # What SB3 logs as exploration_rate, and asks for after each step, is the strategy's one number.
+        # SB3 logs it as exploration_rate, and asks for it after each step.
         self.exploration_schedule = self.exploration.schedule
         self.exploration_rate = self.exploration.schedule(1.0)
         self.explorer.begin(self.action_space, n_envs=self.n_envs, layout=self._layout, device=self.device)
@@ -311,7 +311,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
 
         Raises:
             ValueError: if there are none, or not one for each rank, one has actions that the agent has not or labels
-                instead of an expert's actions, or they do not fit into the buffer beside others.
+                instead of an expert's actions, or they do not fit into the buffer with others.
             DemonstrationError: if they lack what the agent reads.
         """
         assert isinstance(self.action_space, spaces.Discrete)
@@ -346,8 +346,8 @@ class DQN(LanguagePolicyAgent, SB3DQN):
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Update the online network `gradient_steps` times on batches from the replay buffer.
 
-        Of several ranks each draws the same share of a batch from its own buffer. While the first n-step returns
-        are not complete there is nothing to draw, and nothing is done.
+        Each rank draws the same share of a batch from its own buffer. Does nothing until the first n-step return is
+        complete.
         """
         if not self.ranks.least(self.replay_buffer.size):
             return
@@ -376,7 +376,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
             self.logger.record("train/micro_batch_tokens", self.micro_batches.max_tokens)
 
     def _accumulate_gradient(self, batch: Batch) -> tuple[dict[str, float], npt.NDArray[np.floating[Any]]]:
-        """Put the gradient of the loss on a batch into the parameters; of several ranks, this one's part of it.
+        """Accumulate the gradient of a batch's loss; of several ranks, this one's part of it.
 
         Returns:
             The loss and the mean value as means over the batch (or the part in them), and the TD errors, (B,).
@@ -401,7 +401,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         return self.micro_batches.accumulate(lambda: Inputs.of_rows(self._layout, batch.observations), accumulate)
 
     def _loss(self, batch: Batch, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss of transitions, and the values of what was done, (B, 1), given their targets, (B, 1)."""
+        """Return the loss of transitions and the values of their actions, (B, 1), given their targets, (B, 1)."""
         q_values = self.q_net(batch.observations)
         chosen = q_values.gather(1, batch.actions)
         loss = (batch.weights * functional.smooth_l1_loss(chosen, targets, reduction="none")).mean()
@@ -423,7 +423,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
 
     @property
     def _steps_of_target(self) -> int:
-        """How many steps of all environments lie between the target network's updates."""
+        """The number of vectorised steps, over all ranks, between updates of the target network."""
         return max(self.target_update_interval // (self.n_envs * self.ranks.count), 1)
 
     def collect_rollouts(
@@ -453,7 +453,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         return rollout
 
     def _take_in_last_step(self, replay_buffer: Any, step: dict[str, Any]) -> None:
-        """Store the step after which a callback ended the training: SB3 returns before it does."""
+        """Store the step after which a callback ended the training: SB3 returns before that."""
         self._update_info_buffer(step["infos"], step["dones"])
         self._store_transition(
             replay_buffer, step["buffer_actions"], step["new_obs"], step["rewards"], step["dones"], step["infos"]
@@ -461,7 +461,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         self._episode_num += int(step["dones"].sum())
 
     def _on_step(self) -> None:
-        """Let the target network follow when it is time; SB3's own would move what both networks share."""
+        """Update the target network at its interval; SB3's own update would move what both networks share."""
         self._n_calls += 1
         if self._n_calls % self._steps_of_target == 0:
             self._update_target()
@@ -474,7 +474,7 @@ class DQN(LanguagePolicyAgent, SB3DQN):
         follow(self.q_net, self.q_net_target, self.tau)
 
     def _next_values(self, observations: Any) -> Tensor:
-        """Return the value of the state behind a transition, (batch, 1)."""
+        """Return the value of the state after a transition, (B, 1)."""
         values = self.q_net_target(observations)
         chooser = self.q_net(observations) if self.double else values
         best: Tensor = values.gather(1, chooser.argmax(dim=1, keepdim=True))

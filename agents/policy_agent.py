@@ -1,4 +1,4 @@
-"""What the agents share whose policy is a language model: prompts, the policy, and what it would do."""
+"""What agents with a language model have in common: prompts, the policy, and its action probabilities."""
 
 from __future__ import annotations
 
@@ -45,10 +45,9 @@ class LanguagePolicyAgent(LanguageAgent):
     """Mixin before an SB3 algorithm, over a policy that reads prompts with a language model.
 
     `env` is wrapped so that the policy sees prompts. `policy_kwargs` takes `max_prompt_tokens`, `template`
-    (`heed.policies.prompts.template`), `words_only` (leave out auxiliary observations: numbers and
-    picture), `quantize` (load the language model with weights of `8bit` or `4bit`) and `segments` (let a
-    frozen encoder read instruction and parts of the observation one by one; it does wherever it can) besides the
-    policy's own arguments.
+    (`heed.policies.prompts.template`), `words_only` (leave out auxiliary observations), `quantize` (load the
+    language model with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder process instruction and parts
+    of the observation one by one; the default wherever possible) besides the policy's own arguments.
     """
 
     @staticmethod
@@ -124,7 +123,7 @@ class LanguagePolicyAgent(LanguageAgent):
     def _setup_model(self) -> None:
         super()._setup_model()
         if isinstance(self.policy, LanguagePolicy):
-            # A model that the policy has copied is not kept beside it.
+            # The policy may have copied it; do not keep the original too.
             self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
@@ -147,11 +146,11 @@ class LanguagePolicyAgent(LanguageAgent):
 
     @property
     def rank_budget(self) -> RankBudget | None:
-        """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
+        """Distributes the ranks of an AdaLoRA adapter, if the policy has one."""
         return self.policy.rank_budget if isinstance(self.policy, LanguagePolicy) else None
 
     def _share_ranks(self) -> None:
-        """Let an AdaLoRA adapter lose the ranks that matter least; behind a step of the optimizer."""
+        """Let an AdaLoRA adapter drop its least important ranks, after a step of the optimizer."""
         if self.rank_budget is not None:
             self.rank_budget.share(1 - self._current_progress_remaining)
 
@@ -190,7 +189,7 @@ class LanguagePolicyAgent(LanguageAgent):
         """Return the probability of every action, (B, A), for prompts (B, L)."""
 
     def clear_cache(self) -> None:
-        """Forget what the language model has read: prompts are computed again, and rounded by their new batch."""
+        """Drop cached outputs of the language model: prompts are computed again, in the rounding of their new batch."""
         for policy in self._policies():
             for module in policy.modules():
                 if isinstance(module, PromptNetwork):

@@ -1,4 +1,4 @@
-"""The actor-critic policy, for PPO and A2C: an action distribution and a value from one reading of the prompt."""
+"""The actor-critic policy, for PPO and A2C: an action distribution and a value from one forward pass."""
 
 from __future__ import annotations
 
@@ -105,11 +105,11 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
 
     @property
     def reader(self) -> PromptNetwork:
-        """What reads for actor and critic."""
+        """The network of actor and critic."""
         return self.network
 
     def read(self, prompts: Tensor) -> Reading:
-        """Return what the language model makes of prompts, (B, L)."""
+        """Run the language model on prompts, (B, L); return its features and scores."""
         features, scores = self.network(prompts)
         changing = self.network.action_sets is not None
         return Reading(prompts=prompts, features=features, scores=scores, changing=changing, source=self)
@@ -121,7 +121,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         return self._values(features)
 
     def values_from(self, reading: Reading) -> Tensor:
-        """Return the values, (B, 1), of prompts that were read."""
+        """Return the values, (B, 1), of a forward pass."""
         return self._values(reading.features)
 
     def _values(self, features: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         return Decision(actions=actions, log_probability=log_probability, values=values)
 
     def evaluate(self, prompts: Tensor, actions: Tensor, *, values: bool = True) -> Evaluation:
-        """Return what the policy says of `actions`, (B, ...), at prompts (B, L); without `values` none are computed."""
+        """Evaluate `actions`, (B, ...), at prompts (B, L); without `values` none are computed."""
         reading = self.read(prompts)
         evaluation = self.action_head.evaluate(reading, actions)
         return dataclasses.replace(evaluation, values=self.values_from(reading)) if values else evaluation
@@ -152,7 +152,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         return taken
 
     def read_ahead(self, prompts: npt.NDArray[np.integer[Any]]) -> None:
-        """Read prompts, (B, L), that are going to be asked for one by one; without a memory this does nothing."""
+        """Compute prompts, (B, L), that will be asked for one by one; without a cache this does nothing."""
         if self.network.memory is not None and not self.training:
             with torch.no_grad():
                 self.network(torch.as_tensor(prompts, device=self.device))

@@ -1,4 +1,4 @@
-"""What all language policies share: a language model that reads prompts, and a head from which actions come.
+"""What all language policies have in common: a language model that processes prompts, and a head that gives actions.
 
 Stable-Baselines3 has one base class for actor-critics and another for Q-networks; `LanguagePolicy` comes before either.
 """
@@ -29,9 +29,9 @@ class LanguagePolicy(PromptObservations, BasePolicy):
     options: ModelOptions
     """How the policy uses it."""
     value_name: str
-    """What its values are of, for a reader."""
+    """What its values measure, for reports."""
     explained_name: str
-    """What number of an action `explained` gives, for a reader."""
+    """What `explained` returns of an action, for reports."""
 
     def _load_language_model(
         self, observation_space: spaces.Space[Any], model: str | LanguageModel, options: ModelOptions
@@ -46,7 +46,7 @@ class LanguagePolicy(PromptObservations, BasePolicy):
         require_prompt_space(observation_space, self.language_model.vocabulary)
 
     def _make_network(self, language_model: LanguageModel) -> PromptNetwork:
-        """Return a network that reads prompts with a language model."""
+        """Return a network from prompts to features and scores."""
         return make_network(language_model, self.action_space, self.options, encoder=self.encoder)
 
     @property
@@ -57,11 +57,11 @@ class LanguagePolicy(PromptObservations, BasePolicy):
     @property
     @abstractmethod
     def reader(self) -> PromptNetwork:
-        """The network that reads the prompts of what acts."""
+        """The network behind `acting`."""
 
     @property
     def rank_budget(self) -> RankBudget | None:
-        """What shares the ranks of an AdaLoRA adapter, if the policy has one."""
+        """Distributes the ranks of an AdaLoRA adapter, if the policy has one."""
         return self.reader.rank_budget
 
     @abstractmethod
@@ -70,11 +70,11 @@ class LanguagePolicy(PromptObservations, BasePolicy):
 
     @abstractmethod
     def values_of(self, prompts: Tensor, actions: Tensor) -> Tensor:
-        """Return what is expected, (B,), in states or of actions (B, ...) in them (`value_name`)."""
+        """Return the values, (B,), of states, or of actions (B, ...) in them (`value_name`)."""
 
     @abstractmethod
     def explained(self, prompts: Tensor, action: Tensor) -> Tensor:
-        """Return a number that tells how much the policy is for an action, (B,).
+        """Return a number, (B,), that is larger the more the policy prefers an action.
 
         Args:
             prompts: (B, L).

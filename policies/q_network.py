@@ -1,4 +1,4 @@
-"""The Q-learning policy, for DQN: a value for every action from one reading of the prompt."""
+"""The Q-learning policy, for DQN: a value for every action from one forward pass."""
 
 from __future__ import annotations
 
@@ -123,9 +123,9 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         """Make both networks and the optimizer; SB3 calls this at the end of its constructor."""
         super()._build(lr_schedule)
-        # The target network outlives many checkpoints unchanged. What it remembers depends, in the last bit, on the
-        # batches in which it read, and a resumed training could not go on exactly.
-        # A frozen model is the same in both networks, and so is what they remember of it.
+        # The target network stays the same over many checkpoints. The last bits of cached outputs depend on their
+        # batch, so with a cache a resumed training could not continue exactly.
+        # A frozen model is the same in both networks, and so are its cached outputs.
         online: Any = self.q_net
         target: Any = self.q_net_target
         is_same = self.shares_frozen and online.network.is_frozen
@@ -162,7 +162,7 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
 
     @property
     def reader(self) -> PromptNetwork:
-        """What reads for the online network."""
+        """The network inside the online network."""
         online: Any = self.q_net
         network: PromptNetwork = online.network
         return network

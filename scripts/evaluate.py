@@ -70,7 +70,7 @@ class EvaluateConfig:
     references: bool = True
     """Let the random policy and the environment's expert play too."""
     baseline: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Others to play beside the agent: package.module:name or file.py:name of a function from a language observation to
+    """Other policies to evaluate too: package.module:name or file.py:name of a function from a language observation to
     an action or its text, or of an object with SB3's `predict`."""
     zero_shot: str | None = None
     """A language model to be asked for actions, without training: a folder, or a hub id."""

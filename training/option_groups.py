@@ -1,4 +1,4 @@
-"""The options of `heed train`, in groups: what all trainings have, and what some agents have beside it.
+"""The options of `heed train`, in groups: what all trainings have, and what only some agents have.
 
 Each group says which agents take its options and how small their numbers may be; `heed.training.options` puts the
 groups together.
@@ -123,7 +123,7 @@ class EnvironmentOptions:
     intrinsic: Literal["count", "rnd"] | None = None
     """Reward states that are new, while training: by how often they were seen, or by random network distillation."""
     intrinsic_coef: float | None = None
-    """Weight of that reward beside the environment's (default: 0.05 for count, 1 for rnd)."""
+    """Weight of that reward added to the environment's (default: 0.05 for count, 1 for rnd)."""
     processes: int = 1
     """Processes that the environments are spread over; more than 1 pays for slow environments only."""
     step_timeout: float | None = 60.0

@@ -271,7 +271,7 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
 
     @classmethod
     def from_json(cls, saved: dict[str, Any]) -> TrainConfig:
-        """Return the configuration that `as_json` wrote; the agent's hyperparameters beside it are left out."""
+        """Return the configuration that `as_json` wrote; the agent's hyperparameters in it are left out."""
         options = {field.name: saved[field.name] for field in dataclasses.fields(cls) if field.name in saved}
         demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
         options["demonstrations"] = None if demonstrations is None else Path(demonstrations)

@@ -1,7 +1,7 @@
-"""Gradients in parts, and in smaller ones where memory runs out.
+"""Gradient accumulation over micro-batches, and over smaller ones if memory runs out.
 
 A minibatch's gradient is the sum of its parts' (gradient accumulation), so how it is split changes nothing but
-rounding. Parts are made of tokens, which is what memory goes by, not of prompts.
+rounding. Their size is in tokens, which memory depends on, not in prompts.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class MicroBatches:
         """What is used: what was asked for, or less."""
 
     def accumulate(self, inputs: Callable[[], Inputs], compute: Callable[[Iterator[Rows]], Result]) -> Result:
-        """Compute a gradient in parts; where memory runs out, anew from the beginning in parts half as large.
+        """Accumulate a gradient over parts; if memory runs out, start again with parts half as large.
 
         Args:
             inputs: returns those of the minibatch.

@@ -34,7 +34,7 @@ class Curriculum:
     scheme: Scheme = "failures"
     """What draws more: failures among the last episodes, or progress of either sign."""
     window: int = 100
-    """So many of the last episodes of each level or task are looked at."""
+    """The number of last episodes of each level or task that count."""
     floor: float = 0.2
     """Share of the draws that goes by the given weights, whatever happens."""
 
@@ -91,7 +91,7 @@ class SamplingWeights:
         return abs(sum(filled[-half:]) - sum(filled[-2 * half : -half])) / half
 
     def get_state(self) -> dict[str, Any]:
-        """Return the episodes that are looked at, as JSON."""
+        """Return the episodes that count, as JSON."""
         return {name: list(last) for name, last in self._outcomes.items()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -90,7 +90,7 @@ def evaluate(
         agent: an agent of `heed.agents`, which acts sampled and greedily; or anything that `baselines` may hold, which
             plays under the name "agent".
         suite: environments, axes and number of episodes.
-        baselines: others to play beside it, by name: an object with SB3's `predict`, a function from one language
+        baselines: other policies to evaluate, by name: an object with SB3's `predict`, a function from one language
             observation to an action or an action's text, or a text-generation pipeline of `transformers`.
         references: let chance and the environments' experts play too, wherever the world is another one.
         history: as in `heed.envs.make_env`: the one that the agent was trained with.
@@ -245,5 +245,5 @@ def _nothing(env_id: str, name: str, episodes: int, reason: str, run: str) -> Mi
 
 
 def _no_expert(env_id: str, name: str, episodes: int, run: str) -> Missing:
-    reason = "The environment has no expert (no method `expert_action`): there is no ceiling to stand beside."
+    reason = "The environment has no expert (no method `expert_action`): there is no ceiling to compare with."
     return Missing(env=env_id, axis=name, policy=EXPERT, episodes=episodes, reason=reason, run=run)

@@ -1,4 +1,4 @@
-"""Which prompts are read together: each different one once, those of like length side by side."""
+"""Which prompts are computed together: each distinct one once, those of similar length in one chunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from heed.policies.prompts.layout import PADDING, PromptLayout
 
 CHUNK_TOKENS = {"cpu": 256, "cuda": 4096}
-"""What a chunk costs beside its tokens, in tokens: starting every operation of a forward once more."""
+"""What a chunk costs besides its tokens, in tokens: starting every operation of a forward once more."""
 
 LENGTH_STEP = 8
 """Lengths are compared in steps of so many tokens: finer ones gain nothing and take time to weigh."""
@@ -23,9 +23,9 @@ LENGTH_STEP = 8
 
 @dataclass(eq=False)
 class Inputs:
-    """The different inputs of a batch, the shortest first: prompts, and what else a reading depends on.
+    """The distinct inputs of a batch, the shortest first: prompts, and what else a forward pass depends on.
 
-    Its `keys` are what every cache goes by: two inputs have the same key where a language model reads the same.
+    Every cache uses its `keys`: two inputs have the same key if a language model gets the same.
     """
 
     batch: Tensor

@@ -1,4 +1,4 @@
-"""Which network reads the prompts of a language model: one of three, by its kind and by what makes the prompts."""
+"""Which of the three networks a language model gets, by its kind and by the encoder of the prompts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def make_network(
     *,
     encoder: PromptEncoder,
 ) -> PromptNetwork:
-    """Return the network that reads a language model's prompts; arguments as of `LanguageNetwork`.
+    """Return the network of a language model; arguments as of `LanguageNetwork`.
 
     Raises:
         ValueError: if the head, the actions and the model do not go together.
@@ -41,7 +41,7 @@ def make_network(
 
 
 def reads_segments(language_model: LanguageModel, options: ModelOptions, segments: bool | None) -> bool:
-    """Say whether a policy with these options reads segments: where it can unless `segments` says otherwise."""
+    """Say whether a policy with these options processes segments: wherever it can, unless `segments` decides."""
     if segments is not None:
         return segments
     return (

@@ -1,8 +1,8 @@
-"""What the networks of all language models share: prompts in, features and action scores out.
+"""What the networks of all language models have in common: from prompts to features and action scores.
 
-The language model reads the words, each kind of model by a class of its own. What enters late
-(`heed.policies.modalities.fusion`) is added to what it gives, so that prompts that differ in nothing but a number are
-read once.
+The language model processes the tokens, each kind of model in a class of its own. Late modalities
+(`heed.policies.modalities.fusion`) are added to its output, so prompts that differ only in such a number are computed
+once.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.layout import PromptLayout
 
 READINGS_BYTES = 64 * 2**20
-"""What a network may keep of what it read."""
+"""The most that a network caches of its outputs."""
 
 Self = TypeVar("Self", bound="PromptNetwork")
 
 
 class PromptNetwork(nn.Module):
-    """A language model that reads prompts, each different one once.
+    """A language model over prompts; each distinct prompt is computed once.
 
     A subclass sets the attributes below and writes `read`.
     """
@@ -51,7 +51,7 @@ class PromptNetwork(nn.Module):
     """D"""
     layout: PromptLayout
     tokens_read: int
-    """Tokens of prompts that the language model has read so far; what is remembered is not read."""
+    """Tokens of prompts that the language model has processed so far; cached outputs do not count."""
     n_scores: int
     """Action scores of a prompt, A; 0 without any."""
     action_sets: ActionSets | None = None
@@ -63,9 +63,9 @@ class PromptNetwork(nn.Module):
     is_frozen: bool
     """Whether nothing of the language model trains."""
     rank_budget: RankBudget | None = None
-    """Of an AdaLoRA adapter: who updates the network lets it share the ranks."""
+    """Of an AdaLoRA adapter: whoever updates the network lets it distribute the ranks."""
     memory: RowMemory | None
-    """Used where weights stand still, as in rollouts; None to compute every reading anew."""
+    """Caches outputs while weights do not change, as in rollouts; None to compute them every time."""
     prefixes: PrefixMemory | None = None
     frozen: FrozenLayers | None = None
 

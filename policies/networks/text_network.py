@@ -1,4 +1,4 @@
-"""The network of a causal or encoder-decoder model, which goes on from its prompt: it tells how likely actions are."""
+"""The network of a causal or encoder-decoder model: its likelihoods score the actions."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ from heed.policies.prompts.layout import PromptLayout
 from heed.policies.prompts.prompt import PromptEncoder
 
 PREFIX_BYTES, FROZEN_BYTES = 1024 * 2**20, 1024 * 2**20
-"""What the memories of one network may take up beside its readings: keys and values of histories, states of frozen
+"""The most that the caches of one network take besides its outputs: keys and values of histories, states of frozen
 layers."""
 
 
 class LanguageNetwork(PromptNetwork):
-    """A causal or encoder-decoder model that reads prompts, each different one once.
+    """A causal or encoder-decoder model over prompts; each distinct prompt is computed once.
 
     Args:
         language_model: is used as it is, not copied; what `train_layers` leaves out is frozen.
@@ -77,9 +77,9 @@ class LanguageNetwork(PromptNetwork):
         self.normalization: Normalization = normalization
         self.layout = PromptLayout(0) if encoder is None else encoder.layout
         self.tokens_read = 0
-        """Tokens of prompts that the language model has read so far; what is remembered is not read."""
+        """Tokens of prompts that the language model has processed so far; cached outputs do not count."""
         self.chunk_tokens: int | None = None
-        """How many tokens are read at once without a gradient, padding included, since memory ran out; else None."""
+        """Tokens computed at once without a gradient, padding included, since memory ran out; else None."""
         self.n_scores = self.layout.choices
         """Action scores of a prompt, A; 0 without any."""
         self.action_sets: ActionSets | None = None
@@ -94,7 +94,7 @@ class LanguageNetwork(PromptNetwork):
             trie = language_model.action_trie(texts, normalization, template=template)
             self.n_scores = len(texts)
         self.tries = Tries([trie]).to(self.model.device)
-        """Of the actions; where they change from prompt to prompt, only one to try ways of scoring out with."""
+        """Of the actions; where they change from prompt to prompt, only one to test scoring methods with."""
         longest = 64 if encoder is None else encoder.max_tokens
         if encoder is not None:
             before = self.layout.soft_tokens
@@ -114,10 +114,10 @@ class LanguageNetwork(PromptNetwork):
             self.is_frozen = False  # what makes the soft tokens trains, through the language model
         self._reader = reader_of(self.model)
         with _telling(language_model):
-            self._choose_memories(language_model, options.train_layers, longest)
+            self._choose_caches(language_model, options.train_layers, longest)
 
-    def _choose_memories(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
-        """Set what the network keeps of what it read, each where that is exact for such prompts."""
+    def _choose_caches(self, language_model: LanguageModel, train_layers: int | None, longest: int) -> None:
+        """Set up the caches, each only where it is exact for such prompts."""
         if self._reader is not None or self.in_sequence is not None:
             ways = (
                 exact_methods(self.model, ("packed",), longest=longest) if self.scorer is None else self.scorer.methods
@@ -134,7 +134,7 @@ class LanguageNetwork(PromptNetwork):
         width = (self.features_dim + self.n_scores) * 8
         read_with = self.model if self.in_sequence is None else nn.ModuleList([self.model, self.in_sequence])
         self.memory: RowMemory | None = RowMemory(read_with, READINGS_BYTES // width)
-        """Used where weights stand still, as in rollouts; None to compute every reading anew."""
+        """Caches outputs while weights do not change, as in rollouts; None to compute them every time."""
         if self._knows_prefixes() and keeps_exactly(self.model, longest):
             self.prefixes = PrefixMemory(self.model, self.tries, PREFIX_BYTES, self.memory.watch)
 

@@ -1,7 +1,7 @@
-"""A gradient of tensors that have shapes but no numbers: what the real one takes, without taking it.
+"""A gradient on tensors that have shapes but no data: it measures the memory of the real one.
 
 The layers, the scores and the gradient are those of a training, so an adapter, activation checkpointing, bfloat16 and
-the way to score are counted as they are, and no formula has to know an architecture.
+the scoring method are counted as they are, and no formula has to know an architecture.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class DryRun:
             with self.mode:
                 checkpoint_layers(self.language_model.model)
 
-    def gradient(self, chunks: Sequence[Chunk], *, beside: Sequence[Chunk] = (), onto: bool = False) -> int:
-        """Return the bytes at the peak of gathering a gradient, those of the gradient itself included.
+    def gradient(self, chunks: Sequence[Chunk], *, reference: Sequence[Chunk] = (), onto: bool = False) -> int:
+        """Return the bytes at the peak of accumulating a gradient, those of the gradient itself included.
 
         Args:
-            chunks: that are read.
-            beside: chunks that are read without a gradient in between, as by a reference policy.
+            chunks: of the forward pass.
+            reference: chunks that are computed without a gradient in between, as by a reference policy.
             onto: whether the gradient of other parts is there already.
         """
         weights = [weight for weight in self.language_model.model.parameters() if weight.requires_grad]
@@ -67,9 +67,9 @@ class DryRun:
                 for weight in weights:
                     weight.grad = torch.zeros_like(weight)
             outputs = self._read(chunks)
-            if beside:
+            if reference:
                 with torch.no_grad():
-                    self._read(beside)
+                    self._read(reference)
             if outputs.requires_grad:
                 outputs.sum().backward()
             del outputs
@@ -78,7 +78,7 @@ class DryRun:
         return int(live.peak)
 
     def reading(self, chunks: Sequence[Chunk]) -> int:
-        """Return the bytes at the peak of reading without a gradient."""
+        """Return the bytes at the peak of a forward pass without a gradient."""
         with self.mode, LiveBytes() as live, torch.no_grad():
             self._read(chunks, whole=True)
         return int(live.peak)

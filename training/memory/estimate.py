@@ -73,11 +73,11 @@ class Estimate:
     device: torch.device
     parts: tuple[Part, ...]
     prompt_tokens: int
-    """Of the longest prompt that was reckoned with."""
+    """Of the longest prompt that is assumed."""
     minibatch: tuple[int, int]
     """Different prompts of a minibatch, and their tokens with padding."""
     part_tokens: int
-    """Of these, as many as the gradient is gathered of at once."""
+    """Of these, the tokens of the largest micro-batch."""
 
     def total(self, place: Place | None = None) -> int:
         """Return the bytes of all parts, or of those at one place; on a CPU there is one place."""
@@ -116,7 +116,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
 
     Args:
         config: of a training with a language model.
-        prompt_tokens: reckon with different prompts of just this length, instead of those of the environment.
+        prompt_tokens: assume distinct prompts of exactly this length, instead of those of the environment.
 
     Raises:
         ConfigurationError: if the agent has no language model, or options do not go together.
@@ -133,7 +133,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     with mode:
         trained = language_model_without_weights(config.model, dtype=weights_dtype(config.weights))
     as_it_came = _bytes(trained.model.parameters())
-    seen = _look_at(config, trained, arguments.policy.get("template"), prompt_tokens)
+    seen = _prompts_of(config, trained, arguments.policy.get("template"), prompt_tokens)
     # Nobody else has this model: it need not be copied, as `LanguageModel.for_training` would. The few weights of an
     # adapter are real: peft moves them to a device, which tensors without numbers do not take.
     adapter = arguments.policy["adapter"]
@@ -156,7 +156,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
         or computes_in_bfloat16(device, config.precision, wide=is_wide(trained.model)),
         activation_checkpointing=config.activation_checkpointing,
     )
-    return _Reckoning(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()
+    return _Sum(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()
 
 
 class _Arguments:
@@ -178,7 +178,7 @@ class _Seen:
     prompts: torch.Tensor
     """Token ids of prompts as they came, (N, L), padded with -1."""
     all_differ: bool
-    """Reckon as if no two prompts were alike."""
+    """Assume that no two prompts are equal."""
     tries: Tries
     n_actions: int
     action_space: spaces.Space[Any]
@@ -204,10 +204,10 @@ class _Seen:
         return np.resize(lengths, max(1, len(lengths) * count // len(rows)))
 
 
-def _look_at(
+def _prompts_of(
     config: TrainConfig, language_model: LanguageModel, template: Template | None, prompt_tokens: int | None
 ) -> _Seen:
-    """Play random actions, and see what prompts come of them."""
+    """Play random actions, and return the prompts that come up."""
     from heed.envs.make import make
     from heed.training.wrappers import wrapping
 
@@ -282,7 +282,7 @@ def _tokens(chunks: list[Chunk]) -> int:
 
 
 @dataclass(frozen=True)
-class _Reckoning:
+class _Sum:
     """Adds up what a training needs."""
 
     config: TrainConfig
@@ -312,7 +312,7 @@ class _Reckoning:
                 place="device",
                 note=f"what is kept for the gradient of {at_once} tokens at once, of {minibatch[1]} in a minibatch",
             ),
-            *self._memories(),
+            *self._caches(),
             self._buffer(),
             Part(name=PROCESS, size=self.process, place="host", note="Python, PyTorch and libraries"),
         ]
@@ -415,8 +415,8 @@ class _Reckoning:
         nodes = self.seen.tries.n_nodes if self.head.reads_texts else 0
         parts = _chunks(lengths, nodes, self.config.micro_batch_tokens)
         largest = max(parts, key=_tokens)
-        beside = largest if self._has_reference else []
-        peak = self.dry_run.gradient(largest, beside=beside, onto=len(parts) > 1)
+        reference = largest if self._has_reference else []
+        peak = self.dry_run.gradient(largest, reference=reference, onto=len(parts) > 1)
         return peak, (len(lengths), sum(map(_tokens, parts))), _tokens(largest)
 
     def _reading(self) -> int:
@@ -434,8 +434,8 @@ class _Reckoning:
         assert self.config.n_envs is not None
         return self.config.n_envs * (1 if self.config.algorithm.replay_buffer else int(self.arguments["n_steps"]))
 
-    def _memories(self) -> list[Part]:
-        """Return what the network keeps of what it read (`heed.policies.networks.text_network`)."""
+    def _caches(self) -> list[Part]:
+        """Return what the network caches (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
         width = text_config.hidden_size + (self.seen.tries.n_actions if self.head.reads_texts else 0)
         networks = 2 if self._has_reference else 1
@@ -460,7 +460,7 @@ class _Reckoning:
         return parts
 
     def _buffer(self) -> Part:
-        """Return what was played and waits to be learned from."""
+        """Return the rollout or replay buffer."""
         row = self.seen.encoder.layout.width * np.dtype(self.seen.encoder.integer).itemsize
         if self.config.algorithm.replay_buffer:
             return Part(name="replay buffer", size=int(self.arguments["buffer_size"]) * (2 * row + 16), place="host")
