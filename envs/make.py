@@ -32,6 +32,8 @@ from heed.envs.wrappers.mixture import Mixture, is_mixture, levels_of
 from heed.envs.wrappers.sampling_weights import Curriculum
 
 gymnasium.register(id="Heed/DeepSea-v0", entry_point="heed.envs.classic.deep_sea:DeepSea")
+gymnasium.register(id="BabyAI-MixedTrainLocal-v0", entry_point="heed.envs.babyai.mixed_local:MixedTrainLocal")
+gymnasium.register(id="BabyAI-GoToRelationLocal-v0", entry_point="heed.envs.babyai.relation_local:GoToRelationLocal")
 
 WORLDS: dict[str, str] = {
     "ALE/": "heed.envs.worlds.atari.world",

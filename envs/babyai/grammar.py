@@ -5,15 +5,21 @@
     action      = "go to " thing | "pick up " thing | "open " thing | "put " thing " next to " thing
     thing       = ("a" | "the") [color] (kind | "object") [place]
 
-after Chevalier-Boisvert et al. 2019 (arXiv 1810.08272, figure 2). `str` gives back the words that `parse` read.
+after Chevalier-Boisvert et al. 2019 (arXiv 1810.08272, figure 2), and of our own, for `heed.envs.babyai.relations`,
+
+    action      = ("go to " | "pick up " | "open ") thing relation thing
+
+`str` gives back the words that `parse` read.
 """
 
 from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
+
+from heed.envs.babyai.relations import RELATIONS
 
 COLORS = ("red", "green", "blue", "purple", "yellow", "grey")
 KINDS = ("ball", "box", "key", "door", "object")
@@ -42,9 +48,18 @@ class Thing:
     color: str | None = None
     kind: str
     place: str | None = None
+    relation: str | None = None
+    """To `anchor`: one of `heed.envs.babyai.relations.RELATIONS`. Both are None where the thing is named by itself."""
+    anchor: Thing | None = None
 
     def __str__(self) -> str:
-        return " ".join(filter(None, (self.article, self.color, self.kind, self.place)))
+        words = " ".join(filter(None, (self.article, self.color, self.kind, self.place)))
+        return f"{words} {self.relation} {self.anchor}" if self.anchor else words
+
+    @property
+    def alone(self) -> Thing:
+        """The thing without its relation."""
+        return replace(self, relation=None, anchor=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +111,21 @@ def is_of_the_grammar(words: str) -> bool:
     return True
 
 
+def with_roles_swapped(instruction: Instruction) -> Action | None:
+    """Return the same action with its two things in each other's place, or None where it has not two.
+
+    "put the ball next to the box" becomes "put the box next to the ball"; "go to the ball left of the box" likewise.
+    """
+    if isinstance(instruction, Sequence):
+        return None
+    thing, anchor = instruction.thing, instruction.thing.anchor
+    if instruction.beside is not None:
+        return replace(instruction, thing=instruction.beside, beside=thing)
+    if anchor is None:
+        return None
+    return replace(instruction, thing=replace(anchor, relation=thing.relation, anchor=thing.alone))
+
+
 def _parse(words: str, orders: tuple[Order, ...]) -> Instruction | None:
     """Read a sequence of one of `orders`, or an action."""
     for order in orders:
@@ -115,8 +145,17 @@ def _parse_action(words: str) -> Action | None:
         if verb == "put":
             thing, beside = (_parse_thing(part) for part in (*rest.split(" next to ", 1), "")[:2])
             return Action(verb=verb, thing=thing, beside=beside) if thing and beside else None
-        only = _parse_thing(rest)
+        only = _parse_thing(rest) or _parse_related(rest)
         return Action(verb=verb, thing=only) if only else None
+    return None
+
+
+def _parse_related(words: str) -> Thing | None:
+    for relation in RELATIONS:
+        first, joint, second = words.partition(f" {relation} ")
+        thing, anchor = _parse_thing(first), _parse_thing(second)
+        if joint and thing and anchor:
+            return replace(thing, relation=relation, anchor=anchor)
     return None
 
 

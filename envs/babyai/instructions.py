@@ -12,8 +12,8 @@ with 20 things has hundreds of instructions. A verifier is asked only where its 
 An instruction is told once in an episode, when it is fulfilled first, since the episode would have ended there.
 
 Which instructions: those of the kinds (go to, pick up, open, put next to) and wordings ("a red ball", "the ball", "the
-ball on your left") of the episode's own, about the things that were there at the start. Of a sequence ("..., then ...")
-these are its parts. Where the episode's own speaks of a place, its observations tell where the episode began, and only
+ball on your left", "the ball left of the box") of the episode's own, about the things that were there at the start. Of a
+sequence ("..., then ...") these are its parts. Where the episode's own speaks of a place, its observations tell where the episode began, and only
 instructions that speak of a place too are told.
 
 `possible_instructions` lists those of them that are about other things than the episode's own, and
@@ -47,6 +47,7 @@ from minigrid.envs.babyai.core.verifier import (
 
 from heed.envs.babyai.grammar import JOINTS
 from heed.envs.babyai.reach import apart_from, descriptions_of, is_done_already
+from heed.envs.babyai.relations import RelatedDescription
 
 Place = tuple[int, int]
 """A cell of the grid."""
@@ -179,7 +180,8 @@ class _Episode:
         self._parts = parts
         self._things = list(_things(level)) if parts else []
         self._described: dict[Named, _Description] = {}
-        self._go_to = self._descriptions(part.desc for part in parts if isinstance(part, GoToInstr))
+        self._related: list[RelatedDescription] = []
+        self._go_to = self._go_to_descriptions([part.desc for part in parts if isinstance(part, GoToInstr)])
         self._open = self._instructions(parts, OpenInstr)
         self._pick_up = self._instructions(parts, PickupInstr)
         put_next = [part for part in parts if isinstance(part, PutNextInstr)]
@@ -218,7 +220,7 @@ class _Episode:
         return self._verified(candidates, action, carried) if candidates else {}
 
     def _look_again(self) -> None:
-        for description in self._described.values():
+        for description in (*self._described.values(), *self._related):
             description.find_matching_objs(self._level, use_location=False)
         self._in_front = _by_place(self._go_to)
         self._moved = False
@@ -278,6 +280,13 @@ class _Episode:
             for description in self._descriptions(part.desc for part in alike if part.strict == strict)
         ]
 
+    def _go_to_descriptions(self, models: Collection[ObjDesc]) -> list[ObjDesc]:
+        """Return the same of "go to", which may name things by their relations."""
+        related = [model for model in models if isinstance(model, RelatedDescription)]
+        if related:
+            self._related = list(related[0].alike())
+        return [*self._related, *self._descriptions(model for model in models if model not in related)]
+
     def _descriptions(self, models: Iterable[ObjDesc]) -> list[_Description]:
         """Return the descriptions, in the wordings of `models`, of all things that may be spoken of."""
         found: dict[Named, _Description] = {}
@@ -328,7 +337,9 @@ class _Episode:
     def _impossible(self, part: Any, names_like: Any) -> Iterator[str]:
         """Yield instructions of the kind of `part` about what is not there; `names_like` names what to look for."""
         if not isinstance(part, PutNextInstr):
-            yield from (f"{_VERBS[type(part)]} {words}" for words in self._absent(names_like(part.desc)))
+            related = isinstance(part.desc, RelatedDescription)
+            absent = part.desc.of_nothing() if related else self._absent(names_like(part.desc))
+            yield from (f"{_VERBS[type(part)]} {words}" for words in absent)
             return
         for fixed in self._descriptions([part.desc_fixed]):
             there = fixed.surface(self._level)
@@ -383,7 +394,10 @@ def _share_a_thing(one: ObjDesc, other: ObjDesc) -> bool:
 
 
 def _speaks_of_a_place(part: Any) -> bool:
-    return any(description.loc is not None for description in descriptions_of(part))
+    return any(
+        description.speaks_of_the_start if isinstance(description, RelatedDescription) else description.loc is not None
+        for description in descriptions_of(part)
+    )
 
 
 def _wording(description: ObjDesc) -> Wording:
@@ -432,8 +446,8 @@ def _things(level: Any) -> Iterator[tuple[WorldObj, Place]]:
         yield level.carrying, (int(x), int(y))
 
 
-def _by_place(descriptions: Iterable[_Description]) -> dict[Place, list[_Description]]:
-    found: dict[Place, list[_Description]] = {}
+def _by_place(descriptions: Iterable[ObjDesc]) -> dict[Place, list[ObjDesc]]:
+    found: dict[Place, list[ObjDesc]] = {}
     for description in descriptions:
         for place in description.obj_poss:
             found.setdefault(place, []).append(description)

@@ -11,8 +11,9 @@
 - A cell that is not named is empty or out of sight.
 
 The words hold all that the 7x7 symbolic picture holds but that last difference; the tests rebuild the picture
-from them. BabyAI's instructions of the form "the ball on your left" mean left of where the episode *began*;
-with those, and only those, the words also tell where that was: `start 1 left 2 behind facing right`.
+from them. BabyAI's instructions of the form "the ball on your left" mean left of where the episode *began*, and ours of
+the form "the ball left of the box" left as seen from there; with those, and only those, the words also tell where that
+was: `start 1 left 2 behind facing right`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from minigrid.minigrid_env import MiniGridEnv
 
 from heed.envs.babyai.bot import BotExpert
 from heed.envs.babyai.instructions import FulfilledInstructions
+from heed.envs.babyai.relations import SIDED
 from heed.envs.babyai.speed import speed_up
 from heed.envs.words.verbalize import Verbalizer
 
@@ -129,7 +131,7 @@ class MiniGridVerbalizer(Verbalizer):
 
 @functools.lru_cache(maxsize=10_000)
 def _speaks_of_the_start(mission: str) -> bool:
-    return any(place in mission for place in _RELATIVE_PLACES)
+    return any(place in mission for place in _RELATIVE_PLACES) or any(f" {side} " in mission for side in SIDED)
 
 
 @functools.lru_cache(maxsize=100_000)
