@@ -167,15 +167,19 @@ class OtherInstruction(ShownInstruction):
 
     def choose(self, true: str) -> str:
         """Draw the other instruction, and show it."""
-        # What is a part of the true one ("..., then ...") would be right to do.
         listed = self._hold_out.allowed(self._possible()) if self._possible else ()
-        possible = [words for words in listed if words not in true]
+        possible = self.fitting(true, list(listed))
         others = possible or [words for words in self._pool if words != true]
         self.other = others[int(self.generator.integers(len(others)))] if others else None
         self.fulfilled = False if possible else None
         if self.fulfilled is not None and self._ask is not None:
             self._ask()  # it wants to be asked at the beginning as well
         return true if self.other is None else self.show(true, self.other)
+
+    def fitting(self, true: str, listed: Sequence[str]) -> list[str]:
+        """Return those of the instructions that can be done from which the other one is drawn."""
+        # What is a part of the true one ("..., then ...") would be right to do.
+        return [words for words in listed if words not in true]
 
     def show(self, true: str, other: str) -> str:
         """Return what is shown of the two."""

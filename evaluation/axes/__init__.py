@@ -3,6 +3,7 @@
 from heed.envs.wrappers.shown import EitherInstruction, OtherInstruction, ShownInstruction
 from heed.evaluation.axes.combinations import UnseenCombinations
 from heed.evaluation.axes.examples import Example, examples
+from heed.evaluation.axes.generalisation import InventedWords, NewNouns, held_out_words
 from heed.evaluation.axes.language import Language, LanguageDataError
 from heed.evaluation.axes.other_instructions import (
     Blank,
@@ -23,6 +24,7 @@ from heed.evaluation.axes.registry import (
     axis_names,
     register_axis,
 )
+from heed.evaluation.axes.swapped_roles import SwappedRoles
 from heed.evaluation.axes.wording import (
     CaseAndPunctuation,
     Chinese,
@@ -39,7 +41,7 @@ from heed.evaluation.axes.worlds import LargerRooms, MoreDistractors
 OWN_AXES: tuple[type[Axis], ...] = (
     *(TrueInstruction, Blank, Swapped),
     *(Synonyms, Paraphrase, Typos, CaseAndPunctuation, French, Chinese, UnseenWords, RenamedWords, UnseenCombinations),
-    *(Longer, ChangedMidway, Impossible, InjectedText),
+    *(NewNouns, InventedWords, SwappedRoles, Longer, ChangedMidway, Impossible, InjectedText),
     *(MoreDistractors, LargerRooms),
 )
 """Those that ship with Heed: what all are held against, then other words, other instructions, other worlds."""
@@ -61,11 +63,13 @@ __all__ = [
     "French",
     "Impossible",
     "InjectedText",
+    "InventedWords",
     "Language",
     "LanguageDataError",
     "LargerRooms",
     "Longer",
     "MoreDistractors",
+    "NewNouns",
     "OtherInstruction",
     "Paraphrase",
     "PlainLevel",
@@ -73,6 +77,7 @@ __all__ = [
     "Rewording",
     "ShownInstruction",
     "Swapped",
+    "SwappedRoles",
     "Synonyms",
     "Translated",
     "TrueInstruction",
@@ -83,5 +88,6 @@ __all__ = [
     "axis_from",
     "axis_names",
     "examples",
+    "held_out_words",
     "register_axis",
 ]

@@ -4,6 +4,8 @@
     colors:     the adjectives; one form for each gender where they agree
     places:     "on your left", ...
     thing:      how article, noun, color and place stand together
+    relations:  "left of", ..., and as `related` how the thing and what it is related to (`anchor`) stand together; a
+                language without them cannot say instructions that name things so
     clauses:    what to do; several forms of a clause are drawn from
     clauses_in_sequences:  the same inside "..., then ...", where that differs
     clauses_after_you:     and after "after you", where that differs
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ import numpy as np
 import yaml
 
 from heed.envs.babyai.grammar import COLORS, KINDS, PLACES, VERBS, Instruction, Sequence, Thing
+from heed.envs.babyai.relations import RELATIONS
 
 FOLDER = Path(__file__).parent
 """Where the languages are that ship with Heed."""
@@ -35,7 +39,7 @@ _SECTIONS: dict[str, tuple[str, ...]] = {
     "colors": COLORS,
     "places": PLACES,
 }
-_OPTIONAL = ("thing", "clauses_in_sequences", "clauses_after_you", "contractions")
+_OPTIONAL = ("thing", "related", "relations", "clauses_in_sequences", "clauses_after_you", "contractions")
 
 
 class LanguageDataError(ValueError):
@@ -62,6 +66,7 @@ class Language:
         self._nouns = data.get("nouns")
         self._colors, self._places = data.get("colors", {}), data.get("places", {})
         self._thing = data.get("thing", "")
+        self._related, self._relations = data.get("related", ""), data.get("relations", {})
         contractions = data.get("contractions", {})
         self._contractions = [(re.compile(rf"(?<!\w){re.escape(key)}"), value) for key, value in contractions.items()]
         self._try_all()
@@ -89,6 +94,12 @@ class Language:
         beside = self.name(instruction.beside) if instruction.beside else ""
         return form.format(thing=self.name(instruction.thing), beside=beside)
 
+    def can_say(self, instruction: Instruction) -> bool:
+        """Say whether the file has all words for an instruction: relations may be missing."""
+        if isinstance(instruction, Sequence):
+            return self.can_say(instruction.first) and self.can_say(instruction.second)
+        return instruction.thing.anchor is None or self._nouns is None or bool(self._relations)
+
     def _inside(self, clauses: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the clauses of the parts of a sequence: what stands after "after you" stays in that form."""
         return self._in_sequences if clauses is self._clauses else clauses
@@ -97,6 +108,10 @@ class Language:
         """Return the words for a thing."""
         if self._nouns is None:
             return str(thing)
+        if thing.anchor is not None and thing.relation is not None:
+            relation = self._relations[thing.relation]
+            thing_words, anchor_words = self.name(thing.alone), self.name(thing.anchor)
+            return str(self._related).format(thing=thing_words, relation=relation, anchor=anchor_words)
         noun = self._nouns[thing.kind]
         color = self._colors[thing.color] if thing.color else ""
         words = str(self._thing).format(
@@ -116,6 +131,8 @@ class Language:
             for kind in KINDS
             for place in PLACES
         ]
+        if self._relations:
+            things += [replace(things[0], relation=relation, anchor=things[-1]) for relation in RELATIONS]
         try:
             names = {self.name(thing) for thing in things}
             for clauses in (self._clauses, self._in_sequences, self._after_you):
@@ -128,6 +145,8 @@ class Language:
             for order in _SECTIONS["sequences"]:
                 for form in _forms(self._sequences[order]):
                     _require_fields(form, {"first": "FIRST", "second": "SECOND"})
+            if self._relations:
+                _require_fields(self._related, {"thing": "THING", "relation": "RELATION", "anchor": "ANCHOR"})
         except (KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
             told = f"there is no {error}" if isinstance(error, KeyError) else str(error)
             raise LanguageDataError(f"{self.path} cannot be used: {told}.") from None

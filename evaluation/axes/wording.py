@@ -85,8 +85,11 @@ class Translated(Rewording):
         return _language(self.file).say(parse(instruction), generator)
 
     def require(self, instructions: Collection[str]) -> None:
-        """Refuse what is not of BabyAI's grammar."""
+        """Refuse what is not of BabyAI's grammar, or not in the file."""
         require_grammar(self, instructions)
+        for instruction in instructions:
+            if not _language(self.file).can_say(parse(instruction)):
+                raise AxisDoesNotApplyError(f"{self.file} has no `relations`, which {instruction!r} needs.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -43,13 +43,13 @@ class UnseenWords(Rewording):
         """Refuse a level that gives an instruction without any of the words."""
         words = [word for kind in self._kinds for word in _words()["unseen"][kind]]
         for instruction in instructions:
-            if not _has_one(instruction, words):
+            if not has_one(instruction, words):
                 raise AxisDoesNotApplyError(_none_of_them(self, words, instruction))
 
     def reword(self, instruction: str, generator: np.random.Generator) -> str:
         """Return the instruction with each of the words replaced by one of those that stand for it."""
         unseen = _words()["unseen"]
-        here = [kind for kind in self._kinds if _has_one(instruction, unseen[kind])]
+        here = [kind for kind in self._kinds if has_one(instruction, unseen[kind])]
         ways = [[kind] for kind in here] + ([here] if len(here) > 1 else [])
         drawn = ways[int(generator.integers(len(ways)))] if ways else []
         chosen = {
@@ -93,7 +93,7 @@ class RenamedWords(Axis):
     def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with its words renamed."""
         names = dict(self.words) or _words()["invented"]
-        if not any(_has_one(instruction, names) for instruction in level.instructions):
+        if not any(has_one(instruction, names) for instruction in level.instructions):
             raise AxisDoesNotApplyError(_none_of_them(self, names, level.instructions[0]))
         return RenamedWordsEverywhere(level.make(), replacer(names), purpose=self.name)
 
@@ -120,7 +120,8 @@ def replacer(names: Mapping[str, str]) -> Callable[[str], str]:
     return functools.lru_cache(maxsize=10_000)(lambda text: pattern.sub(replaced, text))
 
 
-def _has_one(text: str, words: Collection[str]) -> bool:
+def has_one(text: str, words: Collection[str]) -> bool:
+    """Say whether a text has one of the words, as a whole word."""
     return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
 
 

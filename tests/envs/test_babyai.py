@@ -370,14 +370,16 @@ def test_time_limit_is_babyais_own() -> None:
     assert (reward, terminated, truncated, info["is_success"]) == (0, False, True, False)
 
 
-@pytest.mark.parametrize("env_id", ["BabyAI-OpenDoorLoc-v0", "BabyAI-SynthLoc-v0", "BabyAI-PickupLoc-v0"])
+@pytest.mark.parametrize(
+    "env_id", ["BabyAI-OpenDoorLoc-v0", "BabyAI-SynthLoc-v0", "BabyAI-PickupLoc-v0", "BabyAI-GoToRelationLocal-v0"]
+)
 def test_start_is_told_where_the_instruction_needs_it(env_id: str) -> None:
     told = 0
     for env, words in wander(env_id, episodes=24, steps=10):
         if env.step_count == 0:
             start_position, start_direction = np.array(env.agent_pos), env.agent_dir
         start = Words.read(words["observation"]).start
-        relative = re.search("in front of you|behind you|on your (left|right)", words["instruction"])
+        relative = re.search("in front of|behind|on your (left|right)|(left|right) of", words["instruction"])
         assert (start is not None) == (relative is not None), words
         if start is not None:
             (side, ahead), heading = start

@@ -131,6 +131,8 @@ def test_what_is_told_is_what_the_level_finds_when_it_asks_for_it(level_id: str,
         "BabyAI-PutNextS5N2Carrying-v0",
         "BabyAI-UnlockLocal-v0",
         "BabyAI-MiniBossLevel-v0",
+        "BabyAI-MixedTrainLocal-v0",
+        "BabyAI-GoToRelationLocal-v0",
         "BabyAI-GoToSeqS5R2-v0",
     ],
 )
@@ -201,6 +203,7 @@ def parts_of(instruction: str) -> list[str]:
         "BabyAI-OpenDoorLoc-v0",
         "BabyAI-GoToSeqS5R2-v0",
         "BabyAI-MiniBossLevel-v0",
+        "BabyAI-MixedTrainLocal-v0",
     ],
 )
 def test_possible_are_the_instructions_that_the_level_finds_valid_and_impossible_those_without_a_thing(

@@ -78,7 +78,13 @@ def test_the_parts_of_an_instruction() -> None:
     "words",
     [
         *("", "go to", "go to red ball", "go to the red red ball", "go to the ball red", "put the ball", "win"),
-        *("go to the ball next to the box", "go to the ball, then", "Go to the ball", "go to the ball and win"),
+        *(
+            "go to the ball next to",
+            "go to the ball beside the box",
+            "go to the ball, then",
+            "Go to the ball",
+            "go to the ball and win",
+        ),
         "go to the ball, then open the door, then open the door",
     ],
 )
