@@ -41,8 +41,8 @@ class EvaluateConfig:
     run_dir: tyro.conf.Positional[Path]
     """The run folder that `heed train` wrote."""
     suite: str | None = None
-    """What to play: babyai-core, babyai-generalisation, glam, word-order, smoke, or a YAML file (default: the training's
-    environment with the instruction true, blank and swapped)."""
+    """What to play: babyai-core, babyai-generalisation, glam, word-order, smoke, or a YAML file (default: the
+    training's environment with the instruction true, blank and swapped)."""
     axis: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Axis in place of the suite's, by its name or as file.py:Name; as often as you like. The true instruction is
     played in any case."""

@@ -12,9 +12,9 @@ with 20 things has hundreds of instructions. A verifier is asked only where its 
 An instruction is told once in an episode, when it is fulfilled first, since the episode would have ended there.
 
 Which instructions: those of the kinds (go to, pick up, open, put next to) and wordings ("a red ball", "the ball", "the
-ball on your left", "the ball left of the box") of the episode's own, about the things that were there at the start. Of a
-sequence ("..., then ...") these are its parts. Where the episode's own speaks of a place, its observations tell where the episode began, and only
-instructions that speak of a place too are told.
+ball on your left", "the ball left of the box") of the episode's own, about the things that were there at the start. Of
+a sequence ("..., then ...") these are its parts. Where the episode's own speaks of a place, its observations tell where
+the episode began, and only instructions that speak of a place too are told.
 
 `possible_instructions` lists those of them that are about other things than the episode's own, and
 `impossible_instructions` such as speak of things that are not there: what an evaluation shows in place of the true

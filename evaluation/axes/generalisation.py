@@ -1,4 +1,4 @@
-"""GLAM's tests of generalisation (Carta et al. 2023, arXiv 2302.02662) that are not axes already: new and invented words.
+"""Those of GLAM's tests of generalisation (Carta et al. 2023, arXiv 2302.02662) that rename things.
 
 Of their four, `synonyms` and `french` change the instruction. These two rename things in all that the agent reads, so
 the world speaks of what no training has named. Both draw the names anew for each episode.
