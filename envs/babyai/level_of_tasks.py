@@ -37,10 +37,10 @@ class LevelOfTasks(RoomGridLevel):
 
     def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Start an episode, and name its task."""
-        observation, info = super().reset(**kwargs)
+        observation, info = super().reset(**kwargs)  # type: ignore[no-untyped-call]
         return observation, {**info, "level": self.task}
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """Act, and name the task."""
-        observation, reward, terminated, truncated, info = super().step(action)
+        observation, reward, terminated, truncated, info = super().step(action)  # type: ignore[no-untyped-call]
         return observation, reward, terminated, truncated, {**info, "level": self.task}

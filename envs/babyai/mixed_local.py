@@ -61,7 +61,7 @@ class MixedTrainLocal(LevelOfTasks):
         doors = [self.add_door(1, 1, wall, color, locked=False)[0] for wall, color in zip(walls, colors, strict=True)]
         self.place_agent(1, 1)
         things = self.add_distractors(1, 1, num_distractors=self.num_dists, all_unique=True)
-        if not self.check_objs_reachable(raise_exc=False):
+        if not self.check_objs_reachable(raise_exc=False):  # type: ignore[no-untyped-call]
             raise RejectSampling("A thing or a door is out of reach.")
         one, other = (_description(thing) for thing in self._rand_subset(things, 2))
         door = _description(self._rand_elem(doors))

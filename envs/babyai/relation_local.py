@@ -65,7 +65,7 @@ class GoToRelationLocal(LevelOfTasks):
             self._lay_out((first, (x, y)), (second, (0, 0)))
         for name in distractors:
             self._lay_out((name, (0, 0)))
-        if not self.check_objs_reachable(raise_exc=False):
+        if not self.check_objs_reachable(raise_exc=False):  # type: ignore[no-untyped-call]
             raise RejectSampling("A thing is out of reach.")
         anchor = third if relation == "next to" else other
         self.instrs = GoToInstr(RelatedDescription(self, one, relation, anchor))

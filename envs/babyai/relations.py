@@ -48,7 +48,7 @@ class RelatedDescription(ObjDesc):
     """
 
     def __init__(self, level: Any, name: Name, relation: str, anchor: Name):
-        super().__init__(*name)
+        super().__init__(*name)  # type: ignore[no-untyped-call]
         self.relation = relation
         self.anchor = anchor
         self._level = level
@@ -81,8 +81,8 @@ class RelatedDescription(ObjDesc):
 
     def alike(self) -> Iterator[RelatedDescription]:
         """Yield the descriptions with relations of the same sort that something in the world has."""
-        names = {_name(thing) for _, thing in _things(self._level)}
-        for name, relation, anchor in self._combinations(sorted(names)):
+        names = sorted(set(_names(self._level)))
+        for name, relation, anchor in self._combinations(names):
             description = RelatedDescription(self._level, name, relation, anchor)
             if description.obj_set:
                 yield description
@@ -90,7 +90,7 @@ class RelatedDescription(ObjDesc):
     def of_nothing(self) -> Iterator[str]:
         """Yield the words of descriptions of the same sort that nothing in the world has."""
         all_names = list(itertools.product(OBJ_TYPES_NOT_DOOR, COLOR_NAMES))
-        present = {_name(thing) for _, thing in _things(self._level)}
+        present = set(_names(self._level))
         for name, relation, anchor in self._combinations(all_names):
             if anchor in present:
                 description = RelatedDescription(self._level, name, relation, anchor)
@@ -113,12 +113,14 @@ def _name(thing: Any) -> Name | None:
     return None if thing is None or thing.type not in OBJ_TYPES_NOT_DOOR else (thing.type, thing.color)
 
 
-def _things(level: Any) -> Iterator[tuple[Place, Any]]:
-    width = level.grid.width
-    for index, thing in enumerate(level.grid.grid):
-        if _name(thing) is not None:
-            yield (index % width, index // width), thing
+def _names(level: Any) -> Iterator[Name]:
+    """Yield the names of all things in the grid."""
+    yield from (name for thing in level.grid.grid if (name := _name(thing)) is not None)
 
 
 def _named(level: Any, name: Name) -> Iterator[tuple[Place, Any]]:
-    return ((place, thing) for place, thing in _things(level) if _name(thing) == name)
+    """Yield the things of a name, each with its place."""
+    width = level.grid.width
+    for index, thing in enumerate(level.grid.grid):
+        if _name(thing) == name:
+            yield (index % width, index // width), thing
