@@ -43,7 +43,7 @@ class Episode:
     activity: float
     """Share of the steps after which the agent saw something else than before: does it wander, or has it stopped?"""
     level: str = ""
-    """Of a mixture, the level that was played."""
+    """Of a mixture, the level that was played; of a level that names its tasks (`info["level"]`), the task."""
     finished: bool = True
     """Whether it came to its end; else it was given up after `length` steps, and counts as failed."""
     run: str = ""

@@ -70,7 +70,7 @@ class TemplateData(TypedDict):
 
 
 class LevelData(TypedDict):
-    """One level of a mixture: what each policy reached on each axis."""
+    """One level of a mixture, or one task of a level: what each policy reached on each axis."""
 
     level: str
     axes: dict[str, Policies]

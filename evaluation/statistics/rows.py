@@ -65,7 +65,7 @@ class EpisodeRow(Protocol):
 
     @property
     def level(self) -> str:
-        """Of a mixture of levels; empty elsewhere."""
+        """Of a mixture of levels, or the task of a level that names its tasks; empty elsewhere."""
 
     @property
     def template(self) -> str:

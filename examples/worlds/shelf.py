@@ -1,4 +1,4 @@
-"""A world of one's own in which order counts: "take what is left of the crimson vase", "take the lamp left of the vase".
+"""A world of one's own in which order counts: "take what is left of the crimson vase", "take the fan left of the vase".
 
     heed check-env ./examples/worlds/shelf.py
     heed train --env ./examples/worlds/shelf.py --steps 150000

@@ -256,7 +256,8 @@ def test_what_an_episode_fulfils_is_found_by_its_relations() -> None:
         goals = {one: set(meant(env, one)) for one in (*possible, own)}
         assert len(goals) == (8 if sided else 6)
         assert all(goals.values())
-        generator, seen = np.random.default_rng(seed), set()
+        generator = np.random.default_rng(seed)
+        seen: set[str] = set()
         assert fulfilled() == {}
         for _ in range(40):
             *_, terminated, truncated, info = env.step(int(generator.choice([0, 1, 2], p=[0.2, 0.2, 0.6])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from PIL import Image
 
 from heed.agents import PPO
+from heed.envs.babyai.mixed_local import TASKS
 from heed.envs.make import make
 from heed.evaluation.playing import read_episodes
 from heed.evaluation.report.numbers import numbers_of
@@ -109,6 +111,21 @@ def test_of_a_mixture_success_is_told_for_each_level(run: RunFolder, tmp_path: P
                 members = [one for one in episodes if (one.level, one.axis, one.policy) == (row["level"], axis, policy)]
                 assert cell["episodes"] == len(members)
                 assert cell["success"]["value"] == np.mean([one.success for one in members])
+
+
+def test_of_a_level_with_tasks_success_is_told_for_each_task(run: RunFolder, tmp_path: Path) -> None:
+    evaluate_run(EvaluateConfig(run_dir=run.path, env="BabyAI-MixedTrainLocal-v0", episodes=16, out=tmp_path, viewed=0))
+    episodes = read_episodes(tmp_path / "episodes.csv")
+    levels = read(tmp_path)["environments"][0]["levels"]
+    assert [row["level"] for row in levels] == sorted(TASKS)
+    page = (tmp_path / "report.html").read_text()
+    for row in levels:
+        members = [one for one in episodes if (one.level, one.axis, one.player) == (row["level"], "true", "expert")]
+        verbs = {"put next": "put", "open door": "open", "pick up then go to": "(pick up|go to)"}
+        assert all(re.match(f"{verbs.get(row['level'], row['level'])} ", one.instruction) for one in members)
+        cell = row["axes"]["true"]["expert"]
+        assert (cell["episodes"], cell["success"]["value"]) == (len(members), np.mean([one.success for one in members]))
+        assert f"<td>{row['level']}</td>" in page
 
 
 def test_a_suite_of_several_environments_has_a_mean_and_says_what_is_missing(
