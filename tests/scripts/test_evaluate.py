@@ -120,7 +120,7 @@ def test_of_a_level_with_tasks_success_is_told_for_each_task(run: RunFolder, tmp
     assert [row["level"] for row in levels] == sorted(TASKS)
     page = (tmp_path / "report.html").read_text()
     for row in levels:
-        members = [one for one in episodes if (one.level, one.axis, one.player) == (row["level"], "true", "expert")]
+        members = [one for one in episodes if (one.level, one.axis, one.policy) == (row["level"], "true", "expert")]
         verbs = {"put next": "put", "open door": "open", "pick up then go to": "(pick up|go to)"}
         assert all(re.match(f"{verbs.get(row['level'], row['level'])} ", one.instruction) for one in members)
         cell = row["axes"]["true"]["expert"]
