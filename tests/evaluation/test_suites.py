@@ -124,7 +124,7 @@ def test_what_is_no_suite_is_told_with_the_file(described: Any, message: str, tm
 def test_a_suite_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"no suite 'babyai-generalization'. Did you mean babyai-generalisation"):
         load_suite("babyai-generalization")
-    with pytest.raises(SuiteError, match=r"There are babyai-core, .* smoke. A suite of your own is"):
+    with pytest.raises(SuiteError, match=r"There are babyai-core, .* word-order. A suite of your own is"):
         load_suite("qqq")
     with pytest.raises(SuiteError, match=r"none.yaml cannot be read: No such file"):
         load_suite(tmp_path / "none.yaml")
