@@ -2,7 +2,7 @@
 
     heed check-env ./examples/worlds/moving.py
     heed train --env ./examples/worlds/moving.py --steps 150000
-    heed evaluate runs/moving-Moving-v0-ppo-seed0 --env-kwargs words=evaluation     # with other rooms and things
+    heed evaluate runs/moving-ppo-seed0 --env-kwargs words=evaluation     # with other rooms and things
 
 Each observation lists what can be done in it: go to another room, take what is here, put down what is carried. Four
 right actions are the least that an errand needs, and it has to be done within sixteen.
@@ -18,33 +18,15 @@ from heed.envs import ChangingActions, language_space
 
 ROOMS = {
     "training": (
-        "attic",
-        "cellar",
-        "pantry",
-        "library",
-        "greenhouse",
-        "workshop",
-        "balcony",
-        "laundry",
-        "garage",
-        "study",
+        *("attic", "cellar", "pantry", "library", "greenhouse"),
+        *("workshop", "balcony", "laundry", "garage", "study"),
     ),
     "evaluation": ("chapel", "dungeon", "stable", "lobby", "vault"),
 }
 THINGS = {
     "training": (
-        "violin",
-        "lantern",
-        "parasol",
-        "globe",
-        "abacus",
-        "mandolin",
-        "hammer",
-        "barrel",
-        "easel",
-        "quilt",
-        "trophy",
-        "kite",
+        *("violin", "lantern", "parasol", "globe", "abacus", "mandolin"),
+        *("hammer", "barrel", "easel", "quilt", "trophy", "kite"),
     ),
     "evaluation": ("harp", "bucket", "mirror", "sledge", "tambourine", "wig"),
 }

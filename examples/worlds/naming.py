@@ -2,7 +2,7 @@
 
     heed check-env ./examples/worlds/naming.py
     heed train --env ./examples/worlds/naming.py --steps 30000
-    heed evaluate runs/naming-Naming-v0-ppo-seed0 --env-kwargs words=evaluation     # of other things and colours
+    heed evaluate runs/naming-ppo-seed0 --env-kwargs words=evaluation     # of other things and colours
 
 Four slots hold a thing each, and one step ends the episode: who takes one at random is right in a quarter of them.
 """
@@ -21,35 +21,15 @@ from heed.envs import LanguageObservation, language_space
 SLOTS = 4
 COLORS = {
     "training": (
-        "amber",
-        "teal",
-        "maroon",
-        "ivory",
-        "indigo",
-        "khaki",
-        "coral",
-        "bronze",
-        "magenta",
-        "beige",
-        "turquoise",
-        "charcoal",
+        *("amber", "teal", "maroon", "ivory", "indigo", "khaki"),
+        *("coral", "bronze", "magenta", "beige", "turquoise", "charcoal"),
     ),
     "evaluation": ("lavender", "ochre", "burgundy", "copper", "pearl", "russet"),
 }
 NOUNS = {
     "training": (
-        "lamp",
-        "kettle",
-        "banjo",
-        "compass",
-        "basket",
-        "candle",
-        "teacup",
-        "umbrella",
-        "pillow",
-        "ladder",
-        "trumpet",
-        "anchor",
+        *("lamp", "kettle", "banjo", "compass", "basket", "candle"),
+        *("teacup", "umbrella", "pillow", "ladder", "trumpet", "anchor"),
     ),
     "evaluation": ("saddle", "telescope", "broom", "necklace", "pitcher", "drum"),
 }

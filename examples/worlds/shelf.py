@@ -2,7 +2,7 @@
 
     heed check-env ./examples/worlds/shelf.py
     heed train --env ./examples/worlds/shelf.py --steps 150000
-    heed evaluate runs/shelf-Shelf-v0-ppo-seed0 --env-kwargs words=evaluation       # of other things and colours
+    heed evaluate runs/shelf-ppo-seed0 --env-kwargs words=evaluation       # of other things and colours
 
 Five things stand in a row, and one step ends the episode: who takes one at random is right in a fifth of them.
 """
