@@ -4,8 +4,8 @@
     heed train --env ./examples/worlds/moving.py --steps 150000
     heed evaluate runs/moving-ppo-seed0 --env-kwargs words=evaluation     # with other rooms and things
 
-Each observation lists what can be done in it: go to another room, take what is here, put down what is carried. Four
-right actions are the least that an errand needs, and it has to be done within sixteen.
+Each observation lists what can be done in it: go to another room, take what is here, put down what is carried. Three
+or four right actions do an errand, for which there is time for sixteen.
 """
 
 from __future__ import annotations
