@@ -28,8 +28,10 @@ from heed.envs.faults import LostEpisode, LostEpisodeWarning, TooManyLostEpisode
 from heed.envs.hold_out import HoldOutError
 from heed.envs.make import instruction_pool, make, make_env
 from heed.envs.vectorize import LanguageVecEnv, ProcessLanguageVecEnv
+from heed.envs.wording.augmented import Augmented
 from heed.envs.words.masks import MaskedActions
 from heed.envs.words.verbalize import AutomaticVerbalizer, VerbalizedEnv, Verbalizer, register_verbalizer
+from heed.envs.wrappers.cannot_be_done import CannotBeDone
 from heed.envs.wrappers.changing_instruction import ChangingInstruction
 from heed.envs.wrappers.curriculum import CurriculumVecEnv
 from heed.envs.wrappers.history import History
@@ -39,9 +41,12 @@ from heed.envs.wrappers.mixture import Mixture
 from heed.envs.wrappers.sampling_weights import Curriculum
 from heed.envs.wrappers.sub_instructions import SubInstructionRewards, split_instruction
 from heed.envs.wrappers.task import Moment, Task
+from heed.envs.wrappers.two_parts import TwoParts
 
 __all__ = [
+    "Augmented",
     "AutomaticVerbalizer",
+    "CannotBeDone",
     "ChangingActions",
     "ChangingInstruction",
     "Check",
@@ -70,6 +75,7 @@ __all__ = [
     "Task",
     "TextActions",
     "TooManyLostEpisodesError",
+    "TwoParts",
     "UnknownEnvironmentError",
     "VerbalizedEnv",
     "Verbalizer",

@@ -24,7 +24,13 @@ For other instructions in the same world (`heed.evaluation.axes`), an environmen
 world in place of its own instruction, in a fixed order, and `fulfilled_instructions` names each of these once it is
 done. What is done already as the episode begins, or has to be done on the way to the own instruction, or only after
 it, is not among them: whoever obeys the own one, and nobody else, would seem to obey the other. And
-`impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here.
+`impossible_instructions() -> tuple[str, ...]`: such as it might have given, but which cannot be done here. With these,
+`heed.envs.CannotBeDone` adds an action to say so. Whoever offers such an action sets `info["said_cannot_be_done"]`, a
+bool, on the last step of every episode.
+
+It may also offer `give_two_parts(generator) -> str | None`: called right after a reset, it makes the episode's own
+instruction one of two parts ("... after you ..."), whose rewards, ends and expert are from then on its own, and
+returns it; None where it cannot (`heed.envs.wrappers.two_parts`).
 
 Where instructions have parts ("open the door, then go to the ball"), an environment may offer
 `fulfilled_parts() -> tuple[str, ...]`: after each step, the parts of the episode's own instruction that count as done
@@ -59,6 +65,12 @@ OPTIONAL_METHODS = (
     "impossible_instructions",
 )
 """What an environment may offer besides its steps; each takes no arguments."""
+
+SAID_CANNOT_BE_DONE = "said_cannot_be_done"
+"""The key of the last step's `info`: whether the agent said that it cannot be done, where it can say so."""
+
+GIVE_TWO_PARTS = "give_two_parts"
+"""The method that makes an episode's instruction one of two parts; it takes the generator of its draws."""
 
 
 class LanguageObservation(TypedDict):

@@ -80,9 +80,9 @@ def run(config: CheckEnvConfig) -> bool:
 
     arguments = environment_arguments(config.env_kwargs)
     require_arguments(config.env, arguments)
-    choose, history = (None, 0) if config.policy is None else _trained(config.policy, config)
+    choose, around = (None, {}) if config.policy is None else _trained(config.policy, config)
     checks = check_env(
-        _made(config.env, arguments, history),
+        _made(config.env, {**arguments, **around}),
         episodes=config.episodes,
         seed=config.seed,
         reward_episodes=config.reward_episodes,
@@ -115,13 +115,11 @@ def _table(env_id: str, checks: Sequence[Check]) -> Table:
     return table
 
 
-def _made(env_id: str, arguments: dict[str, Any], history: int) -> Any:
-    """Return the id, or what makes its environments with arguments, and the history that an agent was trained with."""
+def _made(env_id: str, arguments: dict[str, Any]) -> Any:
+    """Return the id, or what makes its environments with arguments, and with what an agent was trained with."""
     from heed.envs.make import make_env
 
-    if not arguments and not history:
-        return env_id
-    return functools.partial(make_env, env_id, history=history, **arguments)
+    return functools.partial(make_env, env_id, **arguments) if arguments else env_id
 
 
 def reader_of(model: str, max_prompt_tokens: int) -> Reader:
@@ -157,18 +155,20 @@ def reader_of(model: str, max_prompt_tokens: int) -> Reader:
     )
 
 
-def _trained(folder: Path, config: CheckEnvConfig) -> tuple[Choose, int]:
-    """Return the agent of a run as a policy, with the length of its history."""
+def _trained(folder: Path, config: CheckEnvConfig) -> tuple[Choose, dict[str, Any]]:
+    """Return the agent of a run as a policy, with what stood around its environments: a history, an action more."""
     from heed.agents import load
     from heed.envs.demonstrations.demonstrate import action_generator
     from heed.envs.make import make_env
     from heed.evaluation.playing import require_same_actions, sampled
     from heed.training.run_folder import RunFolder
+    from heed.training.wrappers import wrappers_of_run
 
     run_folder = RunFolder(folder)
-    history: int = run_folder.read_config().get("history", 0)
+    trained = run_folder.read_config()
+    around: dict[str, Any] = {"history": trained.get("history", 0), "wrappers": wrappers_of_run(trained)}
     agent = load(run_folder.told_checkpoint())
-    env = make_env(config.env, **environment_arguments(config.env_kwargs))
+    env = make_env(config.env, wrappers=around["wrappers"], **environment_arguments(config.env_kwargs))
     require_same_actions(agent, env)
     env.close()
     choices = sampled(agent)
@@ -178,7 +178,7 @@ def _trained(folder: Path, config: CheckEnvConfig) -> tuple[Choose, int]:
         words = {key: [value] for key, value in observation.items()}
         return choices(words, [generator])[0]
 
-    return choose, history
+    return choose, {name: value for name, value in around.items() if value}
 
 
 def _sample(config: CheckEnvConfig) -> Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from heed.envs.demonstrations.demonstrate import Outcome
+    from heed.envs.demonstrations.demonstrations import Demonstration
 
 BOT, PERSON = "bot", "person"
 
@@ -118,6 +120,7 @@ def record(config: DemosConfig) -> Path:
         for outcome in outcomes
         if outcome.given_up is None and (outcome.demonstration.success or config.keep_failures)
     ]
+    kept = [plain for one in kept if (plain := _with_the_environments_actions(one, len(texts))) is not None]
     if not kept:
         raise ConfigurationError(f"Nothing was recorded: {_left_out(outcomes, config) or 'no episode was finished'}.")
     write_demonstrations(
@@ -139,6 +142,27 @@ def record(config: DemosConfig) -> Path:
         console.print("Stopped early.")
         raise SystemExit(130)
     return config.out
+
+
+def _with_the_environments_actions(episode: Demonstration, number: int) -> Demonstration | None:
+    """Return an episode without the action to say that it cannot be done, which an agent may have and take.
+
+    Args:
+        episode: as it was played.
+        number: of the environment's own actions, where they are always the same.
+
+    Returns:
+        The episode with the environment's own actions only; None if the agent said so, which here is never true.
+    """
+    from heed.envs.wrappers.cannot_be_done import CANNOT_BE_DONE
+
+    if episode.admissible is None:
+        return episode if all(action < number for action in episode.actions) else None
+    chosen = zip(episode.actions, episode.admissible, strict=False)
+    if any(texts[action] == CANNOT_BE_DONE for action, texts in chosen):
+        return None
+    own = tuple(tuple(text for text in texts if text != CANNOT_BE_DONE) for texts in episode.admissible)
+    return dataclasses.replace(episode, admissible=own)
 
 
 def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterator[Outcome]:
@@ -167,11 +191,14 @@ def _play(config: DemosConfig, texts: Sequence[str], console: Console) -> Iterat
     from heed.agents.acting import unreadable
     from heed.evaluation.playing import greedy, require_same_actions, sampled
     from heed.training.run_folder import RunFolder
+    from heed.training.wrappers import wrappers_of_run
 
     run = RunFolder(Path(config.expert))
     if not run.holds_run:
         raise ConfigurationError(f"--expert is bot, person, or a run folder, but {config.expert} holds no run.")
-    history = run.read_config().get("history", 0)
+    trained = run.read_config()
+    history = trained.get("history", 0)
+    factory = functools.partial(factory, wrappers=wrappers_of_run(trained))
     agent = load(run.told_checkpoint())
     set_threads(config.threads, agent)
     env = factory()

@@ -108,6 +108,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     from heed.evaluation.report.sentences import what_did_not_end
     from heed.evaluation.report.terminal import table_of, table_of_levels, what_is_missing
     from heed.training.run_folder import RunFolder
+    from heed.training.wrappers import wrappers_of_run
 
     console = Console(highlight=False)
     run = RunFolder(config.run_dir)
@@ -122,6 +123,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
     set_threads(config.threads, agent)
     history = trained.get("history", 0)  # a run of an earlier version has none
     max_steps = trained.get("max_steps")
+    wrappers = wrappers_of_run(trained)
     limit = trained.get("max_episode_steps") if config.max_episode_steps is None else config.max_episode_steps
     with _EpisodeBar(console) as bar:
         evaluation = evaluate(
@@ -132,6 +134,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
             history=history,
             max_steps=max_steps,
             arguments=arguments,
+            wrappers=wrappers,
             max_episode_steps=limit,
             timeout=_timeout(trained),
             n_envs=config.n_envs,
@@ -159,6 +162,7 @@ def evaluate_run(config: EvaluateConfig) -> Path:
                 history=history,
                 max_steps=max_steps,
                 arguments=arguments,
+                wrappers=wrappers,
                 max_episode_steps=limit,
                 viewed=config.viewed,
             )
@@ -284,6 +288,7 @@ def _record(
     history: int,
     max_steps: int | None,
     arguments: dict[str, dict[str, Any]],
+    wrappers: tuple[Any, ...],
     max_episode_steps: int | None,
     viewed: int,
 ) -> None:
@@ -301,7 +306,7 @@ def _record(
     if not sampled:
         return
     first = [one for one in sampled if one.env == sampled[0].env]
-    make = functools.partial(make_env, max_steps=max_steps, **arguments[first[0].env])
+    make = functools.partial(make_env, max_steps=max_steps, wrappers=wrappers, **arguments[first[0].env])
     env = make_recordable_env(first[0].env, history=history, make=make)
 
     def shown(one: Episode) -> dict[str, Any]:

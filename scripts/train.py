@@ -9,7 +9,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from heed.evaluation.command_line import tell
 from heed.training.command_line.named_values import as_compared
@@ -170,6 +170,7 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, ranks: Ranks) 
     from heed.training.stopping import INTERRUPTED, StopOnSignal
     from heed.training.tracking.samples import TrackTraining
     from heed.training.training_time import TrainingTime
+    from heed.training.wrappers import augmentations_for
 
     assert config.steps is not None
     assert config.stop_at_success is not None
@@ -201,6 +202,9 @@ def _train(config: TrainConfig, run: RunFolder, console: Console, ranks: Ranks) 
         f"{config.n_envs} environments{together}, {agent.device}, {told_threads()}. Run folder: {run.path}",
         markup=False,
     )
+    if config.augment:
+        worded = augmentations_for(config.augment, config.env, **config.env_arguments)
+        console.print(f"Its instructions are augmented: {', '.join(worded)}.", markup=False)
     began, began_at = time.monotonic(), agent.num_timesteps
     checkpointing = Checkpointing(run, time_taken, every=config.save_every, keep=config.keep_checkpoints, ranks=ranks)
     solved = StopWhenSolved(config.stop_at_success, episodes=STATS_WINDOW)
@@ -320,7 +324,7 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, r
             "says what needs how much, and what takes less."
         ) from None
     threads = set_threads(config.threads, agent)
-    resolved = {**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters}
+    resolved = _as_written(config, agent, threads)
     if config.resume:
         console.print(f"{run.path} has no checkpoint yet: the run begins again.", markup=False)
         ranks.first(run.begin_again)
@@ -328,6 +332,18 @@ def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, r
     else:
         ranks.first(functools.partial(run.begin, resolved))
     return agent
+
+
+def _as_written(config: TrainConfig, agent: LanguageAgent, threads: int) -> dict[str, Any]:
+    """Return what `config.json` holds: the options, and what has come of them."""
+    from heed.training.wrappers import augmentations_for
+
+    return {
+        **config.as_json(),
+        "threads": threads,
+        "augmentations": list(augmentations_for(config.augment, config.env, **config.env_arguments)),
+        "hyperparameters": agent.hyperparameters,
+    }
 
 
 def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:
@@ -346,7 +362,7 @@ def _resume(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, 
         run.remove_left_behind()
         run.cut_curve(agent.num_timesteps)
         run.cut_lost_episodes(agent.num_timesteps)
-        run.rewrite_config({**config.as_json(), "threads": threads, "hyperparameters": agent.hyperparameters})
+        run.rewrite_config(_as_written(config, agent, threads))
 
     ranks.first(go_on)
     return agent

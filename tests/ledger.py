@@ -89,6 +89,9 @@ class Ledger(gymnasium.Env[Any, Any]):
     def possible_instructions(self) -> tuple[str, ...]:
         return tuple(instruction_to_take(thing) for number, thing in enumerate(THINGS) if number != self._named)
 
+    def impossible_instructions(self) -> tuple[str, ...]:
+        return tuple(instruction_to_take(f"green {thing}") for thing in ("cup", "hat"))
+
     def fulfilled_instructions(self) -> dict[str, float]:
         """Tell what the newest step took for the first time; each thing would have paid 1."""
         if not self._taken or self._taken[-1] in self._taken[:-1]:

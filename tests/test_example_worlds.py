@@ -13,7 +13,7 @@ from examples.worlds import moving, naming, shelf
 from heed.envs import check_env, make_env
 from heed.envs.contract import sample_action
 from heed.evaluation.axes import held_out_words
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 
 FILES = {name: f"./examples/worlds/{name}.py" for name in ("naming", "moving", "shelf")}
 CHANCE = {"naming": 0.25, "moving": 0.10, "shelf": 0.20}

@@ -10,6 +10,12 @@ from gymnasium import spaces
 
 from heed.evaluation.command_line import tell
 from heed.training.errors import ConfigurationError
+from heed.training.wrappers import (
+    augmentations_for,
+    reworded_demonstrations,
+    wrappers_of_agent,
+    wrappers_to_label_in,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +31,7 @@ if TYPE_CHECKING:
 def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     """Read the demonstrations that a training is to begin with, and check what can be before it begins.
 
-    Those whose instruction names a phrase that is held out are left out.
+    Those whose instruction names a phrase that is held out are left out; with `--augment` they are told in other words.
 
     Raises:
         DemonstrationError: if the file cannot be used, or nothing of it is left.
@@ -40,8 +46,11 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
 
     if config.demonstrations is None and not config.dagger_rounds:
         return ()
+    names = augmentations_for(config.augment, config.env, **config.env_arguments)
     env = make_env(config.env, **config.env_arguments)
-    texts, expert = action_texts_of(env) or (), expert_of(env)
+    texts, expert = action_texts_of(env) or (), expert_of(env)  # what is recorded has the environment's own actions
+    for wrap in wrappers_of_agent(names):
+        env = wrap(env)
     assert isinstance(env.observation_space, spaces.Dict)  # a language environment's
     modalities = modalities_of(env.observation_space, env.action_space, words_only=config.words_only)
     env.close()
@@ -57,6 +66,7 @@ def read_for(config: TrainConfig) -> Sequence[Demonstration]:
     if not kept:
         held_out = ", ".join(config.hold_out)
         raise DemonstrationError(f"All demonstrations in {config.demonstrations} name what is held out: {held_out}.")
+    kept = reworded_demonstrations(names, kept)
     require_readable(kept, modalities)
     return kept
 
@@ -126,6 +136,9 @@ def clone_into(
                     config.env,
                     hold_out=config.hold_out,
                     max_steps=config.max_steps,
+                    wrappers=wrappers_to_label_in(
+                        augmentations_for(config.augment, config.env, **config.env_arguments)
+                    ),
                     **config.env_arguments,
                 ),
                 demonstrations,

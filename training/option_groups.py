@@ -110,6 +110,10 @@ class EnvironmentOptions:
     hold_out: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Give no instruction that names this phrase, such as "purple key", and no demonstration of one: what an evaluation
     asks for on its axis unseen-combinations."""
+    augment: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Say instructions in other words, while training: all, or some of paraphrase, synonyms, words, typos, case,
+    politeness, languages, renamed (one of these in an episode, or none), longer, impossible (with an action to say that
+    it cannot be done, which its evaluations have too) and injected; joined by commas, or as often as you like."""
     max_steps: int | None = None
     """End episodes after so many steps, in the training, in DAgger and in its evaluations (default: the environment's
     own)."""

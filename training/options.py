@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -47,6 +47,9 @@ PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
 In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
 takes 1024 altogether.
 """
+
+ALL_AUGMENTATIONS = "all"
+"""What `--augment` takes for all that an environment has a use for."""
 
 CHANGES_ON_RESUME = {
     "stop_at_success",
@@ -109,6 +112,7 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
         object.__setattr__(self, "model", model_for_any_folder(self.model))
         # With --resume, the option adds to what the run began with. JSON has lists.
         object.__setattr__(self, "hold_out", tuple(dict.fromkeys(self.hold_out)))
+        object.__setattr__(self, "augment", names_of_augmentations(self.augment))
         object.__setattr__(self, "adapter_targets", tuple(dict.fromkeys(self.adapter_targets)))
         for name in NAMED:
             values = named_values(_option(name), getattr(self, name))
@@ -276,6 +280,24 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
         demonstrations = saved.get("demonstrations")  # a run of an earlier version has none
         options["demonstrations"] = None if demonstrations is None else Path(demonstrations)
         return cls(**{**options, "run_dir": Path(saved["run_dir"])})
+
+
+def names_of_augmentations(given: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that `--augment` was given, each once and in the order in which they are listed.
+
+    Raises:
+        ConfigurationError: if there is none of a name.
+    """
+    from heed.envs.wording.kinds import NAMES
+
+    names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in (ALL_AUGMENTATIONS, *NAMES):
+            raise ConfigurationError(
+                f"--augment cannot be {name!r}: there are {', '.join(NAMES)}, and {ALL_AUGMENTATIONS} for all of them."
+            )
+    # It stays as it is said: of which an environment has a use is known when it is made.
+    return (ALL_AUGMENTATIONS,) if ALL_AUGMENTATIONS in names else tuple(name for name in NAMES if name in names)
 
 
 OPTION_GROUPS: tuple[Any, ...] = TrainConfig.__bases__[::-1]

@@ -28,6 +28,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import gymnasium
+import numpy as np
 from minigrid.core.constants import COLOR_NAMES, DIR_TO_VEC
 from minigrid.core.world_object import Door, WorldObj
 from minigrid.envs.babyai.core import verifier
@@ -35,6 +36,9 @@ from minigrid.envs.babyai.core.verifier import (
     OBJ_TYPES,
     OBJ_TYPES_NOT_DOOR,
     ActionInstr,
+    AfterInstr,
+    AndInstr,
+    BeforeInstr,
     GoToInstr,
     Instr,
     ObjDesc,
@@ -45,9 +49,10 @@ from minigrid.envs.babyai.core.verifier import (
     pos_next_to,
 )
 
-from heed.envs.babyai.grammar import JOINTS
+from heed.envs.babyai.grammar import JOINTS, Order
 from heed.envs.babyai.reach import apart_from, descriptions_of, is_done_already
 from heed.envs.babyai.relations import RelatedDescription
+from heed.envs.wording.pairs import is_kept_for_evaluations
 
 Place = tuple[int, int]
 """A cell of the grid."""
@@ -114,6 +119,39 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
         """
         return tuple(sorted(self._looked_at().impossible()))
 
+    def give_two_parts(self, generator: np.random.Generator) -> str | None:
+        """Make the episode's own instruction one of two parts, "and", "then" or "after you"; call it after a reset.
+
+        The other part is one of `possible_instructions`. BabyAI's own verifiers decide, in their strict mode: who does
+        the second part before the first has failed, and the episode ends there. The time is that of both.
+
+        Args:
+            generator: draws the other part, the order, and which of the two is said first.
+
+        Returns:
+            The instruction; None where it has parts already, where nothing else can be done, or where all such pairs
+            are kept for evaluations (`heed.envs.wording.pairs`).
+        """
+        level, own = self._level, self._level.mission
+        if not isinstance(level.instrs, ActionInstr):
+            return None
+        others = self._looked_at().other_instructions()
+        fitting = sorted(words for words in others if not is_kept_for_evaluations(own, words))
+        if not fitting:
+            return None
+        words = fitting[int(generator.integers(len(fitting)))]
+        order = list(JOINTS)[int(generator.integers(len(JOINTS)))]
+        parts = [(own, level.instrs), (words, _afresh(others[words]))]
+        (first, one), (second, other) = parts if generator.random() < 0.5 else parts[::-1]
+        level.instrs = _SEQUENCES[order](one, other, strict=order != "and")
+        level.mission = f"{first}{JOINTS[order]}{second}"
+        level.instrs.reset_verifier(level)
+        if not level.fixed_max_steps:
+            rooms = level.num_rows * level.num_cols
+            level.max_steps = level.num_navs_needed(level.instrs) * level.room_size**2 * rooms
+        self._episode = None  # which is about the instruction before
+        return str(level.mission)
+
     def fulfilled_parts(self) -> tuple[str, ...]:
         """Return the parts of the episode's own instruction that its verifier counts as done, as they are said.
 
@@ -132,6 +170,7 @@ class FulfilledInstructions(gymnasium.Wrapper[Any, Any, Any, Any]):
 
 
 _JOINTS = re.compile("|".join(JOINTS.values()))
+_SEQUENCES: dict[Order, type[Any]] = {"then": BeforeInstr, "after": AfterInstr, "and": AndInstr}
 _VERBS: dict[type[Any], str] = {GoToInstr: "go to", OpenInstr: "open", PickupInstr: "pick up"}
 
 
@@ -319,6 +358,10 @@ class _Episode:
 
     def possible(self) -> set[str]:
         """Return the words of all instructions that can come to be fulfilled without the episode's own."""
+        return set(self.other_instructions())
+
+    def other_instructions(self) -> dict[str, Any]:
+        """Return the same, each with BabyAI's instruction."""
         candidates: list[Any] = [GoToInstr(description) for description in self._go_to]
         candidates += [*self._open, *self._pick_up]
         for movable, fixed in self._put_next.values():
@@ -327,7 +370,7 @@ class _Episode:
         others = [other for other in candidates if not any(_is_done_with(part, other) for part in own)]
         others = [other for other in others if not is_done_already(self._level, other)]
         things = [thing for thing, _ in self._things]
-        return {other.surface(self._level) for other in apart_from(self._level, own, others, things)}
+        return {other.surface(self._level): other for other in apart_from(self._level, own, others, things)}
 
     def impossible(self) -> set[str]:
         """Return the words of instructions about what is not there."""
@@ -379,6 +422,19 @@ def _parts_done(instruction: Any, *, done: bool = False) -> Iterator[bool]:
         yield from _parts_done(sequence.instr_b, done=done or sequence.b_done == "success")
     else:
         yield done
+
+
+def _afresh(instruction: Any) -> Any:
+    """Return an instruction with descriptions that are BabyAI's own, as a level would have made it."""
+    if isinstance(instruction, PutNextInstr):
+        return PutNextInstr(_plain(instruction.desc_move), _plain(instruction.desc_fixed), strict=instruction.strict)
+    if isinstance(instruction, GoToInstr):
+        return GoToInstr(_plain(instruction.desc))
+    return type(instruction)(_plain(instruction.desc), strict=instruction.strict)
+
+
+def _plain(description: ObjDesc) -> ObjDesc:
+    return ObjDesc(description.type, description.color, description.loc)
 
 
 def _is_done_with(own: Any, other: Any) -> bool:

@@ -22,6 +22,7 @@ import numpy as np
 from gymnasium import spaces
 
 from heed.envs.contract import (
+    GIVE_TWO_PARTS,
     OPTIONAL_METHODS,
     ChangingActions,
     ContractError,
@@ -125,7 +126,7 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
         self._generator = np.random.default_rng()
         self._index = 0
         self.hold_out = hold_out_of(*envs)
-        for name in OPTIONAL_METHODS:
+        for name in (*OPTIONAL_METHODS, GIVE_TWO_PARTS):
             methods = [method_of(env, name) for env in envs]
             if None not in methods:
                 setattr(self, name, functools.partial(self._ask_level, methods))
@@ -145,8 +146,8 @@ class Mixture(DrawsByWeight, gymnasium.Env[Any, Any]):
                 )
         return action_spaces[0]
 
-    def _ask_level(self, methods: Sequence[Callable[[], Any]]) -> Any:
-        return methods[self._index]()
+    def _ask_level(self, methods: Sequence[Callable[..., Any]], *arguments: Any) -> Any:
+        return methods[self._index](*arguments)
 
     @property
     def level(self) -> str:

@@ -15,6 +15,7 @@ import gymnasium
 import numpy as np
 
 from heed.envs.contract import (
+    SAID_CANNOT_BE_DONE,
     ContractError,
     ExpertError,
     action_texts_of,
@@ -24,6 +25,7 @@ from heed.envs.contract import (
     impossible_instructions_of,
 )
 from heed.envs.hold_out import hold_out_of
+from heed.envs.wording.pairs import is_kept_for_evaluations
 
 Observation = dict[str, Any]
 Reword = Callable[[str, np.random.Generator], str]
@@ -241,13 +243,27 @@ class ChangingInstruction(OtherInstruction):
 
 
 class LongerInstruction(OtherInstruction):
-    """Shows another instruction to be followed first, and then the true one; success is both in this order."""
+    """Shows another instruction to be followed first, and then the true one; success is both in this order.
 
-    def __init__(self, env: gymnasium.Env[Any, Any], *, form: str, purpose: str):
+    Args:
+        env: a language environment.
+        form: of the sentence, with places for `{first}` and `{second}`.
+        anew: show only pairs that no training puts together (`heed.envs.wording.pairs`), and in a world without such a
+            pair the true instruction alone.
+        purpose: as in `ShownInstruction`.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, Any], *, form: str, anew: bool = True, purpose: str):
         super().__init__(env, (), purpose=purpose)
+        self._anew = anew
         self._form = form
         if expert_of(env) is not None:
             self.expert_action = self._refuse_to_advise
+
+    def fitting(self, true: str, listed: Sequence[str]) -> list[str]:
+        """Return those that make a new pair, or all."""
+        possible = super().fitting(true, listed)
+        return [words for words in possible if not self._anew or is_kept_for_evaluations(true, words)]
 
     def show(self, true: str, other: str) -> str:
         """Return both in one sentence."""
@@ -266,6 +282,8 @@ class LongerInstruction(OtherInstruction):
 
 class ImpossibleInstruction(ShownInstruction):
     """Shows an instruction about something that this world does not hold; nobody fulfils it.
+
+    Where the agent can say that it cannot be done (`heed.envs.CannotBeDone`), that is success, and nothing else is.
 
     Args:
         env: a language environment.
@@ -293,7 +311,9 @@ class ImpossibleInstruction(ShownInstruction):
         return impossible[int(self.generator.integers(len(impossible)))] if impossible else true
 
     def judge(self, terminated: bool, truncated: bool, info: dict[str, Any]) -> tuple[bool, bool, dict[str, Any]]:
-        """Tell that what was shown was not fulfilled."""
+        """Tell that what was shown was not fulfilled, and whether the agent said so, where it could."""
         if (terminated or truncated) and self._is_known:
             info = {**info, "shown_success": False}
+            if SAID_CANNOT_BE_DONE in info:
+                info["is_success"] = bool(info[SAID_CANNOT_BE_DONE])
         return terminated, truncated, info

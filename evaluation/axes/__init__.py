@@ -1,10 +1,10 @@
 """Axes of an evaluation: one thing about the instruction or the world changed, all else as it was."""
 
+from heed.envs.wording.language import Language, LanguageDataError
 from heed.envs.wrappers.shown import EitherInstruction, OtherInstruction, ShownInstruction
 from heed.evaluation.axes.combinations import UnseenCombinations
 from heed.evaluation.axes.examples import Example, examples
 from heed.evaluation.axes.generalisation import InventedWords, NewNouns, held_out_words
-from heed.evaluation.axes.language import Language, LanguageDataError
 from heed.evaluation.axes.other_instructions import (
     Blank,
     ChangedMidway,

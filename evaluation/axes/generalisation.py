@@ -17,10 +17,10 @@ import yaml
 
 from heed.envs.babyai.grammar import COLORS, KINDS
 from heed.envs.contract import action_texts_of
+from heed.envs.wording.words import has_one, replacer
 from heed.envs.wrappers.shown import RenamedWordsEverywhere
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
-from heed.evaluation.axes.words import has_one, replacer
 
 
 @dataclass(frozen=True, kw_only=True)

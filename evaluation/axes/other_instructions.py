@@ -69,13 +69,16 @@ class Longer(Axis):
     """Another instruction first: "pick up the red key, then go to the blue ball", where the true one is the second.
 
     `is_success` is both in this order, `shown_success` the first one alone. The episode ends, as ever, when the true
-    one is fulfilled, within the time that the environment gives for it alone.
+    one is fulfilled, within the time that the environment gives for it alone. The two are a pair that no training puts
+    together (`--augment longer` leaves two thirds of all pairs to evaluations).
     """
 
     name: ClassVar[str] = "longer"
     changes: ClassVar[tuple[str, ...]] = ("instruction", "success")
     form: str = "{first}, then {second}"
     """How the two are joined; BabyAI's own words for it."""
+    anew: bool = True
+    """Whether such pairs only; a world with few things may have none."""
 
     def __post_init__(self) -> None:
         """Refuse a form without places for the two."""
@@ -89,7 +92,13 @@ class Longer(Axis):
                 f"The axis {self.name} needs another instruction, to be fulfilled before the true one, and "
                 f"{level.env_id} {_knows_of_one_in(share)}."
             )
-        return LongerInstruction(level.make(), form=self.form, purpose=self.name)
+        share = level.alternatives.new_pairs
+        if self.anew and share < 1 - MOST_EPISODES_WITHOUT:
+            raise AxisDoesNotApplyError(
+                f"The axis {self.name} asks for pairs of instructions that no training puts together, and "
+                f"{level.env_id} {_knows_of_one_in(share)}: give it {self.name}: {{anew: false}} to ask for any."
+            )
+        return LongerInstruction(level.make(), form=self.form, anew=self.anew, purpose=self.name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from heed.envs.contract import (
 from heed.envs.environment_file import EnvironmentFileError, from_file, names_file
 from heed.envs.hold_out import WithoutPhrases
 from heed.envs.make import POOL_EPISODES, instruction_pool, make_env
+from heed.envs.wording.pairs import is_kept_for_evaluations
 from heed.envs.wrappers.history import History
 from heed.envs.wrappers.mixture import Mixture, levels_of
 
@@ -94,6 +95,8 @@ class Alternatives:
 
     possible: float
     """Of some that can be done in the episode's world, and of their being done."""
+    new_pairs: float
+    """Of some that no training puts together with its own (`heed.envs.wording.pairs`)."""
     impossible: float
     """Of some that cannot."""
 
@@ -103,14 +106,17 @@ def _alternatives(env_id: str, **arguments: Any) -> Alternatives:
     env = make_env(env_id, **arguments)
     list_possible, list_impossible = can_be_told(env), impossible_instructions_of(env)
     pool = set(instruction_pool(env_id, **arguments))
-    counts = [0, 0]
+    counts = [0, 0, 0]
     for seed in range(POOL_EPISODES if list_possible or list_impossible else 0):
         true = env.reset(seed=seed)[0]["instruction"]
         possible = list_possible() if list_possible else ()
-        counts[0] += any(words not in true for words in possible)
+        others = [words for words in possible if words not in true]
+        counts[0] += bool(others)
+        counts[2] += any(is_kept_for_evaluations(true, words) for words in others)
         counts[1] += bool(list_impossible() if list_impossible else pool - {true, *possible})
     env.close()
-    return Alternatives(possible=counts[0] / POOL_EPISODES, impossible=counts[1] / POOL_EPISODES)
+    possible, impossible, new_pairs = (count / POOL_EPISODES for count in counts)
+    return Alternatives(possible=possible, impossible=impossible, new_pairs=new_pairs)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,24 +5,22 @@ from __future__ import annotations
 import functools
 import re
 from abc import abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import gymnasium
 import numpy as np
 import yaml
 
-from heed.envs.babyai.grammar import COLORS, KINDS, PLACES, VERBS, is_of_the_grammar, parse
+from heed.envs.babyai.grammar import is_of_the_grammar, parse
+from heed.envs.wording.language import Language
+from heed.envs.wording.typos import with_typos
+from heed.envs.wording.words import SHORTEST_WITH_TYPO, VOCABULARY, drawn, long_words
 from heed.envs.wrappers.shown import Reworded
-from heed.evaluation.axes.language import FOLDER, Language
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
-
-SHORTEST_WITH_TYPO = 3
-"""Letters of the shortest word that a typo may be in."""
-
-Option = TypeVar("Option")
 
 _language = functools.lru_cache(maxsize=16)(Language)
 
@@ -71,7 +69,7 @@ def require_grammar(axis: Axis, instructions: Collection[str]) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Translated(Rewording):
-    """Says the instruction as a file of `heed.evaluation.axes.language` says it, a language or other English words.
+    """Says the instruction as a file of `heed.envs.wording.language` says it, a language or other English words.
 
     An axis for a language of one's own is a subclass with its name and its file.
     """
@@ -135,7 +133,7 @@ class Typos(Rewording):
     def require(self, instructions: Collection[str]) -> None:
         """Refuse instructions of short words only."""
         for instruction in instructions:
-            if not _long_words(instruction):
+            if not long_words(instruction):
                 raise AxisDoesNotApplyError(
                     f"The axis {self.name} needs a word of {SHORTEST_WITH_TYPO} letters, and {instruction!r} has none."
                 )
@@ -143,24 +141,16 @@ class Typos(Rewording):
     def play(self, level: PlainLevel) -> gymnasium.Env[Any, Any]:
         """Return the level with typos; its own words are those that no other becomes."""
         self.require(level.instructions)
-        valid = _VOCABULARY | {word for text in level.instructions for word in re.findall(r"\w+", text.lower())}
+        valid = VOCABULARY | {word for text in level.instructions for word in re.findall(r"\w+", text.lower())}
         reword = functools.partial(self._mistype, valid=valid)
         return Reworded(level.make(), reword, purpose=self.name)
 
     def reword(self, instruction: str, generator: np.random.Generator) -> str:
         """Return the instruction with typos."""
-        return self._mistype(instruction, generator, valid=_VOCABULARY)
+        return self._mistype(instruction, generator, valid=VOCABULARY)
 
     def _mistype(self, instruction: str, generator: np.random.Generator, *, valid: Collection[str]) -> str:
-        words = _long_words(instruction)
-        if not words:
-            return instruction
-        chosen = [match for match in words if generator.random() < self.share]
-        chosen = chosen or [words[int(generator.integers(len(words)))]]
-        for match in reversed(chosen):
-            typo = with_typo(match.group(), generator, valid=valid)
-            instruction = f"{instruction[: match.start()]}{typo}{instruction[match.end() :]}"
-        return instruction
+        return with_typos(instruction, generator, share=self.share, mistype=functools.partial(with_typo, valid=valid))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,9 +185,6 @@ class Chinese(Translated):
     file: ClassVar[Path] = FOLDER / "chinese.yaml"
 
 
-_VOCABULARY = frozenset(" ".join((*COLORS, *KINDS, *PLACES, *VERBS, "a the next to then and after you")).split())
-
-
 def with_typo(word: str, generator: np.random.Generator, *, valid: Collection[str]) -> str:
     """Return a word with two letters swapped, one dropped, or one doubled.
 
@@ -211,15 +198,6 @@ def with_typo(word: str, generator: np.random.Generator, *, valid: Collection[st
     doubled = {word[:i] + word[i] + word[i:] for i in range(len(word))}
     ways = [sorted(typo for typo in way if typo.lower() not in valid) for way in (swapped - {word}, dropped, doubled)]
     return drawn(drawn([way for way in ways if way], generator), generator)
-
-
-def _long_words(instruction: str) -> list[re.Match[str]]:
-    return list(re.finditer(rf"[^\W\d_]{{{SHORTEST_WITH_TYPO},}}", instruction))
-
-
-def drawn(options: Sequence[Option], generator: np.random.Generator) -> Option:
-    """Return one of the options, each as likely as the others."""
-    return options[int(generator.integers(len(options)))]
 
 
 @functools.lru_cache(maxsize=1)

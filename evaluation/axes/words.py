@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -13,8 +12,9 @@ import numpy as np
 import yaml
 
 from heed.envs.babyai.grammar import COLORS, KINDS
+from heed.envs.wording.words import has_one, replaced, replacer
 from heed.envs.wrappers.shown import RenamedWordsEverywhere
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 from heed.evaluation.axes.wording import Rewording
 
@@ -49,15 +49,7 @@ class UnseenWords(Rewording):
     def reword(self, instruction: str, generator: np.random.Generator) -> str:
         """Return the instruction with each of the words replaced by one of those that stand for it."""
         unseen = _words()["unseen"]
-        here = [kind for kind in self._kinds if has_one(instruction, unseen[kind])]
-        ways = [[kind] for kind in here] + ([here] if len(here) > 1 else [])
-        drawn = ways[int(generator.integers(len(ways)))] if ways else []
-        chosen = {
-            word: others[int(generator.integers(len(others)))]
-            for kind in drawn
-            for word, others in unseen[kind].items()
-        }
-        return replacer(chosen)(instruction)
+        return replaced(instruction, generator, {kind: unseen[kind] for kind in self._kinds})
 
     @property
     def _kinds(self) -> tuple[str, ...]:
@@ -100,29 +92,6 @@ class RenamedWords(Axis):
 
 def _none_of_them(axis: Axis, words: Collection[str], instruction: str) -> str:
     return f"The axis {axis.name} replaces one of the words {', '.join(words)}: {instruction!r} has none of them."
-
-
-def replacer(names: Mapping[str, str]) -> Callable[[str], str]:
-    """Return a function that replaces whole words in a text, all at once, with the right "a" or "an" before them.
-
-    Args:
-        names: words, each with the one that stands for it.
-    """
-    if not names:
-        return lambda text: text
-    pattern = re.compile(rf"(?:\b(an?) )?\b({'|'.join(map(re.escape, names))})\b")
-
-    def replaced(match: re.Match[str]) -> str:
-        article, word = match.groups()
-        name = names[word]
-        return name if article is None else f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
-
-    return functools.lru_cache(maxsize=10_000)(lambda text: pattern.sub(replaced, text))
-
-
-def has_one(text: str, words: Collection[str]) -> bool:
-    """Say whether a text has one of the words, as a whole word."""
-    return any(re.search(rf"\b{re.escape(word)}\b", text) for word in words)
 
 
 @functools.lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ import gymnasium
 import yaml
 
 from heed.envs.wrappers.shown import Reworded
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.registry import Axis, AxisDoesNotApplyError, PlainLevel
 
 Worlds = tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]

@@ -21,7 +21,14 @@ import gymnasium
 import numpy as np
 
 from heed.agents.acting import Policy
-from heed.envs.contract import ExpertError, as_action, expert_of, require_language_env, success_of
+from heed.envs.contract import (
+    SAID_CANNOT_BE_DONE,
+    ExpertError,
+    as_action,
+    expert_of,
+    require_language_env,
+    success_of,
+)
 from heed.envs.demonstrations.demonstrate import Choose, MakeEnv, action_generator, most_steps
 from heed.envs.detached import Detached
 from heed.envs.vectorize.inspector import Inspector
@@ -446,4 +453,5 @@ class _Game:
             activity=self.env.changes / self.length,
             level=info.get("level", ""),
             finished=finished,
+            said_impossible=info.get(SAID_CANNOT_BE_DONE),
         )

@@ -48,6 +48,8 @@ class Episode:
     """Whether it came to its end; else it was given up after `length` steps, and counts as failed."""
     run: str = ""
     """Which of several trained agents played, where there are several."""
+    said_impossible: bool | None = None
+    """Whether the agent said that its instruction cannot be done; None where it has no action to say so."""
 
     @property
     def template(self) -> str:
@@ -125,6 +127,7 @@ def _episode_of(row: dict[str, str]) -> Episode:
         length=int(row["length"]),
         activity=float(row["activity"]),
         finished=_truth(row["finished"]),
+        said_impossible=_truth(row["said_impossible"]) if row.get("said_impossible") else None,
     )
 
 

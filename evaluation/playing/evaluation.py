@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ import gymnasium
 from heed.agents.acting import Policy, expert_policy, policies_of, random_policy
 from heed.agents.agent import LanguageAgent
 from heed.envs.contract import ContractError, UnknownEnvironmentError, action_texts_of, expert_of, require_language_env
+from heed.envs.make import MakeWrapper
 from heed.envs.watchdog import TIMEOUT, Watchdog
 from heed.evaluation.axes import Axis, AxisDoesNotApplyError, axis
 from heed.evaluation.names import EXPERT, RANDOM, TRUE
@@ -77,6 +78,7 @@ def evaluate(
     history: int = 0,
     max_steps: int | None = None,
     arguments: Mapping[str, Mapping[str, Any]] | None = None,
+    wrappers: Sequence[MakeWrapper] = (),
     max_episode_steps: int | None = None,
     timeout: float | None = TIMEOUT,
     n_envs: int = 64,
@@ -97,6 +99,8 @@ def evaluate(
         max_steps: as there.
         arguments: of environments' constructors, by the environment's id; an axis that makes a world with other
             arguments goes before them.
+        wrappers: around every environment, as in `heed.envs.make_env`: what the agent's actions need, such as
+            `heed.envs.CannotBeDone` with `share=0`.
         max_episode_steps: an episode that has not ended after so many steps is given up and has failed
             (`Episode.finished`); None for 5,000, or the environment's own limit where that is more.
         timeout: seconds that a reset or a step may take before the episode is lost; None for any.
@@ -113,7 +117,7 @@ def evaluate(
     missing: list[Missing] = []
     for env_id, members in itertools.groupby(suite.cells(), key=lambda cell: cell[0]):
         own = (arguments or {}).get(env_id, {})
-        limited = functools.partial(_Limited, max_steps=max_steps, arguments=own)
+        limited = functools.partial(_Limited, max_steps=max_steps, arguments=own, wrappers=tuple(wrappers))
         env, refused = _made(limited(axis(TRUE)), env_id)
         if env is not None:
             try:
@@ -162,19 +166,21 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Limited:
-    """Makes the environments of an axis with arguments, and a limit to their steps, if there are any."""
+    """Makes the environments of an axis with arguments, wrappers, and a limit to their steps, if there are any."""
 
     axis: Axis
     max_steps: int | None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    wrappers: tuple[MakeWrapper, ...] = ()
 
     @property
     def label(self) -> str:
         return self.axis.label
 
     def make_env(self, env_id: str) -> gymnasium.Env[Any, Any]:
-        limit: dict[str, Any] = {} if self.max_steps is None else {"max_steps": self.max_steps}
-        return self.axis.make_env(env_id, **limit, **self.arguments)
+        also: dict[str, Any] = {"max_steps": self.max_steps, "wrappers": self.wrappers}
+        given = {name: value for name, value in also.items() if value}
+        return self.axis.make_env(env_id, **given, **self.arguments)
 
 
 def _policies(agent: Any, baselines: Mapping[str, Any], env: gymnasium.Env[Any, Any]) -> list[Policy]:

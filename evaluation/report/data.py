@@ -31,6 +31,8 @@ class CellData(TypedDict, total=False):
     """Of the true instruction."""
     shown_success: Figure
     """Of the instruction that was shown in its place or beside it."""
+    said_impossible: Figure
+    """How often the agent said that it cannot be done, where it has an action to say so."""
     episode_return: Figure
     length: Figure
     """Steps."""

@@ -20,7 +20,7 @@ from heed.evaluation.statistics import (
     summarise_runs,
 )
 
-FIGURES = ("success", "shown_success", "episode_return", "length", "activity")
+FIGURES = ("success", "shown_success", "said_impossible", "episode_return", "length", "activity")
 
 
 def numbers_of(evaluation: Evaluation, *, command: str, trained_steps: int | None = None) -> EvaluationData:

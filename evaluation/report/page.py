@@ -130,6 +130,11 @@ class Block:
         return has(self.bars, "shown")
 
     @property
+    def has_said(self) -> bool:
+        """Whether somebody had an action to say that it cannot be done."""
+        return any("said_impossible" in cell for axis in self.axes for _, cell in axis.policies)
+
+    @property
     def has_random(self) -> bool:
         """Whether chance stands beside the bars."""
         return has(self.bars, RANDOM)

@@ -149,10 +149,17 @@ def _impossible(environment: EnvironmentData, policy: str) -> str:
     cells = [cell_of(environment, axis, policy) for axis in (IMPOSSIBLE, TRUE)]
     if not all("activity" in cell for cell in cells):
         return ""
+    if all("said_impossible" in cell for cell in cells):
+        impossible, true = (cell["said_impossible"]["value"] for cell in cells)
+        return (
+            f"Told to do something impossible, it says so in {rate(impossible)} of the episodes; of what can be done, "
+            f"it says that it cannot in {rate(true)}."
+        )
     impossible, true = (cell["activity"]["value"] for cell in cells)
     return (
         f"Told to do something impossible, it still sees something new after {rate(impossible)} of its steps "
-        f"({rate(true)} with the true instruction): near 0 it would have stopped."
+        f"({rate(true)} with the true instruction): near 0 it would have stopped. It has no action to say so, which "
+        "--augment impossible gives to a training."
     )
 
 

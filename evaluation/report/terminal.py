@@ -12,12 +12,17 @@ from heed.evaluation.report.data import EnvironmentData, EvaluationData, main_po
 
 
 def table_of(environment: EnvironmentData) -> Table:
-    """Return a table of one environment: a row for each axis and policy, success with its 95 % interval."""
+    """Return a table of one environment: a row for each axis and policy, success with its 95 % interval.
+
+    Where the agent can say that it cannot be done, how often it did stands in the place of the return: a terminal has
+    no room for both.
+    """
     episodes = max(cell["episodes"] for axis in environment["axes"] for cell in axis["policies"].values())
     title = f"{environment['env']}, {episodes} held-out episodes"
     told = any("shown_success" in cell for axis in environment["axes"] for cell in axis["policies"].values())
+    says = any("said_impossible" in cell for axis in environment["axes"] for cell in axis["policies"].values())
     table = Table(title=title, title_justify="left", caption=_following(environment), caption_justify="left")
-    columns = ["axis", "policy", "success", *(["as shown"] if told else []), "return", "length"]
+    columns = ["axis", "policy", "success", *(["as shown"] if told else []), "said no" if says else "return", "length"]
     for column in columns:
         left = column in ("axis", "policy")
         table.add_column(column, justify="left" if left else "right", overflow="fold", no_wrap=column != "axis")
@@ -26,13 +31,14 @@ def table_of(environment: EnvironmentData) -> Table:
         for number, policy in enumerate(sorted(axis["policies"], key=order.index)):
             cell = axis["policies"][policy]
             shown = [f"{cell['shown_success']['value']:.3f}" if "shown_success" in cell else ""] if told else []
+            said = f"{cell['said_impossible']['value']:.3f}" if "said_impossible" in cell else ""
             low, high = cell["success"]["ci95"]
             table.add_row(
                 "" if number else axis["axis"],
                 policy,
                 f"{cell['success']['value']:.3f} ({low:.3f} to {high:.3f})",
                 *shown,
-                f"{cell['episode_return']['value']:.2f}",
+                said if says else f"{cell['episode_return']['value']:.2f}",
                 f"{cell['length']['value']:.1f}",
             )
     return table

@@ -109,11 +109,14 @@ class Matched:
         """Return one outcome of all episodes, (R, E)."""
         return np.array([[getattr(row, name) for row in run] for run in self.rows], dtype=np.float64)
 
-    def shown_successes(self) -> Floats:
-        """Return whether the shown instruction was fulfilled, (R, E), nan where that was not told."""
-        return np.array(
-            [[np.nan if row.shown_success is None else row.shown_success for row in run] for run in self.rows]
-        )
+    def told(self, name: Literal["shown_success", "said_impossible"]) -> Floats:
+        """Return what not every episode tells, (R, T), of the T episodes in which all runs tell it.
+
+        Rows need not have `said_impossible`: whether the agent said that its instruction cannot be done, or None.
+        """
+        values = [[getattr(row, name, None) for row in run] for run in self.rows]
+        table = np.array([[np.nan if value is None else value for value in run] for run in values], dtype=np.float64)
+        return table[:, ~np.isnan(table).any(axis=0)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +135,8 @@ class Summary:
     """Over the episodes in which it was told; None where in none."""
     told: int
     """How many these are."""
+    said_impossible: Estimate | None
+    """How often the agent said that it cannot be done; None where it has no action to say so."""
 
 
 def match_runs(runs: Sequence[Sequence[EpisodeRow]], *, by: Sequence[Part] = ()) -> list[Matched]:
@@ -235,8 +240,7 @@ def _successes(matched: Matched, seeds: Sequence[int]) -> Floats:
 
 
 def _cell(matched: Matched, seed: int) -> Summary:
-    shown = matched.shown_successes()
-    told = ~np.isnan(shown).any(axis=0)
+    shown, said = matched.told("shown_success"), matched.told("said_impossible")
     return Summary(
         key=matched.key,
         runs=len(matched.rows),
@@ -245,6 +249,7 @@ def _cell(matched: Matched, seed: int) -> Summary:
         episode_return=estimate_mean(matched.outcomes("episode_return"), seed=seed, what="returns"),
         length=estimate_mean(matched.outcomes("length"), seed=seed, what="lengths"),
         activity=estimate_mean(matched.outcomes("activity"), bounds=SUCCESS, seed=seed, what="activities"),
-        shown_success=estimate_success(shown[:, told], seed=seed) if told.any() else None,
-        told=int(told.sum()),
+        shown_success=estimate_success(shown, seed=seed) if shown.size else None,
+        told=shown.shape[1],
+        said_impossible=estimate_success(said, seed=seed) if said.size else None,
     )

@@ -27,7 +27,7 @@ from heed.evaluation.axes import (
     axis_names,
     examples,
 )
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.registry import _registry
 
 GO, PICK, PUT = "BabyAI-GoToLocal-v0", "BabyAI-PickupLoc-v0", "BabyAI-PutNextLocal-v0"

@@ -17,7 +17,7 @@ from heed.envs.babyai.grammar import COLORS, KINDS, Action, parse, with_roles_sw
 from heed.envs.contract import expert_of
 from heed.envs.make import make_env
 from heed.evaluation.axes import AxisDoesNotApplyError, Translated, axis, examples, held_out_words
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.words import replacer
 from tools import corpus
 

@@ -15,10 +15,10 @@ import yaml
 
 from heed.envs.babyai.grammar import COLORS, KINDS, PLACES, Action, GrammarError, Sequence, Thing, parse
 from heed.envs.make import instruction_pool
+from heed.envs.wording.words import replacer
 from heed.evaluation.axes import AxisDoesNotApplyError, Language, LanguageDataError, axis, examples
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 from heed.evaluation.axes.wording import Rewording, with_typo
-from heed.evaluation.axes.words import replacer
 from heed.policies.models.loading import load_language_model
 
 LEVELS = (

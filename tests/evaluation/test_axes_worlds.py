@@ -12,7 +12,7 @@ from minigrid.envs.babyai.core.verifier import OBJ_TYPES
 from heed.envs.babyai.grammar import parse
 from heed.envs.make import make_env
 from heed.evaluation.axes import AxisDoesNotApplyError, axis
-from heed.evaluation.axes.language import FOLDER
+from heed.evaluation.axes.files import FOLDER
 
 GO = "BabyAI-GoToLocal-v0"
 WORLDS = yaml.safe_load((FOLDER / "worlds.yaml").read_text("utf-8"))

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from heed.evaluation.report import write_report
 from heed.evaluation.report.bars import as_rate, axis_rows
@@ -22,6 +23,7 @@ from heed.evaluation.report.curves import INK
 from heed.evaluation.report.data import EnvironmentData
 from heed.evaluation.report.heat_map import heat_map
 from heed.evaluation.report.sentences import does_it_listen, how_well
+from heed.evaluation.report.terminal import table_of
 from heed.evaluation.report.viewer import as_script_text, shortened, viewer_data
 from tests.evaluation.report_data import ACTIONS, CURVE, HOSTILE, cell, evaluation, figure, recording, trace
 
@@ -214,6 +216,44 @@ def test_the_sentences_say_what_the_figures_mean() -> None:
     assert "Mostly, it does what it is told." in told()
     assert "does what it was shown in 85.0 % and the true one in 20.0 %: it goes by the words." in told()
     assert told().endswith("It does clearly worse, the worst first, on: french (40.0 %).")
+
+
+def test_what_is_said_of_the_impossible_is_put_into_words_and_numbers(tmp_path: Path) -> None:
+    def axes_of(**said: float) -> list[Any]:
+        named = {"true": 0.02, "impossible": 0.9} if said else {}
+        return [
+            {
+                "axis": name,
+                "policies": {
+                    "sampled": {
+                        **cell(0.9, activity=0.25),
+                        **({"said_impossible": figure(named[name])} if named else {}),
+                    }
+                },
+            }
+            for name in ("true", "impossible")
+        ]
+
+    says = (
+        "Told to do something impossible, it says so in 90.0 % of the episodes; of what can be done, it says that it "
+        "cannot in 2.0 %."
+    )
+    assert says in told(axes=axes_of(yes=1))
+    silent = told(axes=axes_of())
+    assert "near 0 it would have stopped. It has no action to say so, which --augment impossible gives" in silent
+    assert says not in silent
+    for axes, column in ((axes_of(yes=1), True), (axes_of(), False)):
+        page = write(tmp_path, evaluation={**evaluation(), "environments": [environment(axes=axes)]})
+        assert (">said no</th>" in page) == column
+        console = Console(width=80, file=io.StringIO())
+        shown: Any = environment(axes=[_with_all_figures(one) for one in axes])
+        console.print(table_of(shown))
+        assert ("said no" in console.file.getvalue()) == column  # type: ignore[attr-defined]
+
+
+def _with_all_figures(axis: Any) -> Any:
+    more = {name: figure(0.5) for name in ("episode_return", "length")}
+    return {**axis, "policies": {name: {**one, **more} for name, one in axis["policies"].items()}}
 
 
 @pytest.mark.parametrize(

@@ -202,6 +202,26 @@ def test_a_summary_has_a_row_for_each_environment_axis_and_policy() -> None:
     assert cells[1].told == 10
 
 
+@dataclass(frozen=True)
+class Saying(Row):
+    """An episode of an agent that could say that its instruction cannot be done."""
+
+    said_impossible: bool | None = None
+
+
+def test_what_was_said_is_a_figure_where_there_was_an_action_for_it() -> None:
+    said = [Saying(seed=seed, axis="impossible", said_impossible=seed < 7) for seed in range(10)]
+    silent = [Saying(seed=seed) for seed in range(10)]
+    asked, plain, other = summarise_runs([[*said, *silent, *rows(first(5, 10), policy="random")]])
+    assert asked.said_impossible == estimate_success(first(7, 10))
+    assert (plain.said_impossible, other.said_impossible) == (None, None)
+    # Of several runs the episodes count in which all of them could say it.
+    half = [replace(one, said_impossible=None) if one.seed % 2 else one for one in said]
+    (both,) = summarise_runs([said, half])
+    assert both.said_impossible is not None
+    assert both.said_impossible.value == 0.8
+
+
 def test_a_summary_is_parted_by_template_and_level() -> None:
     played = [
         *rows(first(6, 10)),

@@ -42,6 +42,7 @@ DEMONSTRATED = 12
 FACTORS: dict[str, Sequence[Any]] = {
     "agent": ("ppo", "a2c", "reinforce", "grpo", "dqn"),
     "hold_out": (False, True),
+    "augment": ((), ("politeness", "impossible", "injected")),
     "changed_midway": (False, True),
     "levels": ("one", "mixture", "curriculum"),
     "history": (False, True),
@@ -74,6 +75,7 @@ def config_of(combination: dict[str, Any], folder: Path, **more: Any) -> TrainCo
         "n_envs": N_ENVS,
         "steps": 2 * HALF,
         "hold_out": (HELD_OUT,) if combination["hold_out"] else (),
+        "augment": combination["augment"],
         "instruction_changes": "1-2" if combination["changed_midway"] else None,
         "curriculum": "failures" if combination["levels"] == "curriculum" else None,
         "history": int(combination["history"]),
@@ -189,7 +191,7 @@ def audit_replay(agent: DQN, *, held_out: bool) -> int:
             assert 1 <= last.step - first.step <= buffer.n_steps
             np.testing.assert_allclose(buffer.discounts[row], buffer.gamma ** (last.step - first.step), rtol=1e-6)
         instructions = {instruction_of_prompt(env, prompt) for prompt in (before, after)}
-        assert all(instruction.startswith("take the ") for instruction in instructions)
+        assert all("take the " in instruction for instruction in instructions)
         if held_out:
             assert not any(HELD_OUT in instruction for instruction in instructions)
         # A success, a step or several of them: bonuses for what is new are learned from where they were paid.

@@ -28,6 +28,8 @@ NUMBERS = [
     ("--max-steps 0", "--max-steps is 0, but must be at least 1"),
     ("--threads 0", "--threads is 0, but must be at least 1"),
     ("--instruction-changes 20-5", "--instruction-changes is '20-5', but must be a range of steps from 1 on"),
+    ("--augment parafrase", "--augment cannot be 'parafrase': there are paraphrase, synonyms, words, typos,"),
+    ("--augment longer,no", "--augment cannot be 'no'"),
     ("--instruction-changes soon", "--instruction-changes is 'soon'"),
     ("--sub-instruction-reward -0.5", "--sub-instruction-reward is -0.5, but must be positive"),
     ("--batch-tokens 0", "--batch-tokens is 0, but must be at least 1"),
@@ -105,6 +107,8 @@ ENVIRONMENTS = [
     ("--env tests.scripts.broken_envs:SameTexts-v0", "Two actions share the text"),
     ("--env tests.scripts.broken_envs:NoTexts-v0", "names no `action_texts`"),
     ("--env BabyAI-GoToLocal-v0 --curriculum failures", "There is nothing to make a curriculum of"),
+    ("--env CartPole-v1 --augment synonyms", "--augment synonyms is of no use in CartPole-v1"),
+    ("--env CartPole-v1 --augment impossible", "does not tell what cannot be done in an episode's world"),
     ("--env examples.boxes:Boxes-v0 --instruction-changes 3", "does not tell what else can be done"),
     ("--env examples.boxes:Boxes-v0 --sub-instruction-reward 1", "does not tell which parts"),
 ]

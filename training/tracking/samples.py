@@ -21,6 +21,7 @@ from heed.evaluation.playing import held_out_seeds
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.training.options import TrainConfig
 from heed.training.tracking.tracking import SampleEpisode, Tracking
+from heed.training.wrappers import augmentations_for, wrappers_of_agent
 
 MAX_STEPS = 200
 """Longer episodes are given up there, as unfinished: one is to cost little."""
@@ -110,7 +111,11 @@ def play_sample(agent: LanguageAgent, config: TrainConfig, seed: int) -> SampleE
         Exception: whatever the environment raises.
     """
     make: Callable[..., gymnasium.Env[Any, Any]] = functools.partial(
-        make_env, max_steps=config.max_steps, hold_out=config.hold_out, **config.env_arguments
+        make_env,
+        max_steps=config.max_steps,
+        hold_out=config.hold_out,
+        wrappers=wrappers_of_agent(augmentations_for(config.augment, config.env, **config.env_arguments)),
+        **config.env_arguments,
     )
     env = make_recordable_env(config.env, history=config.history, make=make)
     try:

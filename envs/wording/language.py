@@ -28,9 +28,7 @@ import yaml
 
 from heed.envs.babyai.grammar import COLORS, KINDS, PLACES, VERBS, Instruction, Sequence, Thing
 from heed.envs.babyai.relations import RELATIONS
-
-FOLDER = Path(__file__).parent
-"""Where the languages are that ship with Heed."""
+from heed.envs.wording.words import drawn
 
 _SECTIONS: dict[str, tuple[str, ...]] = {
     "clauses": VERBS,
@@ -123,7 +121,7 @@ class Language:
         return " ".join(words.split())
 
     def _try_all(self) -> None:
-        """Say everything once, so that what is missing is told here and not in the middle of an evaluation."""
+        """Say everything once, so that what is missing is told here and not in the middle of an episode."""
         things = [
             Thing(article=article, color=color, kind=kind, place=place)
             for article in ("a", "the")
@@ -167,8 +165,7 @@ def _forms(forms: Any) -> list[Any]:
 
 def _drawn(forms: Any, generator: np.random.Generator | None) -> str:
     several = _forms(forms)
-    index = 0 if generator is None or len(several) == 1 else int(generator.integers(len(several)))
-    return str(several[index])
+    return str(several[0] if generator is None or len(several) == 1 else drawn(several, generator))
 
 
 def _read(path: Path) -> dict[str, Any]:
