@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from heed.envs import Augmented, CannotBeDone, ContractError, check_env, language_space, make
+from heed.envs import Augmented, CannotBeDone, ContractError, Curriculum, check_env, language_space, make
 from heed.envs.contract import action_texts_of, expert_of, fulfilled_instructions_of, impossible_instructions_of
 from heed.envs.make import make_env
 from heed.envs.wrappers.cannot_be_done import CANNOT_BE_DONE
-from heed.envs.wrappers.shares import Curriculum
 from heed.evaluation.axes import axis
 from tests.buttons import Buttons
 from tests.ledger import name_of
