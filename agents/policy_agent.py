@@ -22,7 +22,7 @@ from heed.agents.environments import fitting_env, require_language_vec_env
 from heed.agents.persistence.saved_policy import read_language_model, read_policy, require_savable, write_policy
 from heed.policies.adapters.parameter_groups import FACTOR
 from heed.policies.adapters.rank_budget import RankBudget
-from heed.policies.backbones.precision import weights_dtype
+from heed.policies.backbones.precision import Precision, decided, weights_dtype
 from heed.policies.finite import require_finite_weights
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
@@ -121,10 +121,23 @@ class LanguagePolicyAgent(LanguageAgent):
         require_savable(arguments.get("policy_kwargs") or {}, arguments["device"])
 
     def _setup_model(self) -> None:
+        self._decide_precision()
         super()._setup_model()
         if isinstance(self.policy, LanguagePolicy):
             # The policy may have copied it; do not keep the original too.
             self.policy_kwargs = {**self.policy_kwargs, "model": self.policy.language_model}
+
+    def _decide_precision(self) -> None:
+        """Replace the precision `auto` where this processor has to try it out, so that a checkpoint holds the answer.
+
+        A training that is resumed computes as it began, and several ranks compute alike.
+        """
+        given = (self.policy_kwargs or {}).get("model")
+        precision: Precision = (self.policy_kwargs or {}).get("precision", "auto")
+        if isinstance(given, LanguageModel) and precision == "auto":
+            settled = self.ranks.first(lambda: decided(given.model, "auto", self.device))
+            if settled != "auto":
+                self.policy_kwargs = {**self.policy_kwargs, "precision": settled}
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:

@@ -296,7 +296,17 @@ def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     if not isinstance(agent, LanguagePolicyAgent):
         return "a table"
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
-    return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head)"
+    return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head{_told_precision(config, agent)})"
+
+
+def _told_precision(config: TrainConfig, agent: LanguagePolicyAgent) -> str:
+    """Return what a trial of this processor's arithmetic has decided, in words; nothing where there was none."""
+    from heed.policies.backbones.precision import is_wide, speedup_of_bfloat16
+
+    model = agent.language_policy.language_model.model
+    if config.precision != "auto" or agent.device.type != "cpu" or not is_wide(model):
+        return ""
+    return f", {agent.language_policy.precision}: bfloat16 is {speedup_of_bfloat16(model):.1f} times as fast here"
 
 
 def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:

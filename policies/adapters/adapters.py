@@ -8,7 +8,7 @@ and the policy itself are one model in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +22,7 @@ from transformers.pytorch_utils import Conv1D
 from heed.policies.adapters.rank_budget import FINAL, RISE, TICKS, RankBudget
 from heed.policies.adapters.virtual_tokens import MODULE, VirtualTokens
 from heed.policies.backbones.backbone import backbone_of
+from heed.policies.backbones.hidden_states import layers_of
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -88,21 +89,29 @@ def require_peft() -> None:
         raise AdapterError("Adapters need the package peft: pip install 'heed[adapters]'.")
 
 
-def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
+def add_adapter(model: PreTrainedModel, adapter: Adapter, *, layers: int | None = None) -> None:
     """Put an adapter into `model`, which is changed: only the adapter trains from now on.
 
     Its output is the model's own at first, but with virtual tokens.
 
+    Args:
+        model: a language model.
+        adapter: what it is.
+        layers: how many of the top layers get one; None for all.
+
     Raises:
-        AdapterError: if `peft` is missing, or finds nothing in this model to adapt.
+        AdapterError: if `peft` is missing, or finds nothing in this model to adapt; if there are no such layers, or
+            virtual tokens, which stand before the prompt, are to be in some.
     """
+    if layers is not None:
+        _require_layers(model, adapter, layers)
     training = model.training
     model.requires_grad_(False)
     try:
         if adapter.method in ("prompt", "prefix"):
             model.add_module(MODULE, VirtualTokens(model, adapter.method, adapter.virtual_tokens))
         else:
-            _add_layers(model, adapter)
+            _add_layers(model, adapter, layers)
     except ValueError as error:
         raise AdapterError(f"{type(model).__name__} takes no {adapter.method} adapter: {error}") from None
     for name, weight in model.named_parameters():
@@ -111,11 +120,33 @@ def add_adapter(model: PreTrainedModel, adapter: Adapter) -> None:
     model.train(training)  # new layers would drop out numbers, and PPO's ratio would be noise
 
 
-def _add_layers(model: PreTrainedModel, adapter: Adapter) -> None:
+def _require_layers(model: PreTrainedModel, adapter: Adapter, layers: int) -> None:
+    """Refuse to put an adapter into so many of the top layers, if that cannot be.
+
+    Raises:
+        AdapterError: saying why.
+    """
+    if adapter.method in ("prompt", "prefix"):
+        raise AdapterError(
+            f"Virtual tokens ({adapter.method}) stand before the prompt and go through all layers: leave train_layers "
+            "out, or give another adapter."
+        )
+    try:
+        found = len(layers_of(model))
+    except ValueError as error:
+        raise AdapterError(f"{error} Leave train_layers out: the adapter trains in all of it.") from None
+    if not 0 < layers <= found:
+        raise AdapterError(
+            f"train_layers is {layers}, but with an adapter it must be from 1 to {found}, as many layers as the "
+            "language model has."
+        )
+
+
+def _add_layers(model: PreTrainedModel, adapter: Adapter, layers: int | None) -> None:
     require_peft()
     from peft.mapping import PEFT_TYPE_TO_TUNER_MAPPING
 
-    config = _config(model, adapter)
+    config = _config(model, adapter, layers)
     tuner: Callable[..., Any] = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type]  # type: ignore[index]
     tuner(model, config, NAME)  # changes the layers where they are
 
@@ -126,7 +157,13 @@ def is_of_adapter(name: str) -> bool:
 
 
 def save_adapter(
-    model: PreTrainedModel, adapter: Adapter, folder: Path, *, base: str, revision: str | None = None
+    model: PreTrainedModel,
+    adapter: Adapter,
+    folder: Path,
+    *,
+    base: str,
+    revision: str | None = None,
+    layers: int | None = None,
 ) -> None:
     """Write the adapter of `model` into `folder` as `peft` loads it: `PeftModel.from_pretrained(model, folder)`.
 
@@ -136,6 +173,7 @@ def save_adapter(
         folder: is there.
         base: the name of the model without it.
         revision: of the base.
+        layers: how many of the top layers have it; None for all.
 
     Raises:
         AdapterError: if `peft` is missing.
@@ -149,7 +187,7 @@ def save_adapter(
         config: PeftConfig = kind(num_virtual_tokens=virtual.count, **virtual.sizes())
         weights = {"prompt_embeddings": virtual.as_peft_has_them()}
     else:
-        config = _config(model, adapter)
+        config = _config(model, adapter, layers)
         weights = {
             # As peft names them in a file: in its wrapper, and without the adapter's name.
             f"base_model.model.{name.replace(f'.{NAME}', '')}".removesuffix(".magnitude"): weight
@@ -172,15 +210,15 @@ def rank_budget_of(model: PreTrainedModel, adapter: Adapter | None) -> RankBudge
     return RankBudget(model, _config(model, adapter), NAME)
 
 
-def _config(model: PreTrainedModel, adapter: Adapter) -> PeftConfig:
+def _config(model: PreTrainedModel, adapter: Adapter, layers: int | None = None) -> PeftConfig:
     from peft import AdaLoraConfig, IA3Config, LoraConfig
 
     transposed = any(isinstance(module, Conv1D) for module in model.modules())  # as GPT-2 keeps its weights
     if adapter.method == "ia3":
-        return IA3Config(fan_in_fan_out=transposed, **_ia3_targets(model, adapter))
+        return IA3Config(fan_in_fan_out=transposed, **_ia3_targets(model, adapter, layers))
     common: dict[str, Any] = {
         "lora_alpha": adapter.alpha,
-        "target_modules": list(adapter.targets) or "all-linear",
+        "target_modules": _within(model, layers, adapter.targets) or list(adapter.targets) or "all-linear",
         "fan_in_fan_out": transposed,
     }
     if adapter.method == "adalora":
@@ -195,7 +233,25 @@ def _config(model: PreTrainedModel, adapter: Adapter) -> PeftConfig:
     )
 
 
-def _ia3_targets(model: PreTrainedModel, adapter: Adapter) -> dict[str, Any]:
+def _within(model: PreTrainedModel, layers: int | None, targets: Collection[str]) -> list[str]:
+    """Return the linear modules in the top layers whose names end like one of `targets`, or all; () without a limit."""
+    if layers is None:
+        return []
+    chosen = {id(part) for layer in layers_of(model)[-layers:] for part in layer.modules()}
+    names = [
+        name
+        for name, module in model.named_modules()
+        # Those that have an adapter already stand around what they were.
+        if id(module) in chosen and isinstance(getattr(module, "base_layer", module), torch.nn.Linear | Conv1D)
+        if not name.endswith("base_layer") and not is_of_adapter(name)
+        if not targets or any(name == end or name.endswith(f".{end}") for end in targets)
+    ]
+    if not names:
+        raise AdapterError(f"No linear layer of the top {layers} has a name that ends in {' or '.join(targets)}.")
+    return names
+
+
+def _ia3_targets(model: PreTrainedModel, adapter: Adapter, layers: int | None) -> dict[str, Any]:
     """Return which layers IA3 scales: the outputs of some, and the inputs of the feed-forward network's last."""
     from peft.utils.constants import (
         TRANSFORMERS_MODELS_TO_IA3_FEEDFORWARD_MODULES_MAPPING as FEED_FORWARD,
@@ -211,4 +267,8 @@ def _ia3_targets(model: PreTrainedModel, adapter: Adapter) -> dict[str, Any]:
             f"It is not known which layers of {kind!r} IA3 is to scale: name them in the adapter's targets."
         )
     known = FEED_FORWARD.get(kind, [])
-    return {"target_modules": targets, "feedforward_modules": [name for name in targets if name in known]}
+    targets = _within(model, layers, targets) or targets
+    return {
+        "target_modules": targets,
+        "feedforward_modules": [name for name in targets if any(f".{name}".endswith(f".{end}") for end in known)],
+    }

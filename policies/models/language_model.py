@@ -1,4 +1,4 @@
-"""Language models: `heed-tiny`, `minilm`, or any causal, encoder-decoder or encoder model by path or hub id."""
+"""Language models: `heed-tiny`, `minilm`, `smollm2`, or any causal, encoder-decoder or encoder model by path or hub id."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, close_prefixes
 from heed.policies.modalities.modality import Modality
-from heed.policies.models import quantization
 from heed.policies.models.encoders import (
     PairEndings,
     Pooling,
@@ -33,7 +32,7 @@ from heed.policies.models.encoders import (
     write_pooling,
 )
 from heed.policies.models.foreign_code import remove_named_code
-from heed.policies.models.minilm import HUB_ID, MINILM
+from heed.policies.models import minilm, quantization, smollm2
 from heed.policies.models.positions import ActionRoom
 from heed.policies.models.quantization import Quantization
 from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
@@ -53,6 +52,9 @@ _OTHER_ENDS = (":", "\n", ".", "a", "0")
 
 ENCODER_TEMPLATE = PromptTemplate("Instruction: {instruction}\nObservation: {observation}")
 """The prompt for an encoder: nothing goes on behind it."""
+
+HUB_IDS = {minilm.MINILM: minilm.HUB_ID, smollm2.SMOLLM2: smollm2.HUB_ID}
+"""What models that packages carry are called on the hub, for whoever loads an adapter's base with other libraries."""
 
 TEMPLATE_KEY = "heed_template"
 """Under this key the configuration of a shared model holds the prompt template that it was trained with."""
@@ -76,6 +78,8 @@ class LanguageModel:
     template: PromptTemplate = TEMPLATE
     adapter: Adapter | None = None
     """What is in the model and trains instead of its own weights, if there is one."""
+    adapted_layers: int | None = None
+    """How many of the top layers have it; None for all."""
     revision: str | None = None
     """Of a hub model."""
     quantized: Quantization | None = None
@@ -296,18 +300,16 @@ class LanguageModel:
         away is returned itself.
 
         Args:
-            train_layers: how many of the top layers train; None for the whole model, or all of the adapter.
+            train_layers: how many of the top layers train, or get the adapter; None for the whole model.
             adapter: is put into the model, and trains instead of its weights.
             embeddings: whether embeddings train, those of tokens and of places, and the output embedding where it is
                 the input's. With `train_layers` or an adapter they do not.
 
         Raises:
-            AdapterError: if both are given, the model has an adapter already, or takes none of that kind; if weights of
-                few bits are to train.
+            AdapterError: if the model has an adapter already, takes none of that kind, or not in so many layers; if
+                weights of few bits are to train.
             ValueError: if the model has no such layers.
         """
-        if adapter is not None and train_layers is not None:
-            raise AdapterError("With an adapter nothing else of the language model trains: leave train_layers out.")
         if self.adapter is not None and adapter is not None:
             raise AdapterError(f"{self.name} has an adapter already.")
         if self.quantized is not None and adapter is None and self.adapter is None:
@@ -320,8 +322,8 @@ class LanguageModel:
             own = self.copy() if is_whole or self.quantized is not None else self._sharing_all()
         own._given_away, own._hashed = False, None
         if adapter is not None:
-            add_adapter(own.model, adapter)
-            own.adapter = adapter
+            add_adapter(own.model, adapter, layers=train_layers)
+            own.adapter, own.adapted_layers = adapter, train_layers
         elif not is_whole:
             freeze(own.model, train_layers)
             if not embeddings:
@@ -379,8 +381,9 @@ class LanguageModel:
         model with an adapter, the adapter is written alone, as peft loads it.
         """
         if self.adapter is not None:
-            base = HUB_ID if self.name == MINILM else self.name
-            save_adapter(self.model, self.adapter, folder, base=base, revision=self.revision)
+            base = HUB_IDS.get(self.name, self.name)
+            layers = self.adapted_layers
+            save_adapter(self.model, self.adapter, folder, base=base, revision=self.revision, layers=layers)
             self.tokenizer.save_pretrained(folder)
             return
         self.model.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Loads language models: `heed-tiny`, MiniLM, any Hugging Face model by local path or hub id; from checkpoints, too."""
+"""Loads language models by name, local path or hub id, from GGUF files, and from checkpoints."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ from heed.policies.models.encoders import (
     read_pooling,
     special_tokens,
 )
+from heed.policies.models.gguf_files import SUFFIX as GGUF_SUFFIX
+from heed.policies.models.gguf_files import converted_folder
 from heed.policies.models.language_model import (
     ENCODER_TEMPLATE,
     TEMPLATE_KEY,
@@ -46,6 +48,8 @@ from heed.policies.models.model_folder import ModelFilesError, damage, first_lin
 from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
 from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
+from heed.policies.models.smollm2 import CHAT as SMOLLM2_CHAT
+from heed.policies.models.smollm2 import SMOLLM2, smollm2_file
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
 from heed.policies.prompts.template import PromptTemplate, TemplateError
@@ -61,8 +65,9 @@ def load_language_model(
     """Load a causal, encoder-decoder or encoder language model with its tokenizer.
 
     Args:
-        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), one that is registered
-            (`heed.policies.register_language_model`), a folder with a Hugging Face model, or a hub id such as
+        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `smollm2`
+            (`heed.policies.models.smollm2`), one that is registered (`heed.policies.register_language_model`), a folder
+            with a Hugging Face model, a GGUF file (`heed.policies.models.gguf_files`), or a hub id such as
             `Qwen/Qwen2.5-0.5B`, which `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
@@ -92,7 +97,7 @@ def load_language_model(
     source = _source_of(name, revision)
     with _telling(name, revision):
         config, tokenizer = read_description(source)
-        template = _template_of(config, name)
+        template = _template_of(config, name, tokenizer)
         if is_encoder(config):
             if quantize is not None:
                 raise EncoderError("encoders are not quantized")
@@ -150,7 +155,7 @@ def language_model_without_weights(
     source = _source_of(str(tiny.FOLDER) if name in (TINY, TINY_RANDOM) else name, revision)
     with _telling(name, revision):
         config, tokenizer = read_description(source)
-        template = _template_of(config, name)
+        template = _template_of(config, name, tokenizer)
         if name in (TINY, TINY_RANDOM):
             config, template = tiny.configuration(len(tokenizer)), tiny.TEMPLATE
         if is_encoder(config):
@@ -178,7 +183,7 @@ def as_trained(model: str | LanguageModel, options: ModelOptions) -> LanguageMod
 def _split_revision(name: str, revision: str | None) -> tuple[str, str | None]:
     """Return a model's name and its revision, which may stand behind an @ of the name."""
     before, at, behind = name.rpartition("@")
-    if not at or Path(name).expanduser().is_dir():
+    if not at or Path(name).expanduser().exists():
         return name, revision
     if not before or not behind:
         raise LanguageModelError(f"{name!r} is no language model: give a name, or name@revision.")
@@ -198,7 +203,7 @@ def _source_of(name: str, revision: str | None) -> dict[str, Any]:
             f"{name!r} is a language model of a Python file, which runs only where `--model` names it on the command "
             "line. In Python, load the model and pass it, or call heed.policies.register_language_model first."
         )
-    folder = _minilm() if name == MINILM else Path(name).expanduser()
+    folder = _folder_of(name)
     if _looks_like_path(name) and not folder.is_dir():
         raise LanguageModelError(f"There is no model folder {name!r}. Give a folder with config.json and weights.")
     if folder.is_dir() and revision is not None:
@@ -210,8 +215,10 @@ def _source_of(name: str, revision: str | None) -> dict[str, Any]:
     return where if revision is None else {**where, "revision": revision}
 
 
-def _template_of(config: PretrainedConfig, name: str) -> PromptTemplate:
-    """Return the template that a shared model was trained with, for any other model the plain one."""
+def _template_of(config: PretrainedConfig, name: str, tokenizer: PreTrainedTokenizerBase) -> PromptTemplate:
+    """Return the template that a shared model was trained with, SmolLM2's chat, for any other model the plain one."""
+    if name == SMOLLM2:
+        return SMOLLM2_CHAT.template(tokenizer)
     saved = getattr(config, TEMPLATE_KEY, None)
     if saved is None:
         return ENCODER_TEMPLATE if is_encoder(config) else TEMPLATE
@@ -223,11 +230,24 @@ def _template_of(config: PretrainedConfig, name: str) -> PromptTemplate:
         ) from None
 
 
-def _minilm() -> Path:
+def _folder_of(name: str) -> Path:
+    """Return the folder of a model that a package or a GGUF file holds, or that the name itself may be.
+
+    Raises:
+        LanguageModelError: if the package is not installed, or there is no such file, or it cannot be converted.
+    """
     try:
-        return minilm_folder()
+        if name == MINILM:
+            return minilm_folder()
+        file = smollm2_file() if name == SMOLLM2 else Path(name).expanduser()
     except FileNotFoundError as error:
         raise LanguageModelError(str(error)) from None
+    if file.suffix.lower() != GGUF_SUFFIX or file.is_dir():
+        return file
+    if not file.is_file():
+        raise LanguageModelError(f"There is no GGUF file {name!r}.")
+    with _telling(name, None):
+        return converted_folder(file)
 
 
 def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:

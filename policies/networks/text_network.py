@@ -129,7 +129,7 @@ class LanguageNetwork(PromptNetwork):
             if self.scorer is not None:
                 self.scorer.methods = ("packed",)
         self.frozen: FrozenLayers | None = None
-        if train_layers and language_model.adapter is None and self.in_sequence is None:
+        if train_layers and self._reader is None and self.in_sequence is None:
             self.frozen = self._frozen_layers(train_layers, longest)
         width = (self.features_dim + self.n_scores) * 8
         read_with = self.model if self.in_sequence is None else nn.ModuleList([self.model, self.in_sequence])

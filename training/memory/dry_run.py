@@ -121,7 +121,7 @@ class DryRun:
     @property
     def frozen_layers(self) -> int:
         """How many layers are frozen below others that train."""
-        if not self.train_layers or self.language_model.adapter is not None:
+        if not self.train_layers:
             return 0
         return len(layers_of(self.language_model.model)) - self.train_layers
 

@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from heed.agents import AGENTS
 from heed.envs.arguments import require_arguments
 from heed.policies.adapters.adapters import add_adapter
-from heed.policies.backbones.precision import computes_in_bfloat16, is_wide, weights_dtype
+from heed.policies.backbones.precision import computes_in_bfloat16, decided, is_wide, weights_dtype
 from heed.policies.caches.batching import Inputs, micro_batches
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.heads.action_head import HeadKind, head_kind
@@ -138,7 +138,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     # adapter are real: peft moves them to a device, which tensors without numbers do not take.
     adapter = arguments.policy["adapter"]
     if adapter is not None:
-        add_adapter(trained.model, adapter)
+        add_adapter(trained.model, adapter, layers=config.train_layers)
         trained.adapter = adapter
     else:
         with mode:
@@ -153,7 +153,9 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
         normalization=config.normalization,
         train_layers=config.train_layers,
         in_bfloat16=config.weights == "bfloat16"
-        or computes_in_bfloat16(device, config.precision, wide=is_wide(trained.model)),
+        or computes_in_bfloat16(
+            device, decided(trained.model, config.precision, device), wide=is_wide(trained.model)
+        ),
         activation_checkpointing=config.activation_checkpointing,
     )
     return _Sum(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()

@@ -16,7 +16,6 @@ from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
 from heed.policies.models.language_model import TINY, TINY_RANDOM
-from heed.policies.models.minilm import HUB_ID, MINILM
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
@@ -56,7 +55,7 @@ def card_of(
             steps=agent.num_timesteps,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             auto_class=language_model.backbone.auto_class,
-            base=HUB_ID if config["model"] == MINILM else config["model"],
+            base=HUB_IDS.get(config["model"], config["model"]),
             adapter=None if language_model.adapter is None else language_model.adapter.method,
             shipped=config["model"] in (TINY, TINY_RANDOM),
             prompt=agent.language_policy.encoder.template.text,
@@ -84,8 +83,8 @@ def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name:
     model = config["model"]
     if model in (TINY, TINY_RANDOM):
         more["license"] = "apache-2.0"  # as Heed itself; what others' weights allow, their card says
-    elif model == MINILM:
-        more |= {"license": "apache-2.0", "base_model": HUB_ID}
+    elif model in HUB_IDS:
+        more |= {"license": "apache-2.0", "base_model": HUB_IDS[model]}
     elif model.count("/") == 1:
         more["base_model"] = model
     tags = ["heed", TASK, "language-model-agent", config["agent"], *config["env"].split("+")]
