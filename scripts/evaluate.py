@@ -28,7 +28,7 @@ RECORDED_EPISODES = 2
 SHOWN_UNFINISHED = 200
 """Steps that are shown of an episode which did not end."""
 ZERO_SHOT = "zero-shot"
-"""The name of a language model that is merely asked."""
+"""The name of a language model that nobody trained."""
 DEFAULT_EPISODES = 500
 AXES = ("true", "blank", "swapped")
 """What is played where no suite is named."""
@@ -73,7 +73,8 @@ class EvaluateConfig:
     """Other policies to evaluate too: package.module:name or file.py:name of a function from a language observation to
     an action or its text, or of an object with SB3's `predict`."""
     zero_shot: str | None = None
-    """A language model to be asked for actions, without training: a folder, or a hub id."""
+    """A language model that chooses without training, by the likelihood of the actions' texts: any that --model takes,
+    but no encoder."""
     viewed: int = 2
     """Episodes to show step by step, with the words that moved each decision."""
 
@@ -258,12 +259,20 @@ def _baselines(config: EvaluateConfig) -> dict[str, Any]:
     """
     found = {path.rpartition(":")[2]: _imported(path) for path in config.baseline}
     if config.zero_shot is not None:
-        from transformers import pipeline
+        from heed.policies import load_language_model
+        from heed.policies.models.language_model import LanguageModelError
+        from heed.training.model_file import use_model_file
 
+        use_model_file(config.zero_shot)
         try:
-            found[ZERO_SHOT] = pipeline("text-generation", model=config.zero_shot)
-        except (OSError, ValueError) as error:
+            found[ZERO_SHOT] = load_language_model(config.zero_shot)
+        except LanguageModelError as error:
             raise ConfigurationError(f"--zero-shot {config.zero_shot} cannot be loaded: {error}") from None
+        if not found[ZERO_SHOT].backbone.gives_likelihoods:
+            raise ConfigurationError(
+                f"--zero-shot {config.zero_shot} is an encoder: it gives texts no likelihood, so it cannot choose. Give "
+                "a causal language model, such as smollm2."
+            )
     return found
 
 

@@ -15,6 +15,8 @@ from heed.agents.acting import Policy, uniform
 from heed.envs.contract import ChangingActions, action_texts_of
 from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.envs.vectorize import stack_observations
+from heed.evaluation.playing.zero_shot import likeliest
+from heed.policies.models.language_model import LanguageModel
 from heed.policies.prompts.text_tokens import spelled_apart
 
 QUESTION = """You act in a world, step by step.
@@ -40,12 +42,14 @@ def baseline_policy(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> P
         baseline: an object with SB3's `predict(observation, deterministic=...)` for a batch of language observations
             (a dict of arrays of strings); or a text-generation pipeline of `transformers`; or a function from one
             language observation (a dict with the keys `instruction` and `observation`) to an action or an action's
-            text.
+            text; or a `LanguageModel`, which chooses zero-shot.
         env: whose actions it chooses.
 
     Raises:
-        TypeError: if it is none of these.
+        TypeError: if it is none of these, or cannot choose this environment's actions.
     """
+    if isinstance(baseline, LanguageModel):
+        return Player(name=name, choose=likeliest(baseline, env))
     if getattr(baseline, "task", None) == "text-generation":
         return Policy(name=name, choose=asked(baseline, env), own=False)
     if hasattr(baseline, "predict"):
@@ -53,8 +57,8 @@ def baseline_policy(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> P
     if callable(baseline):
         return Policy(name=name, choose=_computed(baseline, env), own=False)
     raise TypeError(
-        f"{name} is {baseline!r}, but only an object with `predict`, a function of an observation, or a "
-        "text-generation pipeline of transformers can play."
+        f"{name} is {baseline!r}, but only an object with `predict`, a function of an observation, a "
+        "text-generation pipeline of transformers, or a LanguageModel can play."
     )
 
 
