@@ -79,7 +79,13 @@ def _inputs(
 
 
 def read_lower_states(
-    model: PreTrainedModel, tokens: Tensor, layers: int, *, positions: Tensor | None, mask: Tensor | None
+    model: PreTrainedModel,
+    tokens: Tensor,
+    layers: int,
+    *,
+    positions: Tensor | None,
+    mask: Tensor | None,
+    cache: DynamicCache | None = None,
 ) -> LowerStates:
     """Return what the lowest `layers` layers give for `tokens`; the other arguments are `read_hidden_states`'s."""
 
@@ -92,7 +98,7 @@ def read_lower_states(
 
     hook = layers_of(model)[layers].register_forward_pre_hook(stop)
     try:
-        model.base_model(input_ids=tokens, **_inputs(model, positions, mask))
+        model.base_model(input_ids=tokens, **_inputs(model, positions, mask, cache))
     except Reached as reached:
         return LowerStates(states=reached.states, layers=layers)
     finally:

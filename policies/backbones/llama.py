@@ -136,13 +136,13 @@ def _rotation(model: PreTrainedModel, cosine: Tensor, sine: Tensor) -> list[Tens
 def _takes_pairs(model: PreTrainedModel, cosine: Tensor) -> bool:
     """Say whether projections are plain enough to take rows of their weights in another order."""
     base: Any = model.base_model
-    attention = base.layers[0].self_attn
     return (
         cosine.dtype in (torch.float32, torch.float64)  # there are no complex numbers of bfloat16
         and not torch.is_autocast_enabled(cosine.device.type)
-        and type(attention.q_proj) is torch.nn.Linear  # not an adapter around one, not a quantised one
-        and type(attention.k_proj) is torch.nn.Linear
         and not hasattr(model, "virtual_tokens")  # their keys stand in the order of transformers
+        # Not an adapter around one, which may be in the top layers only, not a quantised one.
+        and all(type(layer.self_attn.q_proj) is torch.nn.Linear for layer in base.layers)
+        and all(type(layer.self_attn.k_proj) is torch.nn.Linear for layer in base.layers)
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -18,7 +19,9 @@ from heed.policies.backbones.hidden_states import (
     read_hidden_states,
     read_lower_states,
 )
+from heed.policies.caches.batching import Inputs
 from heed.policies.caches.memory import RowMemory
+from heed.policies.caches.prefixes import PrefixMemory
 from heed.policies.heads.scoring import last_hidden_state
 from heed.policies.heads.trie import Tries
 from heed.policies.prompts.layout import PADDING
@@ -80,11 +83,24 @@ class FrozenLayers:
         max_bytes: what the states that are kept may take up.
     """
 
+    prefixes: PrefixMemory | None = None
+    """Reads new prompts from where they differ from others, once `keep_prefixes` was called."""
+
     def __init__(self, model: PreTrainedModel, layers: int, max_bytes: int):
         width = int(model.config.get_text_config().hidden_size) * model.dtype.itemsize
-        self.layers = layers
+        self.model, self.layers = model, layers
         trained = [name for name, weight in model.named_parameters() if weight.requires_grad]
         self.memory = RowMemory(model, max_bytes // width, skip=trained)
+
+    def keep_prefixes(self, tries: Tries, max_bytes: int) -> None:
+        """Keep keys and values of the frozen layers, too, in so many bytes; the tries' nodes stand behind prompts."""
+        self.prefixes = PrefixMemory(self.model, tries, max_bytes, self.memory.watch, layers=self.layers)
+
+    def clear_cache(self) -> None:
+        """Forget what was computed."""
+        self.memory.clear_cache()
+        if self.prefixes is not None:
+            self.prefixes.clear_cache()
 
     def reader(self, prompts: Tensor, keys: Sequence[bytes]) -> Callable[..., Tensor]:
         """Return `read_hidden_states` for different prompts, (B, L), with these keys, and the nodes of a trie."""
@@ -105,6 +121,14 @@ class FrozenLayers:
         real[:, : prompts.shape[1]] = prompts != PADDING
 
         def compute(new: list[int]) -> Tensor:
+            if self.prefixes is not None:
+                lengths = (prompts[new] != PADDING).sum(dim=1).cpu().numpy()
+                rows = np.arange(len(new))
+                batch = Inputs(prompts[new], rows, lengths, [keys[index] for index in new], torch.from_numpy(rows))
+                with torch.no_grad():
+                    states = self.prefixes.read_lower(batch)
+                if states is not None:
+                    return states
             return _compute(model, self.layers, tokens, positions, mask, torch.tensor(new)).states[real[new]]
 
         found = self.memory.find(keys, real.sum(dim=1).tolist(), compute)

@@ -3,6 +3,9 @@
 With a history in the prompt, each step of an episode repeats the prompt of the step before and adds to it. What is
 common to both is taken from a table of keys and values; only what is new goes through the language model, together
 with the nodes of the actions' trie. A causal model's keys and values depend on nothing behind them, so this is exact.
+
+Of a model whose lower layers are frozen, these alone are read so: what prompts begin with, such as a system prompt and
+an instruction, goes through them once, whatever the layers above learn.
 """
 
 from __future__ import annotations
@@ -16,7 +19,11 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from heed.policies.backbones.exactness import trials_of
-from heed.policies.backbones.hidden_states import computes_last_layer_in_part, read_hidden_states
+from heed.policies.backbones.hidden_states import (
+    computes_last_layer_in_part,
+    read_hidden_states,
+    read_lower_states,
+)
 from heed.policies.caches.batching import Inputs, chunks_of_like_length
 from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import last_hidden_state, pack
@@ -39,9 +46,18 @@ class PrefixMemory:
         tries: of the actions, the same for all prompts.
         max_bytes: what the table of keys and values may take up.
         watch: of the model, if somebody else looks at its weights as well.
+        layers: read only so many of the lowest layers (`read_lower`); None for all.
     """
 
-    def __init__(self, model: PreTrainedModel, tries: Tries, max_bytes: int, watch: WeightsWatch | None = None):
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tries: Tries,
+        max_bytes: int,
+        watch: WeightsWatch | None = None,
+        *,
+        layers: int | None = None,
+    ):
         self.model = model
         self.tries = tries
         self.max_bytes = max_bytes
@@ -51,7 +67,10 @@ class PrefixMemory:
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._token_bytes = 2 * config.num_hidden_layers * heads * width * model.dtype.itemsize
+        self._layers = layers
+        numbers = 2 * (layers or config.num_hidden_layers) * heads * width
+        numbers += 0 if layers is None else config.hidden_size  # the states that these layers give
+        self._token_bytes = numbers * model.dtype.itemsize
         self.clear_cache()
 
     def clear_cache(self) -> None:
@@ -59,7 +78,9 @@ class PrefixMemory:
         self._tokens = np.full((0, 0), PADDING, dtype=np.int64)  # of the prompt in each slot, (slots, columns)
         self._filled = np.zeros(0, dtype=bool)  # whether a slot has keys and values, not tokens only
         self._used = np.zeros(0, dtype=np.int64)  # the call that used a slot last
-        self._table: list[tuple[Tensor, Tensor]] = []  # keys and values of each layer, (slots, H, columns, E)
+        # Keys and values of each layer, (slots, H, columns, E); where only the lowest are read, behind them what these
+        # give, (slots, 1, columns, D), beside nothing.
+        self._table: list[tuple[Tensor, Tensor]] = []
         self._enough = False  # whether the prompts of the call before had enough in common with those before them
         self._noted = False  # whether the prompts of the call before were noted
         self._pause = 0  # calls that are left out before prompts are noted again
@@ -71,6 +92,17 @@ class PrefixMemory:
             batch: the prompts.
             looks: whether to look for changes of the weights; False where that was done just before.
         """
+        states = self._read_from_where_they_differ(batch, looks=looks)
+        return None if states is None else torch.cat(states)
+
+    def read_lower(self, batch: Inputs) -> Tensor | None:
+        """Return what the lowest layers give at each token of each prompt and at the nodes behind it, (N, D), or None.
+
+        The rows are those of the first prompt, then of the second, and so on. The weights are not looked at.
+        """
+        return self.read(batch, looks=False)
+
+    def _read_from_where_they_differ(self, batch: Inputs, *, looks: bool) -> list[Tensor] | None:
         if looks:
             self._watch.changed()
         if self._watch.changes != self._changes:
@@ -151,20 +183,21 @@ class PrefixMemory:
         donors: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
-    ) -> Tensor:
+    ) -> list[Tensor]:
+        """Return the states of each prompt, in the order of the batch."""
         new = batch.lengths - starts
         order = np.argsort(new, kind="stable")
         hidden: list[Tensor] = []
         caches = []
         for rows in chunks_of_like_length(new[order] + self.tries.n_nodes, self.model.device):
             chunk = order[rows]
-            states, cache = self._read_chunk(batch, chunk, donors[chunk], starts[chunk], int(new[chunk].max()))
-            hidden.append(states)
-            caches.append((chunk, cache))
+            states, computed = self._read_chunk(batch, chunk, donors[chunk], starts[chunk], int(new[chunk].max()))
+            hidden += states
+            caches.append((chunk, computed))
         # Only now, when no prompt still has to begin from a slot, are the slots written.
-        for chunk, cache in caches:
-            self._keep(cache, donors[chunk], targets[chunk], starts[chunk], new[chunk])
-        return torch.cat(hidden)[torch.from_numpy(np.argsort(order)).to(self.model.device)]
+        for chunk, computed in caches:
+            self._keep(computed, donors[chunk], targets[chunk], starts[chunk], new[chunk])
+        return [hidden[place] for place in np.argsort(order)]
 
     def _read_chunk(
         self,
@@ -173,8 +206,8 @@ class PrefixMemory:
         donors: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
         new: int,
-    ) -> tuple[Tensor, DynamicCache]:
-        """Read the prompts `chunk` from `starts` on, at most `new` tokens of each."""
+    ) -> tuple[list[Tensor], list[tuple[Tensor, Tensor]]]:
+        """Read the prompts `chunk` from `starts` on, at most `new` tokens of each; return states, and what to keep."""
         device = self.model.device
         begin = torch.from_numpy(starts).to(device)[:, None]
         lengths = torch.from_numpy(batch.lengths[chunk]).to(device)[:, None]
@@ -182,19 +215,31 @@ class PrefixMemory:
         prompts = batch.prompts[torch.from_numpy(chunk).to(device)]
         suffixes = prompts.gather(1, places.clamp(max=prompts.shape[1] - 1)).masked_fill(places >= lengths, PADDING)
         known = int(starts.max())
+        slots = torch.from_numpy(donors).to(device)
         cache = DynamicCache()
         if known:
-            slots = torch.from_numpy(donors).to(device)
-            for layer, (keys, values) in enumerate(self._table):
+            for layer, (keys, values) in enumerate(self._table[: self._layers]):
                 cache.update(keys[:0, :, :0], values[:0, :, :0], layer)  # makes the layer
                 filled: Any = cache.layers[layer]  # update would copy what is ours already
                 filled.keys, filled.values = keys[slots, :, :known], values[slots, :, :known]
         packed = pack(suffixes, self.tries, starts=begin[:, 0], cached=known)
-        return read_hidden_states(self.model, **vars(packed), cache=cache), cache
+        if self._layers is None:
+            hidden = read_hidden_states(self.model, **vars(packed), cache=cache)
+            return list(hidden[:, None].unbind()), _kept(cache)
+        lower = read_lower_states(
+            self.model, packed.tokens, self._layers, positions=packed.positions, mask=packed.mask, cache=cache
+        ).states
+        before = self._table[-1][0][slots, 0, :known] if known else lower[:, :0]
+        rows = [
+            torch.cat([before[row, :start], lower[row, : length - start], lower[row, new:]])
+            for row, (start, length) in enumerate(zip(starts.tolist(), batch.lengths[chunk].tolist(), strict=True))
+        ]
+        states = torch.cat([before, lower[:, :new]], dim=1)[:, None]
+        return rows, [*_kept(cache), (states, states[..., :0])]
 
     def _keep(
         self,
-        cache: DynamicCache,
+        computed: list[tuple[Tensor, Tensor]],
         donors: npt.NDArray[np.int64],
         targets: npt.NDArray[np.int64],
         starts: npt.NDArray[np.int64],
@@ -202,21 +247,25 @@ class PrefixMemory:
     ) -> None:
         """Write what a chunk has computed into the slots `targets`."""
         known = int(starts.max())
-        kept: Any = cache.layers
-        layers: list[tuple[Tensor, Tensor]] = [(layer.keys, layer.values) for layer in kept]
         if not self._table:
             slots, columns = self._tokens.shape
-            for keys, _ in layers:
-                empty = keys.new_zeros(slots, keys.shape[1], columns, keys.shape[3])
-                self._table.append((empty, torch.zeros_like(empty)))
+            for parts in computed:
+                first, second = (part.new_zeros(slots, part.shape[1], columns, part.shape[3]) for part in parts)
+                self._table.append((first, second))
         moved = np.flatnonzero((targets >= 0) & (targets != donors) & (starts > 0))
         rows = np.repeat(np.arange(len(new)), np.where(targets >= 0, new, 0))
         within = np.arange(len(rows)) - np.searchsorted(rows, rows)  # 0, 1, 2, ... in each row
-        for parts, computed in zip(self._table, layers, strict=True):
-            for table, part in zip(parts, computed, strict=True):
+        for tables, parts in zip(self._table, computed, strict=True):
+            for table, part in zip(tables, parts, strict=True):
                 if len(moved):
                     table[targets[moved], :, :known] = part[moved, :, :known]
                 table[targets[rows], :, starts[rows] + within] = part[rows, :, known + within]
+
+
+def _kept(cache: DynamicCache) -> list[tuple[Tensor, Tensor]]:
+    """Return the keys and values of each layer in a cache."""
+    layers: Any = cache.layers
+    return [(layer.keys, layer.values) for layer in layers]
 
 
 def keeps_exactly(model: PreTrainedModel, longest: int) -> bool:

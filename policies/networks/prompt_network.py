@@ -130,7 +130,7 @@ class PromptNetwork(nn.Module):
 
     def clear_cache(self) -> None:
         """Forget what was computed: the next prompts are read as by a network that was just loaded."""
-        for memory in (self.memory, self.prefixes, None if self.frozen is None else self.frozen.memory):
+        for memory in (self.memory, self.prefixes, self.frozen):
             if memory is not None:
                 memory.clear_cache()
 

@@ -131,6 +131,8 @@ class LanguageNetwork(PromptNetwork):
         self.frozen: FrozenLayers | None = None
         if train_layers and self._reader is None and self.in_sequence is None:
             self.frozen = self._frozen_layers(train_layers, longest)
+            if self.frozen is not None and self._has_prefixes() and keeps_exactly(self.model, longest):
+                self.frozen.keep_prefixes(self.tries, PREFIX_BYTES)
         width = (self.features_dim + self.n_scores) * 8
         read_with = self.model if self.in_sequence is None else nn.ModuleList([self.model, self.in_sequence])
         self.memory: RowMemory | None = RowMemory(read_with, READINGS_BYTES // width)
@@ -150,11 +152,13 @@ class LanguageNetwork(PromptNetwork):
             self.scorer.methods = ("packed",)
         return FrozenLayers(self.model, below, FROZEN_BYTES)
 
+    def _has_prefixes(self) -> bool:
+        return backbone_of(self.model).keeps_prefixes and backbone_of(self.model).window is None
+
     def _knows_prefixes(self) -> bool:
         return (
-            backbone_of(self.model).keeps_prefixes
-            and backbone_of(self.model).window is None
-            and self.frozen is None
+            self._has_prefixes()
+            and self.frozen is None  # which has its own
             and self._reader is None
             and self.in_sequence is None
             and self.action_sets is None

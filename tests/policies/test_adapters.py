@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +17,7 @@ from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
 from tests.sampling import each_once
-from tests.small_models import BUILDERS, build
+from tests.small_models import BUILDERS, WITH_WINDOWS, build
 
 METHODS: Any = ("lora", "rslora", "dora", "adalora", "ia3")
 IA3_TARGETS = {
@@ -118,8 +120,14 @@ def test_what_cannot_be_adapted_is_refused() -> None:
     plain = small("llama")
     with pytest.raises(AdapterError, match=r"takes no lora adapter.*q_projection"):
         plain.for_training(adapter=Adapter(targets=("q_projection",)))
-    with pytest.raises(AdapterError, match="leave train_layers out"):
-        plain.for_training(train_layers=1, adapter=Adapter())
+    with pytest.raises(AdapterError, match="train_layers is 3, but with an adapter it must be from 1 to 2"):
+        plain.for_training(train_layers=3, adapter=Adapter())
+    with pytest.raises(AdapterError, match="train_layers is 0"):
+        plain.for_training(train_layers=0, adapter=Adapter())
+    with pytest.raises(AdapterError, match=r"Virtual tokens \(prefix\) .* leave train_layers out"):
+        plain.for_training(train_layers=1, adapter=Adapter(method="prefix"))
+    with pytest.raises(AdapterError, match="No linear layer of the top 1 has a name that ends in q_projection"):
+        plain.for_training(train_layers=1, adapter=Adapter(targets=("q_projection",)))
     with pytest.raises(AdapterError, match="has an adapter already"):
         plain.for_training(adapter=Adapter()).for_training(adapter=Adapter())
     plain.model.config.model_type = "new-model"  # type: ignore[misc]
@@ -133,3 +141,64 @@ def test_weights_that_stand_still_are_hashed_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hashlib, "sha256", None)
     disturb(adapted)  # the adapter is none of it
     assert adapted.fingerprint() == first
+
+
+# -- in the top layers only ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("family", "method"), each_once(list(BUILDERS), METHODS))
+def test_in_the_top_layers_it_is_what_it_is_there_and_the_rest_is_computed_once(family: str, method: Any) -> None:
+    plain = small(family)
+    targets = IA3_TARGETS.get(family, ()) if method == "ia3" else ()
+    adapted = plain.for_training(1, Adapter(method=method, targets=targets))
+    names = {name for name, weight in adapted.model.named_parameters() if weight.requires_grad}
+    assert names
+    assert all(".1." in name for name in names), "of two layers the upper one"
+    assert torch.allclose(hidden(adapted), hidden(plain), atol=1e-6)
+    disturb(adapted)
+    network = LanguageNetwork(adapted, TextActions(("a", "b")), "linear", "mean", train_layers=1)
+    whole = LanguageNetwork(adapted, TextActions(("a", "b")), "linear", "mean")
+    assert whole.frozen is None
+    for _ in range(3):  # computed, then remembered, with a gradient both times
+        found, expected = network(PROMPTS)[0], whole(PROMPTS)[0]
+        weights = [weight for weight in adapted.model.parameters() if weight.requires_grad]
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        gradients, others = (torch.autograd.grad(states[:, ::3].sum(), weights) for states in (found, expected))
+        for ours, theirs in zip(gradients, others, strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+    assert family in WITH_WINDOWS or network.frozen is not None
+    for module in adapted.model.modules():
+        if hasattr(module, "merge"):
+            module.merge()  # type: ignore[operator]  # a layer of peft
+    with torch.no_grad():
+        torch.testing.assert_close(found, hidden(adapted), atol=1e-5, rtol=1e-5)
+
+
+def test_all_layers_are_the_top_layers_of_a_model_that_has_no_more() -> None:
+    plain = small("llama")
+    part, whole = plain.for_training(2, Adapter()), plain.for_training(adapter=Adapter())
+    ours, theirs = (
+        {name for name, weight in adapted.model.named_parameters() if weight.requires_grad} for adapted in (part, whole)
+    )
+    assert ours == theirs
+    some = plain.for_training(1, Adapter(targets=("q_proj", "down_proj")))
+    trained = {name for name, weight in some.model.named_parameters() if weight.requires_grad}
+    assert {name.split(".lora_")[0] for name in trained} == {
+        "model.layers.1.self_attn.q_proj",
+        "model.layers.1.mlp.down_proj",
+    }
+
+
+def test_peft_reads_what_was_shared_of_the_top_layers(tmp_path: Path) -> None:
+    from peft import PeftModel
+
+    plain = small("llama")
+    adapted = plain.for_training(1, Adapter(rank=2))
+    disturb(adapted)
+    adapted.share(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks for what transformers has renamed
+        loaded = PeftModel.from_pretrained(small("llama").model, str(tmp_path)).double().eval()
+    with torch.no_grad():
+        ours, theirs = adapted.model(PROMPTS[:1]).logits, loaded(input_ids=PROMPTS[:1]).logits
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)

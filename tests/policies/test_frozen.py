@@ -145,3 +145,61 @@ def test_dqn_shares_what_it_remembers_of_a_frozen_model(tiny: LanguageModel) -> 
     space = tiny.encoder(max_tokens=32).space
     policy: Any = sharing(LanguageQPolicy)(space, TextActions(("a", "b")), lambda _: 1e-3, model=tiny, train_layers=0)
     assert policy.q_net_target.network.memory is policy.q_net.network.memory is not None
+
+
+def growing_prompts(rows: int) -> list[Tensor]:
+    """Return batches of prompts that begin alike, as those of instructions that come again do; longer and shorter."""
+    generator = torch.Generator().manual_seed(2)
+    beginnings = torch.randint(0, VOCABULARY, (3, 8), generator=generator)
+    batches = []
+    for _ in range(6):
+        prompts = torch.full((rows, 14), PADDING)
+        for row in range(rows):
+            length = int(torch.randint(8, 15, (1,), generator=generator))
+            prompts[row, :8] = beginnings[row % 3]
+            prompts[row, 8:length] = torch.randint(0, VOCABULARY, (length - 8,), generator=generator)
+        order = (prompts != PADDING).sum(dim=1).argsort(stable=True)
+        batches.append(prompts[order])
+    return batches
+
+
+@pytest.mark.parametrize("family", sorted(BUILDERS))
+def test_what_prompts_begin_with_goes_through_the_frozen_layers_once(family: str) -> None:
+    model = build(family)
+    if family in ("gemma2", "gemma3"):
+        pytest.skip("its windows rule kept keys and values out, as they do for whole models")
+    freeze(model, 1)
+    layers = FrozenLayers(model, layers=1, max_bytes=2**20)
+    layers.keep_prefixes(TRIES, 2**22)
+    computed = 0
+
+    def count(_: Any, arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
+        nonlocal computed
+        hidden = arguments[0] if arguments else named["hidden_states"]
+        computed += hidden.shape[0] * hidden.shape[1]
+
+    layers_of(model)[0].register_forward_pre_hook(count, with_kwargs=True)
+    read = 0
+    for number, prompts in enumerate(growing_prompts(6)):
+        packed = vars(pack(prompts, TRIES))
+        before = computed
+        states = layers.reader(prompts, [bytes([number, row]) for row in range(6)])(model, **packed)
+        assert states.requires_grad
+        read += computed - before
+        whole = read_hidden_states(model, **packed)
+        torch.testing.assert_close(states, whole, atol=1e-9, rtol=1e-9)
+    tokens = sum(prompts.numel() + len(prompts) * TRIES.n_nodes for prompts in growing_prompts(6))
+    assert read < 0.8 * tokens, "the first two batches are noted and filled in"
+
+
+def test_the_trained_layers_may_change_and_the_frozen_ones_may_not() -> None:
+    model = build("llama")
+    freeze(model, 1)
+    layers = FrozenLayers(model, layers=1, max_bytes=2**20)
+    layers.keep_prefixes(TRIES, 2**22)
+    for number, prompts in enumerate(growing_prompts(6)):
+        with torch.no_grad():
+            layers_of(model)[number % 2].mlp.up_proj.weight.mul_(1.1)  # type: ignore[union-attr, operator]
+        packed = vars(pack(prompts, TRIES))
+        states = layers.reader(prompts, [bytes([number, row]) for row in range(6)])(model, **packed)
+        torch.testing.assert_close(states, read_hidden_states(model, **packed), atol=1e-9, rtol=1e-9)

@@ -75,7 +75,7 @@ WITHOUT_ANOTHER = [
 ]
 
 BESIDE_ANOTHER = [
-    ("--adapter lora --train-layers 1", "leave --train-layers out"),
+    ("--adapter lora --train-layers 0", "With --train-layers 0 no layer would get the --adapter"),
     ("--adapter lora --freeze-embeddings", "leave --freeze-embeddings out"),
     ("--train-layers 1 --freeze-embeddings", "leave --freeze-embeddings out"),
     ("--weights bfloat16 --adapter lora --precision float32", "leave --precision float32 out"),

@@ -445,20 +445,21 @@ class _Sum:
         kept = max(1024, 2 * len(lengths))
         readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
         parts = [Part(name="readings", size=readings, place="device", note="of prompts that come again")]
-        if self.dry_run.frozen_layers:  # they never change, so all that is ever read is kept
+        frozen = self.dry_run.frozen_layers
+        if frozen:  # they never change, so all that is ever read is kept
             assert self.config.steps is not None
-            tokens = int(self.seen.draw(self.config.steps).sum())
+            tokens = int(self.seen.draw(max(1, self.config.steps)).sum())  # of 0 steps, there are demonstrations
             states = min(FROZEN_BYTES, 2 * tokens * text_config.hidden_size * self.trained.model.dtype.itemsize)
             copies = self.config.algorithm.networks
             note = "of all prompts, up to 1 GiB for a network"
             parts.append(Part(name="states of frozen layers", size=copies * states, place="device", note=note))
-        if self.config.history and self.trained.backbone.keeps_prefixes:
+        if (self.config.history or frozen) and self.trained.backbone.keeps_prefixes:
             assert self.config.n_envs is not None
             heads = getattr(text_config, "num_key_value_heads", None) or text_config.num_attention_heads
             head = getattr(text_config, "head_dim", None) or text_config.hidden_size // text_config.num_attention_heads
-            each = 2 * text_config.num_hidden_layers * heads * head * self.trained.model.dtype.itemsize
+            each = 2 * (frozen or text_config.num_hidden_layers) * heads * head * self.trained.model.dtype.itemsize
             keys = min(PREFIX_BYTES, 2 * self.config.n_envs * -(-self.seen.longest // 64) * 64 * each)
-            parts.append(Part(name="keys and values", size=keys, place="device", note="of histories that go on"))
+            parts.append(Part(name="keys and values", size=keys, place="device", note="of what prompts begin with"))
         return parts
 
     def _buffer(self) -> Part:
