@@ -270,8 +270,8 @@ def _baselines(config: EvaluateConfig) -> dict[str, Any]:
             raise ConfigurationError(f"--zero-shot {config.zero_shot} cannot be loaded: {error}") from None
         if not found[ZERO_SHOT].backbone.gives_likelihoods:
             raise ConfigurationError(
-                f"--zero-shot {config.zero_shot} is an encoder: it gives texts no likelihood, so it cannot choose. Give "
-                "a causal language model, such as smollm2."
+                f"--zero-shot {config.zero_shot} is an encoder: it gives texts no likelihood, so it cannot choose. "
+                "Give a causal language model, such as smollm2."
             )
     return found
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecEnv
 
-    from heed.agents import LanguageAgent
+    from heed.agents import LanguageAgent, LanguagePolicyAgent
     from heed.agents.distributed.ranks import Ranks
     from heed.training.run_folder import RunFolder
     from heed.training.tracking.tracking import Tracking

@@ -166,8 +166,8 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
                 )
         if self.adapter is not None and self.train_layers == 0:
             raise ConfigurationError(
-                "With --train-layers 0 no layer would get the --adapter: leave it out, or give the number of top layers "
-                "that get one."
+                "With --train-layers 0 no layer would get the --adapter: leave it out, or give the number of top "
+                "layers that get one."
             )
         if self.freeze_embeddings and (self.adapter is not None or self.train_layers is not None):
             other = "--adapter" if self.adapter is not None else "--train-layers"

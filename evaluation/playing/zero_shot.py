@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from gymnasium import spaces
 
-from heed.envs.contract import ChangingActions, action_texts_of
+from heed.envs.contract import ChangingActions, TextActions, action_texts_of
 from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.policies.backbones.precision import decided
 from heed.policies.modalities.modality import modalities_of
@@ -56,7 +56,7 @@ def likeliest(language_model: LanguageModel, env: gymnasium.Env[Any, Any]) -> Ch
     encoder = _encoder(language_model, () if changing else tuple(texts or ()), env)
     network = make_network(
         language_model,
-        env.action_space,
+        env.action_space if texts is None or changing else TextActions(texts),
         "score",
         "mean",
         encoder=encoder,

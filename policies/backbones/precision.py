@@ -63,8 +63,9 @@ def decided(model: PreTrainedModel, precision: Precision, device: torch.device) 
 
 
 def speedup_of_bfloat16(model: PreTrainedModel) -> float:
-    """Return how many times as fast this CPU multiplies in bfloat16 (autocast) as in float32, tried out with products
-    of the model's shapes: a fraction of a second, once in a process.
+    """Return how many times as fast this CPU multiplies in bfloat16 (autocast) as in float32.
+
+    It is tried out with products of the model's shapes, which takes a fraction of a second, once in a process.
     """
     products = Counter(
         (module.in_features, module.out_features)

@@ -123,7 +123,9 @@ def _convert(file: Path, digest: str, folder: Path) -> None:
         _remove_left_behind(folder.parent)
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=folder.parent))
     try:
-        _tell(f"Converting {file.name} ({file.stat().st_size / 2**20:.0f} MB) into {folder}, once: half a minute or so.")
+        _tell(
+            f"Converting {file.name} ({file.stat().st_size / 2**20:.0f} MB) into {folder}, once: half a minute or so."
+        )
         began = time.monotonic()
         _write(file, temporary)
         with _writing(folder.parent):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +11,18 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast, pipeline
 
+from heed.evaluation.axes import axis
+from heed.evaluation.playing import evaluate
 from heed.evaluation.playing.baselines import BaselineError, asked, baseline_policy, understood
+from heed.evaluation.playing.zero_shot import SYSTEM
+from heed.evaluation.suites import Suite
+from heed.policies.heads.scoring import naive_scores
+from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
+from heed.policies.prompts.template import PromptTemplate
 from tests.buttons import COLORS, Buttons
+from tests.doors import Doors
+from tests.small_encoders import save_encoder
 
 WORDS = {
     "instruction": [f"press the {color} button" for color in COLORS],
@@ -113,6 +124,84 @@ def test_a_model_with_a_chat_template_is_asked_in_its_form() -> None:
     pipe = Asked(chatting, ["press red"] * 3)
     asked(pipe, Buttons())(WORDS, GENERATORS)
     assert [question[0]["role"] for question in pipe.questions] == ["user"] * 3
+
+
+def chosen_by_definition(language_model: LanguageModel, template: PromptTemplate, texts: Sequence[str]) -> list[int]:
+    """Return the likeliest action for each of `WORDS`, one full forward for each pair."""
+    prompts = torch.as_tensor(language_model.encoder(template=template, max_tokens=512)(WORDS)).long()
+    tokens = language_model.action_tokens(texts, template)
+    found: list[int] = naive_scores(language_model.model, prompts, tokens).argmax(dim=1).tolist()
+    return found
+
+
+def test_an_untrained_language_model_takes_the_likeliest_action() -> None:
+    language_model = load_language_model("heed-tiny")
+    plain = PromptTemplate(
+        "Possible actions: press red, press green, press blue\nInstruction: {instruction}\n"
+        "Observation: {observation}\nAction:"
+    )
+    expected = chosen_by_definition(language_model, plain, Buttons.action_texts)
+    choose = baseline_policy("zero-shot", language_model, Buttons()).choose
+    for _ in range(3):  # read, then remembered
+        assert choose(WORDS, GENERATORS).tolist() == expected
+
+
+def test_an_untrained_language_model_with_a_chat_template_is_asked_in_its_form() -> None:
+    language_model = load_language_model("heed-tiny")
+    language_model.tokenizer.chat_template = (
+        "{% for message in messages %}{{ message['role'] }}: {{ message['content'] }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    message = (
+        "Possible actions: press red, press green, press blue\nInstruction: {instruction}\nObservation: {observation}"
+    )
+    chat = PromptTemplate(f"system: {SYSTEM}\nuser: {message}\nassistant:")
+    expected = chosen_by_definition(language_model, chat, Buttons.action_texts)
+    assert baseline_policy("zero-shot", language_model, Buttons()).choose(WORDS, GENERATORS).tolist() == expected
+    # One that takes no system's message is asked without.
+    language_model.tokenizer.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "user: {{ messages[0]['content'] }}\n"
+        "{% if messages|length > 1 %}assistant: {{ messages[1]['content'] }}{% endif %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    expected = chosen_by_definition(
+        language_model, PromptTemplate(f"user: {message}\nassistant:"), Buttons.action_texts
+    )
+    assert baseline_policy("zero-shot", language_model, Buttons()).choose(WORDS, GENERATORS).tolist() == expected
+
+
+def test_an_untrained_language_model_chooses_among_actions_that_change() -> None:
+    language_model = load_language_model("heed-tiny")
+    env = Doors()
+    observation, _ = env.reset(seed=0)
+    words = {key: [value, value] for key, value in observation.items()}
+    words["actions"] = [("go north", "go south"), ("go east", "go north", "wait")]
+    actions = baseline_policy("zero-shot", language_model, env).choose(words, GENERATORS[:2])
+    plain = PromptTemplate("Instruction: {instruction}\nObservation: {observation}\nAction:")
+    prompts = torch.as_tensor(
+        language_model.encoder(template=plain, max_tokens=512).encode_words(
+            {key: words[key] for key in ("instruction", "observation")}, None
+        )
+    ).long()
+    for row, texts in enumerate(words["actions"]):
+        scores = naive_scores(language_model.model, prompts[row : row + 1], language_model.action_tokens(texts, plain))
+        assert actions[row] == int(scores.argmax())
+
+
+def test_an_encoder_cannot_choose_untrained(tmp_path: Path) -> None:
+    encoder = load_language_model(str(save_encoder("bert", tmp_path / "bert")))
+    with pytest.raises(TypeError, match="gives texts no likelihood, so it cannot choose zero-shot"):
+        baseline_policy("zero-shot", encoder, Buttons())
+
+
+def test_it_is_a_column_of_an_evaluation() -> None:
+    suite = Suite(name="s", environments=("BabyAI-GoToLocal-v0",), axes=(axis("true"), axis("blank")), episodes=2)
+    played = evaluate(
+        lambda _: 0, suite, baselines={"zero-shot": load_language_model("heed-tiny-random")}, max_episode_steps=3
+    )
+    cells = {(one.axis, one.player) for one in played.episodes}
+    assert {("true", "zero-shot"), ("blank", "zero-shot")} <= cells
 
 
 def test_a_real_pipeline_answers() -> None:

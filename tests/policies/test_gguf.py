@@ -174,9 +174,7 @@ def test_where_the_cache_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache_folder() == Path.home() / ".cache" / "heed"
 
 
-def test_what_cannot_be_read_is_told_in_a_sentence(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_read_is_told_in_a_sentence(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LanguageModelError, match=r"There is no GGUF file './no\.gguf'"):
         load_language_model("./no.gguf")
     other = tmp_path / "other.gguf"

@@ -71,7 +71,9 @@ def test_a_training_goes_on_in_the_precision_that_it_began_with(
     monkeypatch.setattr(precision_module, "_speedup", lambda products: {"bfloat16": 2.0, "float32": 1.0}[began])
     tokenizer = load_language_model("heed-tiny").tokenizer
     model = LanguageModel(wide_model(), tokenizer, "wide")
-    agent = PPO(env=make("FrozenLake-v1", n_envs=2), n_steps=4, batch_size=4, device="cpu", policy_kwargs={"model": model})
+    agent = PPO(
+        env=make("FrozenLake-v1", n_envs=2), n_steps=4, batch_size=4, device="cpu", policy_kwargs={"model": model}
+    )
     assert agent.language_policy.precision == began
     agent.save(tmp_path / "agent")
     monkeypatch.setattr(precision_module, "_speedup", lambda products: other[began])  # on another machine, say

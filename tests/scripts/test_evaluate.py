@@ -22,6 +22,7 @@ from heed.scripts import evaluate as evaluate_module
 from heed.scripts.evaluate import EvaluateConfig, command_of, evaluate_run, suite_of
 from heed.training.options import TrainConfig
 from heed.training.run_folder import RunFolder
+from tests.small_encoders import save_encoder
 
 LEVEL = "BabyAI-GoToLocal-v0"
 
@@ -205,6 +206,26 @@ def test_what_cannot_be_is_told_in_a_sentence(
     assert stop.value.code == 2
     assert sentence in " ".join(capsys.readouterr().err.split())
     assert not (run.path / "evaluation.json").exists()
+
+
+def test_an_encoder_is_refused_before_anything_is_played(
+    run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder = save_encoder("bert", tmp_path / "bert")
+    with pytest.raises(SystemExit) as stop:
+        evaluate_module.main([str(run.path), "--zero-shot", str(encoder)])
+    assert stop.value.code == 2
+    assert "is an encoder: it gives texts no likelihood" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_language_model_that_nobody_trained_plays_beside_the_agent(run: RunFolder, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    config = EvaluateConfig(
+        run_dir=run.path, episodes=2, out=out, zero_shot="heed-tiny-random", references=False, viewed=0
+    )
+    evaluate_run(config)
+    episodes = read_episodes(out / "episodes.csv")
+    assert {(one.axis, one.player) for one in episodes} >= {("true", "zero-shot"), ("swapped", "zero-shot")}
 
 
 def test_a_file_in_place_of_the_folder_is_told_before_anything_is_played(

@@ -153,9 +153,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
         normalization=config.normalization,
         train_layers=config.train_layers,
         in_bfloat16=config.weights == "bfloat16"
-        or computes_in_bfloat16(
-            device, decided(trained.model, config.precision, device), wide=is_wide(trained.model)
-        ),
+        or computes_in_bfloat16(device, decided(trained.model, config.precision, device), wide=is_wide(trained.model)),
         activation_checkpointing=config.activation_checkpointing,
     )
     return _Sum(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()

@@ -15,7 +15,7 @@ from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
-from heed.policies.models.language_model import TINY, TINY_RANDOM
+from heed.policies.models.language_model import HUB_IDS, TINY, TINY_RANDOM
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
