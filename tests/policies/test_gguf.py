@@ -185,12 +185,12 @@ def test_what_cannot_be_read_is_told_in_a_sentence(file: Path, tmp_path: Path, m
     with pytest.raises(LanguageModelError, match="cannot be read as a GGUF file"):
         load_language_model(str(other))
     write_gguf(other, small_llama(), architecture="nobody")
-    with pytest.raises(LanguageModelError, match="no GGUF file of this architecture.*folder with safetensors instead"):
+    with pytest.raises(LanguageModelError, match=r"no GGUF file of this architecture.*folder with safetensors instead"):
         load_language_model(str(other))
     with pytest.raises(LanguageModelError, match="has no revision"):
         load_language_model(str(file), revision="main")
     monkeypatch.setenv("HEED_CACHE", str(file))  # no folder
-    with pytest.raises(LanguageModelError, match="cannot be written into .* set HEED_CACHE"):
+    with pytest.raises(LanguageModelError, match=r"cannot be written into .* set HEED_CACHE"):
         load_language_model(str(file))
     monkeypatch.setattr(gguf_files, "find_spec", lambda name: None if name == "accelerate" else name)
     with pytest.raises(ModelFilesError, match="needs the packages accelerate: pip install gguf accelerate"):

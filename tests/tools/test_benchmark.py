@@ -33,6 +33,7 @@ from tools.benchmark import (
     processes,
     ranks,
     reuse,
+    savings,
     scoring,
     shortcuts,
     training,
@@ -317,6 +318,33 @@ def test_it_writes_every_section_and_a_plot(
     assert results["ranks"]["times_one"] == {"1": 1.0, "2": 2.0}
     steps = config.n_envs * config.n_steps * config.rollouts
     assert results["ranks"]["steps_per_second"]["2"]["median"] == pytest.approx(steps / 2.5)
+
+
+def test_what_each_saving_gives_is_measured_one_at_a_time(tmp_path: Path) -> None:
+    made: dict[str, Any] = {}
+    config = smallest(out=tmp_path, savings_model="heed-tiny", savings_layers=1, savings_envs=2, savings_steps=4)
+    with pytest.MonkeyPatch.context() as patch:
+        original = savings.new_agent
+
+        def new_agent(*arguments: Any, **options: Any) -> Any:
+            agent = original(*arguments, **options)
+            made[list(savings.WITHOUT)[len(made)]] = savings.network_of(agent)
+            return agent
+
+        patch.setattr(savings, "new_agent", new_agent)
+        result = savings.measure(config)
+    assert set(result) == set(savings.WITHOUT) == set(made)
+    assert all(way["steps_per_second"]["median"] > 0 for way in result.values())
+    assert result["all"]["times_as_long"] == 1
+    # Each does without one thing, and has the others.
+    assert made["without bfloat16"].precision == "float32"
+    assert made["without bfloat16"].model.dtype == torch.float32
+    for name, reader in made.items():
+        assert (reader.frozen is None) == (name == "without frozen layers kept")
+        assert reader.frozen is None or (reader.frozen.prefixes is None) == (name == "without prefixes")
+        assert (reader.memory is None) == (name == "without readings kept")
+        assert (reader.model.dtype == torch.bfloat16) == (name != "without bfloat16")
+    assert list(savings.report(result))
 
 
 def test_one_of_the_processes_that_train_together_times_its_rounds(tmp_path: Path) -> None:

@@ -15,14 +15,26 @@ import tyro
 from heed.training.errors import ConfigurationError, as_sentence
 
 Section = Literal[
-    "training", "scoring", "comparison", "growth", "reuse", "shortcuts", "verbalizing", "processes", "ranks", "gpu"
+    "training",
+    "scoring",
+    "comparison",
+    "growth",
+    "reuse",
+    "shortcuts",
+    "verbalizing",
+    "processes",
+    "ranks",
+    "savings",
+    "gpu",
 ]
 SECTIONS: tuple[Section, ...] = get_args(Section)
 """In this order, since the peak memory of the process, which `training` reports, would be that of any before it."""
-EVERYWHERE: tuple[Section, ...] = tuple(section for section in SECTIONS if section != "gpu")
-"""Those that are measured unless others are asked for: the models of `gpu` are too large for a processor."""
+EVERYWHERE: tuple[Section, ...] = tuple(section for section in SECTIONS if section not in ("savings", "gpu"))
+"""Those that are measured unless others are asked for: the model of `savings` comes with another package, those of
+`gpu` are too large for a processor."""
 
 GPU = ("gpu_envs", "gpu_steps", "gpu_batch", "gpu_tokens", "gpu_product")
+SAVINGS = ("savings_layers", "savings_envs", "savings_steps")
 SLOW = ("processes", "slow_envs", "slow_steps")
 
 
@@ -36,7 +48,8 @@ class BenchmarkConfig:
     out: Path = Path("runs/benchmark")
     """Folder for the results."""
     sections: tuple[Section, ...] = EVERYWHERE
-    """What to measure (default: all but gpu, which has models of billions of weights)."""
+    """What to measure (default: all but savings, whose model comes with another package, and gpu, which has models of
+    billions of weights)."""
     device: str = "auto"
     """Where the language models run: cpu, cuda, or auto."""
     threads: int = 0
@@ -118,6 +131,15 @@ class BenchmarkConfig:
     ranks: tuple[int, ...] = (1, 2)
     """ranks: how many processes train one agent together, with --threads each (0: one)."""
 
+    savings_model: str = "smollm2"
+    """savings: the language model."""
+    savings_layers: int = 4
+    """savings: how many of its top layers train, by an adapter."""
+    savings_envs: int = 16
+    """savings: environments side by side."""
+    savings_steps: int = 8
+    """savings: steps of each environment in a rollout."""
+
     gpu_models: tuple[str, ...] = ("heed-tiny", "0.5b", "7b")
     """gpu: what is trained: heed-tiny, or Qwen2.5's architecture of 0.5b, 1.5b or 7b with random weights (or tiny)."""
     gpu_envs: int = 64
@@ -141,7 +163,18 @@ class BenchmarkConfig:
         """Refuse numbers that cannot be."""
         least_of = {
             0: ("slow_milliseconds",),
-            1: (*GPU, "repeats", "rounds", "layers", "batch", "n_envs", "n_steps", "rollouts", "larger_steps"),
+            1: (
+                *GPU,
+                *SAVINGS,
+                "repeats",
+                "rounds",
+                "layers",
+                "batch",
+                "n_envs",
+                "n_steps",
+                "rollouts",
+                "larger_steps",
+            ),
             2: ("prompts", "actions", "naive_steps", "growth_prompts", "growth_actions", "history_steps"),
             100: ("vocabulary",),
         }
