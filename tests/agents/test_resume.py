@@ -316,6 +316,10 @@ TRAININGS: dict[str, Training] = {
     },
     "ppo, lora, reference": Training(PPO, {"reference_coef": 0.1}, {"adapter": Adapter(rank=2)}),
     "dqn, lora, slow target": Training(DQN, {"tau": 0.5}, {"adapter": Adapter(rank=2)}),
+    "ppo, lora in the top layer, reference": Training(
+        PPO, {"reference_coef": 0.1}, {"train_layers": 1, "adapter": Adapter(rank=2)}
+    ),
+    "dqn, lora in the top layer": Training(DQN, policy={"train_layers": 1, "adapter": Adapter(rank=2)}),
     "ppo, adalora": Training(PPO, policy={"adapter": Adapter(rank=2, method="adalora")}),
     "ppo, virtual tokens": Training(PPO, policy={"adapter": Adapter(method="prefix", virtual_tokens=2)}),
     "dqn, virtual tokens": Training(DQN, policy={"adapter": Adapter(method="prompt", virtual_tokens=2)}),

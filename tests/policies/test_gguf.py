@@ -18,12 +18,16 @@ from gguf import GGMLQuantizationType
 from gguf.quants import dequantize, quantize
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from heed.agents import PPO, load
+from heed.agents.persistence.checkpoint import CheckpointError
+from heed.policies.adapters.adapters import Adapter
 from heed.policies.models import gguf_files, smollm2
 from heed.policies.models.gguf_files import cache_folder, converted_folder
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import language_model_without_weights, load_language_model
 from heed.policies.models.model_folder import ModelFilesError
 from heed.policies.prompts.template import Chat
+from tests.buttons import make_buttons
 from tests.small_gguf import small_llama, write_gguf
 
 TOKENS = torch.tensor([[1, 40, 50, 60, 70], [1, 70, 60, 50, 40]])
@@ -205,6 +209,40 @@ def test_it_is_converted_with_numbers_where_tensors_have_none(file: Path) -> Non
         torch.testing.assert_close(
             logits_of(load_language_model(str(file))), small_llama()(TOKENS).logits, atol=1e-5, rtol=1e-5
         )
+
+
+def test_an_agent_with_an_adapter_finds_its_base_in_the_file_again(file: Path, tmp_path: Path) -> None:
+    agent = PPO(
+        env=make_buttons(4),
+        n_steps=8,
+        batch_size=16,
+        n_epochs=2,
+        learning_rate=1e-2,
+        seed=0,
+        device="cpu",
+        policy_kwargs={
+            "model": str(file),
+            "template": Chat(system="Press."),
+            "adapter": Adapter(rank=2),
+            "train_layers": 1,
+            "weights": "bfloat16",
+        },
+    )
+    reader = agent.language_policy.reader
+    assert reader.frozen is not None
+    assert reader.frozen.prefixes is not None
+    agent.learn(64)
+    agent.save(tmp_path / "agent")
+    assert (tmp_path / "agent" / "policy.safetensors").stat().st_size < 0.5 * file.stat().st_size
+    words = {"instruction": ["press the red button"], "observation": ["three buttons"]}
+    shutil.rmtree(cache_folder())  # it may be deleted at any time
+    loaded = load(tmp_path / "agent", device="cpu")
+    np.testing.assert_array_equal(loaded.action_probabilities(words), agent.action_probabilities(words))
+    untrained = PPO(env=make_buttons(4), device="cpu", seed=0, policy_kwargs={"model": str(file)})
+    assert not np.allclose(untrained.action_probabilities(words), agent.action_probabilities(words), atol=1e-3)
+    write_gguf(file, small_llama(seed=1))
+    with pytest.raises(CheckpointError, match="trained on other weights"):
+        load(tmp_path / "agent", device="cpu")
 
 
 # -- SmolLM2 -----------------------------------------------------------------------------------------------------
