@@ -100,7 +100,7 @@ def _is_same(file: Path, described: dict[str, Any]) -> bool:
     found = file.stat()
     if found.st_size != described["size"]:
         return False
-    return found.st_mtime_ns == described["mtime_ns"] or _sha256(file) == described["sha256"]
+    return bool(found.st_mtime_ns == described["mtime_ns"] or _sha256(file) == described["sha256"])
 
 
 def _sha256(file: Path) -> str:
