@@ -22,7 +22,7 @@ from heed.agents.environments import fitting_env, require_language_vec_env
 from heed.agents.persistence.saved_policy import read_language_model, read_policy, require_savable, write_policy
 from heed.policies.adapters.parameter_groups import FACTOR
 from heed.policies.adapters.rank_budget import RankBudget
-from heed.policies.backbones.precision import Precision, decided, weights_dtype
+from heed.policies.backbones.precision import decided, weights_dtype
 from heed.policies.finite import require_finite_weights
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
@@ -132,9 +132,8 @@ class LanguagePolicyAgent(LanguageAgent):
 
         A training that is resumed computes as it began, and several ranks compute alike.
         """
-        given = (self.policy_kwargs or {}).get("model")
-        precision: Precision = (self.policy_kwargs or {}).get("precision", "auto")
-        if isinstance(given, LanguageModel) and precision == "auto":
+        options, given = ModelOptions.among(self.policy_kwargs or {}), (self.policy_kwargs or {}).get("model")
+        if isinstance(given, LanguageModel) and (options.precision, options.weights) == ("auto", "float32"):
             settled = self.ranks.first(lambda: decided(given.model, "auto", self.device))
             if settled != "auto":
                 self.policy_kwargs = {**self.policy_kwargs, "precision": settled}

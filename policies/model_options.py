@@ -26,7 +26,7 @@ class ModelOptions:
     normalization: Normalization = "mean"
     """Of the scores, over an action's tokens. An encoder, which has no likelihoods of tokens, takes `mean` only."""
     train_layers: int | None = None
-    """How many of the language model's top layers train; None for all of it, 0 for nothing."""
+    """How many of the language model's top layers train, or get the adapter; None for all of it, 0 for nothing."""
     freeze_embeddings: bool = False
     """Do not train the language model's embeddings, nor an output embedding that shares their weights."""
     adapter: Adapter | None = None
@@ -35,7 +35,8 @@ class ModelOptions:
     """How the learning rate differs from part to part; None for the same everywhere. For DQN, `value` is that of the
     state's value in the dueling form."""
     precision: Precision = "auto"
-    """`bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough."""
+    """`bfloat16`, `float32`, or `auto`: bfloat16 on a GPU that has it, for models wide enough; on a CPU agents
+    decide it (`heed.policies.backbones.precision.decided`)."""
     compiled: bool = False
     """Let `torch.compile` fuse the layers' operations: the first updates take minutes, later ones less time."""
     activation_checkpointing: bool = False

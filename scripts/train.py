@@ -306,7 +306,9 @@ def _told_precision(config: TrainConfig, agent: LanguagePolicyAgent) -> str:
     model = agent.language_policy.language_model.model
     if config.precision != "auto" or agent.device.type != "cpu" or not is_wide(model):
         return ""
-    return f", {agent.language_policy.precision}: bfloat16 is {speedup_of_bfloat16(model):.1f} times as fast here"
+    return (
+        f", {agent.language_policy.options.precision}: bfloat16 is {speedup_of_bfloat16(model):.1f} times as fast here"
+    )
 
 
 def _begin(config: TrainConfig, run: RunFolder, env: VecEnv, console: Console, ranks: Ranks) -> LanguageAgent:

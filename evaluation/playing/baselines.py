@@ -49,7 +49,7 @@ def baseline_policy(name: str, baseline: Any, env: gymnasium.Env[Any, Any]) -> P
         TypeError: if it is none of these, or cannot choose this environment's actions.
     """
     if isinstance(baseline, LanguageModel):
-        return Player(name=name, choose=likeliest(baseline, env))
+        return Policy(name=name, choose=likeliest(baseline, env))
     if getattr(baseline, "task", None) == "text-generation":
         return Policy(name=name, choose=asked(baseline, env), own=False)
     if hasattr(baseline, "predict"):

@@ -15,6 +15,7 @@ from heed.envs.contract import ChangingActions, TextActions, action_texts_of
 from heed.envs.demonstrations.demonstrate import Choose, Words
 from heed.policies.backbones.precision import decided
 from heed.policies.modalities.modality import modalities_of
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.networks.choosing import make_network
 from heed.policies.prompts.prompt import PromptEncoder
@@ -54,15 +55,12 @@ def likeliest(language_model: LanguageModel, env: gymnasium.Env[Any, Any]) -> Ch
         raise TypeError("A language model can only choose zero-shot among actions that have texts.")
     assert isinstance(env.observation_space, spaces.Dict)
     encoder = _encoder(language_model, () if changing else tuple(texts or ()), env)
-    network = make_network(
-        language_model,
-        env.action_space if texts is None or changing else TextActions(texts),
-        "score",
-        "mean",
-        encoder=encoder,
+    options = ModelOptions(
         train_layers=0,  # so each prompt is read once, and prefixes are kept
         precision=decided(language_model.model, "auto", language_model.model.device),
     )
+    action_space = env.action_space if texts is None or changing else TextActions(texts)
+    network = make_network(language_model, action_space, options, encoder=encoder)
     network.train(False)
 
     def choose(words: Words, generators: Sequence[np.random.Generator]) -> npt.NDArray[np.int64]:

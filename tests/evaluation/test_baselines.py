@@ -200,7 +200,7 @@ def test_it_is_a_column_of_an_evaluation() -> None:
     played = evaluate(
         lambda _: 0, suite, baselines={"zero-shot": load_language_model("heed-tiny-random")}, max_episode_steps=3
     )
-    cells = {(one.axis, one.player) for one in played.episodes}
+    cells = {(one.axis, one.policy) for one in played.episodes}
     assert {("true", "zero-shot"), ("blank", "zero-shot")} <= cells
 
 

@@ -156,8 +156,8 @@ def test_in_the_top_layers_it_is_what_it_is_there_and_the_rest_is_computed_once(
     assert all(".1." in name for name in names), "of two layers the upper one"
     assert torch.allclose(hidden(adapted), hidden(plain), atol=1e-6)
     disturb(adapted)
-    network = LanguageNetwork(adapted, TextActions(("a", "b")), "linear", "mean", train_layers=1)
-    whole = LanguageNetwork(adapted, TextActions(("a", "b")), "linear", "mean")
+    network = LanguageNetwork(adapted, TextActions(("a", "b")), ModelOptions(head="linear", train_layers=1))
+    whole = LanguageNetwork(adapted, TextActions(("a", "b")), ModelOptions(head="linear"))
     assert whole.frozen is None
     for _ in range(3):  # computed, then remembered, with a gradient both times
         found, expected = network(PROMPTS)[0], whole(PROMPTS)[0]

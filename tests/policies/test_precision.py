@@ -74,12 +74,12 @@ def test_a_training_goes_on_in_the_precision_that_it_began_with(
     agent = PPO(
         env=make("FrozenLake-v1", n_envs=2), n_steps=4, batch_size=4, device="cpu", policy_kwargs={"model": model}
     )
-    assert agent.language_policy.precision == began
+    assert agent.language_policy.options.precision == began
     agent.save(tmp_path / "agent")
     monkeypatch.setattr(precision_module, "_speedup", lambda products: other[began])  # on another machine, say
     loaded = load(tmp_path / "agent", device="cpu")
     assert isinstance(loaded, PPO)
-    assert loaded.language_policy.precision == began
+    assert loaded.language_policy.options.precision == began
     words = {"instruction": ["go"], "observation": ["a frozen lake"]}
     assert loaded.action_probabilities(words).tolist() == agent.action_probabilities(words).tolist()
 

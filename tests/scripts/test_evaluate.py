@@ -225,7 +225,7 @@ def test_a_language_model_that_nobody_trained_plays_beside_the_agent(run: RunFol
     )
     evaluate_run(config)
     episodes = read_episodes(out / "episodes.csv")
-    assert {(one.axis, one.player) for one in episodes} >= {("true", "zero-shot"), ("swapped", "zero-shot")}
+    assert {(one.axis, one.policy) for one in episodes} >= {("true", "zero-shot"), ("swapped", "zero-shot")}
 
 
 def test_a_file_in_place_of_the_folder_is_told_before_anything_is_played(

@@ -324,14 +324,13 @@ def test_what_each_saving_gives_is_measured_one_at_a_time(tmp_path: Path) -> Non
     made: dict[str, Any] = {}
     config = smallest(out=tmp_path, savings_model="heed-tiny", savings_layers=1, savings_envs=2, savings_steps=4)
     with pytest.MonkeyPatch.context() as patch:
-        original = savings.new_agent
 
         def new_agent(*arguments: Any, **options: Any) -> Any:
-            agent = original(*arguments, **options)
-            made[list(savings.WITHOUT)[len(made)]] = savings.network_of(agent)
+            agent = building.new_agent(*arguments, **options)
+            made[list(savings.WITHOUT)[len(made)]] = building.network_of(agent)
             return agent
 
-        patch.setattr(savings, "new_agent", new_agent)
+        patch.setattr("tools.benchmark.savings.new_agent", new_agent)
         result = savings.measure(config)
     assert set(result) == set(savings.WITHOUT) == set(made)
     assert all(way["steps_per_second"]["median"] > 0 for way in result.values())
