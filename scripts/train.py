@@ -296,10 +296,10 @@ def _described(config: TrainConfig, agent: LanguageAgent) -> str:
     if not isinstance(agent, LanguagePolicyAgent):
         return "a table"
     size = sum(parameter.numel() for parameter in agent.language_policy.language_model.model.parameters())
-    return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head{_told_precision(config, agent)})"
+    return f"{config.model} ({size / 1e6:.2f} M parameters, {config.head} head{told_precision(config, agent)})"
 
 
-def _told_precision(config: TrainConfig, agent: LanguagePolicyAgent) -> str:
+def told_precision(config: TrainConfig, agent: LanguagePolicyAgent) -> str:
     """Return what a trial of this processor's arithmetic has decided, in words; nothing where there was none."""
     from heed.policies.backbones.precision import is_wide, speedup_of_bfloat16
 

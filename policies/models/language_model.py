@@ -25,7 +25,7 @@ from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import Normalization
 from heed.policies.heads.trie import ActionTrie, close_prefixes
 from heed.policies.modalities.modality import Modality
-from heed.policies.models import minilm, quantization, smollm2
+from heed.policies.models import minilm, quantization
 from heed.policies.models.encoders import (
     PairEndings,
     Pooling,
@@ -33,6 +33,7 @@ from heed.policies.models.encoders import (
     write_pooling,
 )
 from heed.policies.models.foreign_code import remove_named_code
+from heed.policies.models.gguf import smollm2
 from heed.policies.models.positions import ActionRoom
 from heed.policies.models.quantization import Quantization
 from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder

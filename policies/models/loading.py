@@ -33,8 +33,10 @@ from heed.policies.models.encoders import (
     read_pooling,
     special_tokens,
 )
-from heed.policies.models.gguf_files import SUFFIX as GGUF_SUFFIX
-from heed.policies.models.gguf_files import converted_folder
+from heed.policies.models.gguf.conversion import SUFFIX as GGUF_SUFFIX
+from heed.policies.models.gguf.conversion import converted_folder
+from heed.policies.models.gguf.smollm2 import CHAT as SMOLLM2_CHAT
+from heed.policies.models.gguf.smollm2 import SMOLLM2, smollm2_file
 from heed.policies.models.language_model import (
     ENCODER_TEMPLATE,
     TEMPLATE_KEY,
@@ -48,8 +50,6 @@ from heed.policies.models.model_folder import ModelFilesError, damage, first_lin
 from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
 from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
-from heed.policies.models.smollm2 import CHAT as SMOLLM2_CHAT
-from heed.policies.models.smollm2 import SMOLLM2, smollm2_file
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
 from heed.policies.prompts.template import PromptTemplate, TemplateError
@@ -66,9 +66,10 @@ def load_language_model(
 
     Args:
         name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `smollm2`
-            (`heed.policies.models.smollm2`), one that is registered (`heed.policies.register_language_model`), a folder
-            with a Hugging Face model, a GGUF file (`heed.policies.models.gguf_files`), or a hub id such as
-            `Qwen/Qwen2.5-0.5B`, which `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
+            (`heed.policies.models.gguf.smollm2`), one that is registered
+            (`heed.policies.register_language_model`), a folder with a Hugging Face model, a GGUF file
+            (`heed.policies.models.gguf.conversion`), or a hub id such as `Qwen/Qwen2.5-0.5B`, which
+            `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
         revision: of a hub model: a branch, a tag or a commit.
         dtype: of the weights.
         quantize: round the weights to 8 or 4 bits, on a GPU only (`heed.policies.models.quantization`).

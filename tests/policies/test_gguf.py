@@ -21,8 +21,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from heed.agents import PPO, load
 from heed.agents.persistence.checkpoint import CheckpointError
 from heed.policies.adapters.adapters import Adapter
-from heed.policies.models import gguf_files, smollm2
-from heed.policies.models.gguf_files import cache_folder, converted_folder
+from heed.policies.models.gguf import conversion, smollm2
+from heed.policies.models.gguf.conversion import cache_folder, converted_folder
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.models.loading import language_model_without_weights, load_language_model
 from heed.policies.models.model_folder import ModelFilesError
@@ -50,13 +50,13 @@ def file(tmp_path: Path) -> Path:
 def conversions(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Return which files are converted, as they are."""
     converted: list[Path] = []
-    original = gguf_files._write
+    original = conversion._write
 
     def write(file: Path, folder: Path) -> None:
         converted.append(file)
         original(file, folder)
 
-    monkeypatch.setattr(gguf_files, "_write", write)
+    monkeypatch.setattr(conversion, "_write", write)
     return converted
 
 
@@ -140,14 +140,14 @@ def test_a_cache_that_was_copied_is_read_and_not_made_again(file: Path, conversi
 
 def test_two_may_convert_it_at_once(file: Path, monkeypatch: pytest.MonkeyPatch, conversions: list[Path]) -> None:
     both = threading.Barrier(2, timeout=60)
-    original = gguf_files._put
+    original = conversion._put
 
     def put(*arguments: Any) -> None:
         both.wait()  # both are done, and neither has put its folder there
         original(*arguments)
 
-    monkeypatch.setattr(gguf_files, "_put", put)
-    monkeypatch.setattr(gguf_files, "_write", lambda file, folder: (folder / "config.json").write_text("{}"))
+    monkeypatch.setattr(conversion, "_put", put)
+    monkeypatch.setattr(conversion, "_write", lambda file, folder: (folder / "config.json").write_text("{}"))
     found: list[Path] = []
     threads = [threading.Thread(target=lambda: found.append(converted_folder(file))) for _ in range(2)]
     for thread in threads:
@@ -164,7 +164,7 @@ def test_a_conversion_that_fails_leaves_nothing(file: Path, monkeypatch: pytest.
         (folder / "config.json").write_text("{}")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(gguf_files, "_write", fail)
+    monkeypatch.setattr(conversion, "_write", fail)
     with pytest.raises(KeyboardInterrupt):
         converted_folder(file)
     assert not list((cache_folder() / "gguf").iterdir())
@@ -196,7 +196,7 @@ def test_what_cannot_be_read_is_told_in_a_sentence(file: Path, tmp_path: Path, m
     monkeypatch.setenv("HEED_CACHE", str(file))  # no folder
     with pytest.raises(LanguageModelError, match=r"cannot be written into .* set HEED_CACHE"):
         load_language_model(str(file))
-    monkeypatch.setattr(gguf_files, "find_spec", lambda name: None if name == "accelerate" else name)
+    monkeypatch.setattr(conversion, "find_spec", lambda name: None if name == "accelerate" else name)
     with pytest.raises(ModelFilesError, match="needs the packages accelerate: pip install gguf accelerate"):
         converted_folder(file)
 

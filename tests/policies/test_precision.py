@@ -24,6 +24,8 @@ from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.text_network import LanguageNetwork
+from heed.scripts.train import told_precision
+from heed.training.options import TrainConfig
 
 PROMPTS = torch.tensor([[5, 6, 7], [8, 9, -1]])
 
@@ -75,6 +77,9 @@ def test_a_training_goes_on_in_the_precision_that_it_began_with(
         env=make("FrozenLake-v1", n_envs=2), n_steps=4, batch_size=4, device="cpu", policy_kwargs={"model": model}
     )
     assert agent.language_policy.options.precision == began
+    told = {"bfloat16": ", bfloat16: bfloat16 is 2.0 times", "float32": ", float32: bfloat16 is 1.0 times"}[began]
+    assert told_precision(TrainConfig(), agent) == f"{told} as fast here"
+    assert not told_precision(TrainConfig(precision="bfloat16"), agent), "nobody had to try it out"
     agent.save(tmp_path / "agent")
     monkeypatch.setattr(precision_module, "_speedup", lambda products: other[began])  # on another machine, say
     loaded = load(tmp_path / "agent", device="cpu")

