@@ -16,9 +16,9 @@ from minigrid.utils.baby_ai_bot import BabyAIBot
 from heed.envs.babyai.grammar import COLORS, KINDS, Action, parse, with_roles_swapped
 from heed.envs.contract import expert_of
 from heed.envs.make import make_env
+from heed.envs.wording.words import replacer
 from heed.evaluation.axes import AxisDoesNotApplyError, Translated, axis, examples, held_out_words
 from heed.evaluation.axes.files import FOLDER
-from heed.envs.wording.words import replacer
 from tools import corpus
 
 MIXED, RELATION, PUT = "BabyAI-MixedTrainLocal-v0", "BabyAI-GoToRelationLocal-v0", "BabyAI-PutNextLocal-v0"
