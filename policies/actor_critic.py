@@ -111,7 +111,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
     def read(self, prompts: Tensor) -> Reading:
         """Run the language model on prompts, (B, L); return its features and scores."""
         features, scores = self.network(prompts)
-        changing = self.network.action_sets is not None
+        changing = self.network.has_changing_actions
         return Reading(prompts=prompts, features=features, scores=scores, changing=changing, source=self)
 
     def read_values_alone(self, prompts: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class LanguageQNetwork(PromptObservations, BasePolicy):
     def forward(self, obs: Tensor) -> Tensor:
         """Return the Q-values, (B, A), of prompts (B, L); -inf where there are fewer actions."""
         features, scores = self.network(obs)
-        changing = self.network.action_sets is not None
+        changing = self.network.has_changing_actions
         advantages, there = self.advantages(Reading(obs, features, scores, changing=changing, source=self))
         return self._q_values(features, advantages, there)
 

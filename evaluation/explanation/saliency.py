@@ -118,8 +118,8 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
     model = network.model
     tokens = policy.encoder.layout.tokens_of(prompt)
     length = int((tokens != PADDING).sum())
-    weight = _input_embedding(model).weight
-    shift = torch.zeros(length, weight.shape[1], dtype=weight.dtype, device=prompt.device, requires_grad=True)
+    width = backbone_of(model).embedding_width
+    shift = torch.zeros(length, width, dtype=model.dtype, device=prompt.device, requires_grad=True)
     pieces = network.pieces(tokens[0, :length])
     with torch.enable_grad(), shifted_embeddings(model, pieces, shift) as seen:
         number = policy.explained(prompt, action).sum()
@@ -135,7 +135,7 @@ def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -
 
 @contextlib.contextmanager
 def shifted_embeddings(
-    model: PreTrainedModel, pieces: Sequence[tuple[Tensor, int, int]], shift: Tensor
+    model: PreTrainedModel, pieces: Sequence[tuple[Tensor, Tensor]], shift: Tensor
 ) -> Iterator[Tensor]:
     """Within this, the model's input embeddings of a prompt are what they were, plus `shift`.
 
@@ -161,7 +161,7 @@ def shifted_embeddings(
         nonlocal found
         tokens = arguments[0] if arguments else next(iter(named.values()))  # (B, S)
         shifted = None
-        for text, start, first in pieces:
+        for text, places in pieces:
             length = len(text)
             if tokens.shape[-1] < length:
                 continue
@@ -169,14 +169,14 @@ def shifted_embeddings(
             if not bool(rows.any()):
                 continue
             found = True
-            last = min(length, first + len(shift) - start)
-            places = slice(start, start + last - first)
-            seen[places] = embeddings[rows][0, first:last].detach().to(seen.dtype)
-            padded = nn.functional.pad(shift[places], (0, 0, first, tokens.shape[-1] - last)).to(embeddings.dtype)
+            own = places >= 0
+            seen[places[own]] = embeddings[rows][0, :length][own].detach().to(seen.dtype)
+            shifts = shift[places.clamp(min=0)] * own[:, None]
+            padded = nn.functional.pad(shifts, (0, 0, 0, tokens.shape[-1] - length)).to(embeddings.dtype)
             shifted = (embeddings if shifted is None else shifted) + rows[:, None, None] * padded
         return shifted
 
-    hook = _input_embedding(model).register_forward_hook(add, with_kwargs=True)
+    hook = backbone_of(model).token_embedding.register_forward_hook(add, with_kwargs=True)
     try:
         yield seen
     finally:
@@ -186,13 +186,6 @@ def shifted_embeddings(
             f"{type(model).__name__} does not look its tokens up in its input embedding, so no gradient tells what "
             "the words do."
         )
-
-
-def _input_embedding(model: PreTrainedModel) -> nn.Embedding:
-    """Return the module that turns a prompt's tokens into vectors."""
-    embedding = backbone_of(model).token_embedding
-    assert isinstance(embedding, nn.Embedding)
-    return embedding
 
 
 def _prompts(policy: LanguagePolicy, observation: Mapping[str, Any], texts: Sequence[Mapping[Part, str]]) -> Tensor:

@@ -4,3 +4,4 @@
 from heed.policies.backbones import causal as causal
 from heed.policies.backbones import encoder as encoder
 from heed.policies.backbones import encoder_decoder as encoder_decoder
+from heed.policies.backbones import open_vocabulary as open_vocabulary

@@ -87,6 +87,13 @@ class Backbone(ABC):
         return embedding
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens prompts may consist of: those that have an embedding."""
+        embedding = self.model.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        return embedding.num_embeddings
+
+    @property
     def embedding_width(self) -> int:
         """How many numbers stand for a token where the model begins to read."""
         embedding: Any = self.model.get_input_embeddings()

@@ -88,6 +88,11 @@ class Inputs:
         longest = max(1, int(self.lengths.max(initial=1)))
         return self.batch[torch.from_numpy(self.rows).to(self.batch.device)][:, :longest].long()
 
+    @cached_property
+    def prompts_array(self) -> npt.NDArray[np.int32]:
+        """The same on the CPU, not cut, (U, width)."""
+        return self.batch[torch.from_numpy(self.rows).to(self.batch.device)].cpu().numpy().astype(np.int32)
+
     def select(self, chosen: Sequence[int]) -> Inputs:
         """Return those of the inputs with the indices `chosen`, which rise."""
         keys = [self.keys[index] for index in chosen]

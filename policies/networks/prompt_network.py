@@ -78,14 +78,14 @@ class PromptNetwork(nn.Module):
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the features of different prompts, (U, D), and with `head="score"` the action scores, (U, A)."""
 
-    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
+    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return what the language model looks up of a prompt's tokens, (L,): here all of them at once.
 
         Returns:
-            Of each text that is read: how it begins, (T,), where in the prompt its tokens begin, and where in it they
-            do.
+            Of each text that is read: how it begins, (T,), and which of the prompt's tokens each stands for, (T,), -1
+            for none.
         """
-        return [(prompt, 0, 0)]
+        return [(prompt, torch.arange(len(prompt), device=prompt.device))]
 
     def prepare_layers(self, language_model: LanguageModel, options: ModelOptions) -> None:
         """Freeze what does not train, and set how the model's layers are computed.
@@ -112,6 +112,11 @@ class PromptNetwork(nn.Module):
         keys = [modality.key for modality in self.layout.modalities if modality.enters == "sequence"]
         if keys:
             raise ValueError(f"{', '.join(keys)} enter the sequence of a causal model, and this one is an encoder.")
+
+    @property
+    def has_changing_actions(self) -> bool:
+        """Whether actions change from prompt to prompt."""
+        return self.layout.choosing is not None
 
     @property
     def is_inference(self) -> bool:

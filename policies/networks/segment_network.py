@@ -96,18 +96,20 @@ class SegmentNetwork(PromptNetwork):
         features: Tensor = self.reader(vectors[rows.clamp(min=0)], rows >= 0)
         return features, None
 
-    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
-        """Return each segment as it is read, with special tokens around it, and where it stands in a prompt (L,).
+    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return each segment as it is read, with special tokens around it, and where its own stand in a prompt (L,).
 
         What stands there twice is read once, and counts where it stands first.
         """
-        pieces: dict[bytes, tuple[Tensor, int, int]] = {}
+        pieces: dict[bytes, tuple[Tensor, Tensor]] = {}
         start = 0
         before, _ = self._around
         for segment in self._encoder.split(prompt.cpu().numpy()):
             key = segment.astype(np.int32).tobytes()
             text = torch.from_numpy(self._whole(key)).to(prompt.device)
-            pieces.setdefault(key, (text, start, len(before)))
+            places = torch.full_like(text, -1)
+            places[len(before) : len(before) + len(segment)] = torch.arange(start, start + len(segment))
+            pieces.setdefault(key, (text, places))
             start += len(segment) + 1
         return list(pieces.values())
 

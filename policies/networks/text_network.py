@@ -165,10 +165,11 @@ class LanguageNetwork(PromptNetwork):
             and (self.scorer is None or "packed" in self.scorer.methods)
         )
 
-    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, int, int]]:
+    def pieces(self, prompt: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Return the prompt's tokens, (L,), as they are looked up: behind places for what stands before them."""
         before = self.layout.soft_tokens + looked_up_before(self.model)
-        return [(torch.cat([prompt.new_zeros(before), prompt]), 0, before)]
+        places = torch.arange(-before, len(prompt), device=prompt.device).clamp(min=-1)
+        return [(torch.cat([prompt.new_zeros(before), prompt]), places)]
 
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the hidden state of each prompt's last token, (U, D), and with `head="score"` the scores, (U, A)."""

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from heed.policies.modalities.modality import Modality
-from heed.policies.prompts.prompt import PromptEncoder
-from heed.policies.prompts.template import Chat, PromptTemplate, Template, shortened
+from heed.policies.prompts.lines import LinesEncoder, instruction_first
+from heed.policies.prompts.template import PromptTemplate, Template
 
 SEGMENTS = PromptTemplate("{instruction}\n{observation}")
 """The template of such prompts."""
@@ -32,7 +32,7 @@ REMEMBERED_SEGMENTS = 100_000
 _BORDER = re.compile(r"[;；\n]|(?<=[.!?])\s|(?<=[。！？])")
 
 
-class SegmentEncoder(PromptEncoder):
+class SegmentEncoder(LinesEncoder):
     """Turns language observations into prompts that tell segments apart.
 
     Args:
@@ -55,13 +55,7 @@ class SegmentEncoder(PromptEncoder):
         most: int = 256,
         modalities: tuple[Modality, ...] = (),
     ):
-        plain = template.template(tokenizer) if isinstance(template, Chat) else PromptTemplate.of(template)
-        first, _, rest = plain.text.partition("\n")
-        if plain.syntax != "plain" or "{observation}" in first or "{instruction}" in rest:
-            raise ValueError(
-                f"The prompt template {shortened(plain.text)} does not fit an encoder that reads segments: its first "
-                "line holds the instruction, and the observation comes behind that line."
-            )
+        plain = instruction_first(template, tokenizer)
         separator = tokenizer.sep_token_id
         if separator is None:
             raise ValueError("The tokenizer has no separator, which is to stand between segments.")
@@ -69,10 +63,6 @@ class SegmentEncoder(PromptEncoder):
         self.most = most
         self._pieces: dict[str, list[list[int]]] = {}
         super().__init__(tokenizer, template=plain, max_tokens=max_tokens, closed=True, modalities=modalities)
-
-    def as_written(self, instruction: str, observation: str) -> tuple[str, str]:
-        """Return both as they stand in the template: line breaks within the instruction become spaces."""
-        return re.sub(r"[\r\n]", " ", instruction), observation
 
     def offsets(self, text: str) -> list[tuple[int, int]] | None:
         """Return which characters, (start, end), each token of a text stands for; separators stand for none."""

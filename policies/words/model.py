@@ -2,8 +2,9 @@
 
 A prompt's words attend to one another; the state and each action are queries into them. Words are told apart by their
 vectors, by the part and segment they stand in, and by how alike they are to the words of the other part. Attention is
-biased by the likeness of two words and by whether they stand together, with learned weights (T5's biases,
-Raffel et al. 2020, learn them by distance). So what it learns about one word holds for any that are as much alike: it *binds* what an instruction names to what is seen.
+biased by the likeness of two words and by whether they stand together, with learned weights (T5's biases, Raffel et al.
+2020, learn them by distance). So what it learns about one word holds for any that are as much alike: it *binds* what an
+instruction names to what is seen.
 
 A query depends on the prompt and on its own words alone. An action's score does not depend on what else there is to
 choose from.
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+from heed.policies.words.building import MOST_ACTION_WORDS
 from heed.policies.words.scene import (
     N_ACTION_FEATURES,
     N_PAIR_FEATURES,
@@ -33,9 +35,8 @@ from heed.policies.words.vectors import MEANING, WIDTH
 
 MODEL_TYPE = "heed-words"
 
-MOST_SEGMENTS, MOST_PLACES, MOST_ACTION_WORDS = 32, 16, 12
-"""Segments of a prompt and places in a segment that are told apart, and words of an action that are read; those behind
-the last share its place."""
+MOST_SEGMENTS, MOST_PLACES = 32, 16
+"""Segments of a prompt and places in a segment that are told apart; those behind the last share its embedding."""
 
 _SCALE = 12.0
 """What vectors of length 1 are multiplied by, so that their numbers are of about 1."""
@@ -94,6 +95,8 @@ class WordsModel(PreTrainedModel):
     config_class = WordsConfig
     base_model_prefix = ""
     main_input_name = "scene"
+    mean: Tensor
+    """Of the vectors of many words, (MEANING,): what all have in common."""
 
     def __init__(self, config: WordsConfig):
         super().__init__(config)
@@ -208,7 +211,8 @@ class _Layer(nn.Module):
         return attended
 
     def _split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        split: Tensor = states.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return split
 
     def _feed_forward(self, states: Tensor) -> Tensor:
         forwarded: Tensor = states + self.down(functional.gelu(self.up(self.forward_norm(states))))

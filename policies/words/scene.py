@@ -5,7 +5,6 @@ Shapes: U prompts, L words of a prompt, V different words, A actions of a prompt
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -136,12 +135,3 @@ def _pairs(vectors: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     if len(vectors) ** 2 <= rows.numel() * columns.shape[1]:
         return (vectors @ vectors.T)[rows[:, :, None], columns[:, None, :]]
     return vectors[rows] @ vectors[columns].transpose(1, 2)
-
-
-def padded(rows: Sequence[Sequence[int]], fill: int = 0) -> Tensor:
-    """Return rows of numbers as a tensor, (N, longest), at least one column wide."""
-    longest = max(1, max(map(len, rows), default=1))
-    table = torch.full((len(rows), longest), fill, dtype=torch.long)
-    for row, numbers in zip(table, rows, strict=True):
-        row[: len(numbers)] = torch.tensor(numbers, dtype=torch.long)
-    return table

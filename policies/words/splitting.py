@@ -9,6 +9,7 @@ Languages that write no spaces, such as Chinese, Japanese and Thai, are cut by t
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from heed.policies.models.use import use_pieces
 
@@ -26,24 +27,40 @@ _WORD = re.compile(
     rf"|[{re.escape(''.join(_ENDS))}]"
 )
 
+_NO_SPACES = re.compile(rf"[{_UNSPACED}]")
+
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?")
 """A word that is a number."""
 
 
-def segments_of(text: str) -> list[list[str]]:
-    """Return the words of a text in lower case, in segments; none where there are no words."""
-    segments: list[list[str]] = [[]]
-    for word in _WORD.findall(text.lower()):
-        if word in _ENDS:
-            if segments[-1]:
-                segments.append([])
-        elif re.match(rf"[{_UNSPACED}]", word):
-            segments[-1] += use_pieces(word)
-        else:
-            segments[-1].append(word)
-    return segments if segments[-1] else segments[:-1]
+class Word(NamedTuple):
+    """A word of a text."""
+
+    text: str
+    """In lower case."""
+    segment: int
+    """Which segment of the text it stands in, counted from 0."""
+    place: int
+    """In its segment."""
+    start: int
+    """Its first character in the text."""
+
+
+def split(text: str) -> list[Word]:
+    """Return the words of a text."""
+    words: list[Word] = []
+    segment = place = 0
+    for match in _WORD.finditer(text):
+        found, start = match.group(), match.start()
+        if found in _ENDS:
+            segment, place = (segment + 1, 0) if place else (segment, 0)
+            continue
+        for piece in use_pieces(found) if _NO_SPACES.match(found) else (found,):
+            words.append(Word(piece.lower(), segment, place, start))
+            place, start = place + 1, start + len(piece)
+    return words
 
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case."""
-    return [word for segment in segments_of(text) for word in segment]
+    return [word.text for word in split(text)]

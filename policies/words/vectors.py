@@ -16,7 +16,7 @@ Shapes: V different words, E numbers of a vector.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +44,16 @@ class WordVectors:
 
     Args:
         mean: of the encoder's vectors of many words, (MEANING,): what all words have in common.
+        encode: the sentence encoder.
     """
 
-    def __init__(self, mean: npt.NDArray[np.float32]):
+    def __init__(
+        self,
+        mean: npt.NDArray[np.float32],
+        encode: Callable[[Sequence[str]], npt.NDArray[np.float32]] = use_vectors,
+    ):
         self._mean = mean
+        self._encode = encode
         self._rows: dict[str, int] = {}
         self._vectors = np.zeros((0, WIDTH), dtype=np.float32)
 
@@ -68,8 +74,8 @@ class WordVectors:
         places = [index for index, word in enumerate(words) if not NUMBER.fullmatch(word)]
         is_number = np.ones(len(words), dtype=bool)
         is_number[places] = False
-        numbers = np.flatnonzero(is_number)
-        if len(numbers):
+        numbers = np.flatnonzero(is_number).tolist()
+        if numbers:
             texts = [words[index] for index in numbers]
             vectors[numbers, :MEANING] = meanings_of_numbers([float(text) for text in texts])
             vectors[numbers, MEANING:] = [spelling_of(text) for text in texts]
@@ -84,7 +90,7 @@ class WordVectors:
             self.clear_cache()
             new = list(dict.fromkeys(words))
         if new:
-            meanings = use_vectors(new) - self._mean
+            meanings = self._encode(new) - self._mean
             meanings /= np.maximum(np.linalg.norm(meanings, axis=1, keepdims=True), 1e-6)
             added = np.concatenate([meanings, [spelling_of(word) for word in new]], axis=1, dtype=np.float32)
             needed = len(self._rows) + len(new)
@@ -105,7 +111,8 @@ def meanings_of_numbers(values: Sequence[float]) -> npt.NDArray[np.float32]:
     """
     angles = np.clip(np.asarray(values, dtype=np.float64), -1e6, 1e6)[:, None] * _frequencies
     waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    return (waves / (MEANING / 2) ** 0.5).astype(np.float32)
+    meanings: npt.NDArray[np.float32] = (waves / (MEANING / 2) ** 0.5).astype(np.float32)
+    return meanings
 
 
 def spelling_of(word: str) -> npt.NDArray[np.float32]:
@@ -116,4 +123,5 @@ def spelling_of(word: str) -> npt.NDArray[np.float32]:
         for start in range(len(bordered) - length + 1):
             code = zlib.crc32(bordered[start : start + length].encode())
             vector[code % SPELLING] += weight if code >> 16 & 1 else -weight
-    return vector / np.maximum(np.linalg.norm(vector), 1e-6)
+    vector /= max(float(np.linalg.norm(vector)), 1e-6)
+    return vector
