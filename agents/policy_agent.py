@@ -27,7 +27,7 @@ from heed.policies.finite import require_finite_weights
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
 from heed.policies.model_options import ModelOptions
-from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.models.language_model import DEFAULT_MODEL, LanguageModel
 from heed.policies.models.loading import load_language_model
 from heed.policies.networks.choosing import reads_segments
 from heed.policies.networks.prompt_network import PromptNetwork
@@ -80,7 +80,7 @@ class LanguagePolicyAgent(LanguageAgent):
                     "policy_kwargs would change nothing: say it to its encoder, or give the environment without it."
                 )
         options = ModelOptions.among(policy_kwargs)
-        model = policy_kwargs.get("model", TINY)
+        model = policy_kwargs.get("model", DEFAULT_MODEL)
         if isinstance(model, LanguageModel) and quantize not in (None, model.quantized):
             raise ValueError(
                 "This language model is loaded already: load_language_model(name, quantize=...) quantizes it."

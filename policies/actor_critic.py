@@ -18,7 +18,7 @@ from heed.policies.decision import Decision, Evaluation
 from heed.policies.heads.action_head import ActionHead, Reading, environment_action, head_kind
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.model_options import ModelOptions
-from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.models.language_model import DEFAULT_MODEL, LanguageModel
 from heed.policies.networks.prompt_network import PromptNetwork
 
 
@@ -53,7 +53,7 @@ class LanguageActorCriticPolicy(LanguagePolicy, ActorCriticPolicy):
         action_space: spaces.Space[Any],
         lr_schedule: Schedule,
         *,
-        model: str | LanguageModel = TINY,
+        model: str | LanguageModel = DEFAULT_MODEL,
         temperature: float = 1.0,
         value_hidden: int = 64,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,

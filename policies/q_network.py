@@ -16,7 +16,7 @@ from heed.policies.finite import require_finite_scores
 from heed.policies.heads.action_head import Reading, ValueHead, head_kind
 from heed.policies.language_policy import LanguagePolicy
 from heed.policies.model_options import ModelOptions
-from heed.policies.models.language_model import TINY, LanguageModel
+from heed.policies.models.language_model import DEFAULT_MODEL, LanguageModel
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.observations import PromptObservations
 
@@ -104,7 +104,7 @@ class LanguageQPolicy(LanguagePolicy, DQNPolicy):
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         *,
-        model: str | LanguageModel = TINY,
+        model: str | LanguageModel = DEFAULT_MODEL,
         dueling: bool = True,
         optimizer_class: type[torch.optim.Optimizer] = torch.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,

@@ -41,8 +41,8 @@ class CheckEnvConfig:
     """An episode that has not ended after so many steps counts as one that never ends."""
     policy: Path | None = None
     """The run folder of a trained agent that plays these; without it, actions are drawn."""
-    model: str = "heed-tiny"
-    """The language model whose tokenizer reads the words: heed-tiny, a folder, or a hub id."""
+    model: str = "heed-words"
+    """The language model whose tokenizer reads the words: heed-words, a folder, or a hub id."""
     max_prompt_tokens: int = 256
     """The longest prompt that is to be read whole."""
 

@@ -37,7 +37,7 @@ class OpenVocabulary(Backbone):
 
     @property
     def width(self) -> int:
-        """D"""
+        """How many numbers the features have, D."""
         return int(self.model.config.hidden_size)
 
     @property

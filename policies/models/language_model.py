@@ -37,8 +37,8 @@ from heed.policies.models.foreign_code import remove_named_code
 from heed.policies.models.gguf import smollm2
 from heed.policies.models.positions import ActionRoom
 from heed.policies.models.quantization import Quantization
-from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
 from heed.policies.prompts.lines import LinesEncoder
+from heed.policies.prompts.prompt import TEMPLATE, PromptEncoder
 from heed.policies.prompts.segments import SEGMENTS, SegmentEncoder
 from heed.policies.prompts.template import Chat, FilledTemplate, PromptTemplate, Template
 from heed.policies.prompts.text_tokens import TextTokens
@@ -52,6 +52,12 @@ TINY = "heed-tiny"
 
 TINY_RANDOM = "heed-tiny-random"
 """The same without pretraining."""
+
+DEFAULT_MODEL = WORDS
+"""What an agent has unless another model is named."""
+
+SHIPPED = (WORDS, TINY, TINY_RANDOM)
+"""The names of all that ship with Heed."""
 
 
 _OTHER_ENDS = (":", "\n", ".", "a", "0")

@@ -24,7 +24,6 @@ from heed.policies.backbones.encoder import is_encoder
 from heed.policies.backbones.precision import weights_dtype
 from heed.policies.model_options import ModelOptions
 from heed.policies.models import quantization, tiny
-from heed.policies.models.words import WORDS_FOLDER
 from heed.policies.models.encoders import (
     POOLING_FILE,
     EncoderError,
@@ -39,6 +38,7 @@ from heed.policies.models.gguf.conversion import converted_folder
 from heed.policies.models.gguf.smollm2 import CHAT as SMOLLM2_CHAT
 from heed.policies.models.gguf.smollm2 import SMOLLM2, smollm2_file
 from heed.policies.models.language_model import (
+    DEFAULT_MODEL,
     ENCODER_TEMPLATE,
     TEMPLATE_KEY,
     TINY,
@@ -52,13 +52,14 @@ from heed.policies.models.model_folder import ModelFilesError, damage, first_lin
 from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
 from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
+from heed.policies.models.words import WORDS_FOLDER
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
 from heed.policies.prompts.template import PromptTemplate, TemplateError
 
 
 def load_language_model(
-    name: str = TINY,
+    name: str = DEFAULT_MODEL,
     *,
     revision: str | None = None,
     dtype: torch.dtype = torch.float32,
@@ -135,7 +136,7 @@ def _loaded_by(load: Loader, name: str, dtype: torch.dtype) -> LanguageModel:
 
 
 def language_model_without_weights(
-    name: str = TINY, *, revision: str | None = None, dtype: torch.dtype = torch.float32
+    name: str = DEFAULT_MODEL, *, revision: str | None = None, dtype: torch.dtype = torch.float32
 ) -> LanguageModel:
     """Return a language model as its configuration describes it, whose weights nobody reads.
 
@@ -362,6 +363,6 @@ def _explain(name: str, revision: str | None, error: Exception) -> str:
         return f"The language model {name!r} cannot be loaded: {type(error).__name__}: {told}"
     where = "" if revision is None else f" in the revision {revision!r}"
     return (
-        f"Cannot load the language model {name!r}{where}: it is neither {TINY!r} nor a folder here, and the Hugging "
-        f"Face hub did not give it (is the name right, and is there a network?). {told}"
+        f"Cannot load the language model {name!r}{where}: it is neither {DEFAULT_MODEL!r} nor a folder here, and the "
+        f"Hugging Face hub did not give it (is the name right, and is there a network?). {told}"
     )

@@ -1,7 +1,7 @@
 """`heed-words`: the language model that ships with Heed and is the default.
 
 It knows words by their vectors of meaning and spelling, so it has no vocabulary of its own, and is pretrained to bind
-what an instruction names to what is seen, on scenes of words from WordNet (`tools/pretraining`). `heed_words/` holds its
+what an instruction names to what is seen, on scenes of words from WordNet (`tools/binding`). `heed_words/` holds its
 weights, its tokenizer, and a card with the command and the scores.
 """
 

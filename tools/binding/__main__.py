@@ -20,8 +20,8 @@ import tyro
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from heed.policies.models.use import use_encoder
 from heed.policies.models.language_model import TEMPLATE_KEY
+from heed.policies.models.use import use_encoder
 from heed.policies.words.building import SceneBuilder
 from heed.policies.words.model import WordsConfig, WordsModel
 from heed.policies.words.vectors import WordVectors

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from heed.agents.persistence.checkpoint import write_json
-from heed.policies.models.language_model import TINY, TINY_RANDOM
+from heed.policies.models.language_model import SHIPPED
 from heed.training.errors import known_errors
 from heed.training.memory.estimate import Estimate, estimate_memory
 from heed.training.memory.machine import free_memory
@@ -42,7 +42,7 @@ def tell_estimate(config: TrainConfig, console: Console) -> Estimate | None:
 
     `heed-tiny` needs little beside Python itself, and a short training of it would wait for the estimate.
     """
-    if config.agent not in LANGUAGE_AGENTS or config.model in (TINY, TINY_RANDOM):
+    if config.agent not in LANGUAGE_AGENTS or config.model in SHIPPED:
         return None
     try:
         estimate = estimate_memory(config)

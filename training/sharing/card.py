@@ -15,7 +15,12 @@ from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
+<<<<<<< HEAD
 from heed.policies.models.language_model import HUB_IDS, TINY, TINY_RANDOM
+=======
+from heed.policies.models.language_model import SHIPPED
+from heed.policies.models.minilm import HUB_ID, MINILM
+>>>>>>> 70dc602 (heed-words is the default model)
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
@@ -57,7 +62,7 @@ def card_of(
             auto_class=language_model.backbone.auto_class,
             base=HUB_IDS.get(config["model"], config["model"]),
             adapter=None if language_model.adapter is None else language_model.adapter.method,
-            shipped=config["model"] in (TINY, TINY_RANDOM),
+            shipped=config["model"] in SHIPPED,
             prompt=agent.language_policy.encoder.template.text,
             evaluation=evaluation,
             environments=[
@@ -81,7 +86,7 @@ def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name:
     results = [result for environment in environments for result in _results(environment)]
     more: dict[str, Any] = {"eval_results": results, "model_name": name} if results else {}
     model = config["model"]
-    if model in (TINY, TINY_RANDOM):
+    if model in SHIPPED:
         more["license"] = "apache-2.0"  # as Heed itself; what others' weights allow, their card says
     elif model in HUB_IDS:
         more |= {"license": "apache-2.0", "base_model": HUB_IDS[model]}
