@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from heed.policies.words.scene import INSTRUCTION, OBSERVATION, Scene
-from heed.policies.words.splitting import split, words_of
+from heed.policies.words.splitting import NUMBER, split, words_of
 from heed.policies.words.vectors import WordVectors
 
 MOST_NUMBERED = 200_000
@@ -33,6 +33,8 @@ class SplitPrompt(NamedTuple):
     """Their numbers, parts, segments and places, (4, L)."""
     starts: npt.NDArray[np.int32]
     """Where each begins in the prompt's text, (L,)."""
+    phrases: tuple[str, ...]
+    """The instruction, and each segment of the observation, without numbers."""
 
 
 class SceneBuilder:
@@ -40,10 +42,12 @@ class SceneBuilder:
 
     Args:
         vectors: of words.
+        reads_phrases: whether segments are compared with instructions as a whole.
     """
 
-    def __init__(self, vectors: WordVectors):
+    def __init__(self, vectors: WordVectors, *, reads_phrases: bool = True):
         self._vectors = vectors
+        self.reads_phrases = reads_phrases
         self._numbers: dict[str, int] = {}
         self._words: list[str] = []
         self._prompts: dict[str, SplitPrompt] = {}
@@ -72,7 +76,12 @@ class SceneBuilder:
         ]
         table = np.array(columns, dtype=np.int32).T
         self._split_words += table.shape[1]
-        found = self._prompts[text] = SplitPrompt(table[:4], table[4])
+        phrases: list[list[str]] = [[] for _ in range(1 + int(table[2].max()))]
+        for number, segment in zip(table[0], table[2], strict=True):
+            if not NUMBER.fullmatch(word := self._words[number]):
+                phrases[segment].append(word)
+        found = SplitPrompt(table[:4], table[4], tuple(" ".join(phrase) or NO_WORD for phrase in phrases))
+        self._prompts[text] = found
         return found
 
     def build(self, prompts: Sequence[SplitPrompt], actions: Sequence[str], listed: npt.NDArray[np.integer]) -> Scene:
@@ -103,8 +112,22 @@ class SceneBuilder:
         rank[order] = np.arange(len(different))
         table[0][real], action_words[action_real] = np.split(rank[inverse], [int(real.sum())])
         vectors = self._vectors.of([self._words[number] for number in different[order]])
-        arrays = (vectors, *table, real, action_words, action_real, rows)
+        near = self._nearness(prompts, table[2]) * (table[1] == OBSERVATION)
+        arrays = (vectors, *table, near, real, action_words, action_real, rows)
         return Scene(*(torch.from_numpy(array) for array in arrays))
+
+    def _nearness(self, prompts: Sequence[SplitPrompt], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return how near the segment of each word, (U, L), is to the instruction in meaning."""
+        near = np.zeros(segments.shape, dtype=np.float32)
+        if not self.reads_phrases:
+            return near
+        different = list(dict.fromkeys(phrase for prompt in prompts for phrase in prompt.phrases))
+        places = {phrase: place for place, phrase in enumerate(different)}
+        vectors = self._vectors.of_phrases(different)
+        for row, prompt in enumerate(prompts):
+            told, *seen = (places[phrase] for phrase in prompt.phrases)
+            near[row] = np.concatenate([[0.0], vectors[seen] @ vectors[told]])[segments[row]]
+        return near
 
     def _words_of_actions(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
         """Return the numbers of the words of actions, (G, W), and which of them there are."""

@@ -6,6 +6,10 @@ biased by the likeness of two words and by whether they stand together, with lea
 2020, learn them by distance). So what it learns about one word holds for any that are as much alike: it *binds* what an
 instruction names to what is seen.
 
+A word that has its like in the instruction is *bound*: what it means then no longer matters, only what it is bound to.
+So the embedding of its meaning is left out, the more the surer it is. An agent that learned with "red" and "ball" cannot
+learn these two by heart.
+
 A query depends on the prompt and on its own words alone. An action's score does not depend on what else there is to
 choose from.
 
@@ -128,23 +132,29 @@ class WordsModel(PreTrainedModel):
 
     def action_vectors(self, scene: Scene) -> Tensor:
         """Return a vector of each action by its own words, (G, D); no prompt is looked at."""
-        embedded = self.action_words(scene.action_words, scene.vectors)
-        places = torch.arange(embedded.shape[1], device=embedded.device)
-        mixed = functional.gelu(embedded + self.action_places(places)) * scene.action_real[..., None]
-        counts = scene.action_real.sum(dim=1, keepdim=True).clamp(min=1)
-        vectors: Tensor = self.action_mix(mixed.sum(dim=1) / counts**0.5)
+        return self._mixed(self.action_words(scene.action_words, scene.vectors), scene.action_real)
+
+    def _mixed(self, words: Tensor, real: Tensor) -> Tensor:
+        """Return vectors of actions, (..., D), given those of their words, (..., W, D), and which there are."""
+        places = torch.arange(words.shape[-2], device=words.device)
+        mixed = functional.gelu(words + self.action_places(places)) * real[..., None]
+        counts = real.sum(dim=-1, keepdim=True).clamp(min=1)
+        vectors: Tensor = self.action_mix(mixed.sum(dim=-2) / counts**0.5)
         return vectors
 
     def forward(self, scene: Scene) -> WordsOutput:
         """Return features and scores of prompts."""
         likeness = likeness_of(scene)
         segment = scene.segment.clamp(max=MOST_SEGMENTS - 1)
-        words = self.words(scene.words, scene.vectors) + self.segments(segment)
+        words = self.words(scene.words, scene.vectors) * (1 - likeness.bound)[..., None] + self.segments(segment)
         words = words + self.places(scene.place.clamp(max=MOST_PLACES - 1)) + self.parts(scene.part)
         words = words + self.likeness(2 * likeness.word)
         queries = self.state.expand(len(words), 1, -1)
         if scene.listed.shape[1]:
-            actions = self.action_vectors(scene)[scene.listed.clamp(min=0)] + self.action_likeness(2 * likeness.action)
+            listed = scene.listed.clamp(min=0)
+            named = self.action_words(scene.action_words, scene.vectors)[listed]  # (U, A, W, D)
+            named = named * (1 - likeness.action_bound)[..., None]
+            actions = self._mixed(named, scene.action_real[listed]) + self.action_likeness(2 * likeness.action)
             queries = torch.cat([queries, actions], dim=1)
         absent = torch.zeros_like(scene.real, dtype=words.dtype).masked_fill(~scene.real, -1e4)[:, None, None]
         for layer in self.layers:

@@ -18,7 +18,10 @@ INSTRUCTION, OBSERVATION = 0, 1
 SHARPNESS = 15.0
 """What a likeness is multiplied by where a word of one part is looked for among those of the other."""
 
-N_WORD_FEATURES, N_ACTION_FEATURES, N_PAIR_FEATURES, N_QUERY_FEATURES = 6, 8, 9, 4
+WEAKEST, SUREST = 0.4, 0.8
+"""Likenesses at which two words surely differ, and at which they surely mean the same."""
+
+N_WORD_FEATURES, N_ACTION_FEATURES, N_PAIR_FEATURES, N_QUERY_FEATURES = 8, 8, 9, 5
 
 
 class Scene(NamedTuple):
@@ -34,6 +37,8 @@ class Scene(NamedTuple):
     """Of the observation, counted from 1; 0 for the instruction, (U, L)."""
     place: Tensor
     """Of a word in its segment, (U, L)."""
+    near: Tensor
+    """How near the word's segment is to the instruction, as phrases, (U, L); 0 for the instruction itself."""
     real: Tensor
     """Whether it is a word and no padding, (U, L)."""
     action_words: Tensor
@@ -48,13 +53,17 @@ class Likeness(NamedTuple):
     """What is computed of the words' vectors alone; no gradient goes through it."""
 
     word: Tensor
-    """Features of each word, (U, L, 6): its largest likeness to a word of the other part."""
+    """Features of each word, (U, L, 8): its largest likeness to a word of the other part, and its segment's."""
     pair: Tensor
     """Features of each word for each other, (U, 9, L, L)."""
     query: Tensor
-    """Features of the state and each action for each word, (U, 4, 1 + A, L)."""
+    """Features of the state and each action for each word, (U, 5, 1 + A, L)."""
     action: Tensor
     """Features of each action, (U, A, 8): its words' largest likeness to those of either part."""
+    bound: Tensor
+    """How surely each word has its like in the instruction, or for those of the instruction elsewhere, (U, L)."""
+    action_bound: Tensor
+    """How surely each word of each action has its like in the instruction, (U, A, W)."""
 
 
 @torch.no_grad()
@@ -66,14 +75,19 @@ def likeness_of(scene: Scene) -> Likeness:
     other = (part[:, :, None] != part[:, None, :]) & real[:, None, :] & real[:, :, None]
     nearest, nearest_spelt = (means * other).amax(dim=2), (spelt * other).amax(dim=2)
     shares = (SHARPNESS * torch.maximum(means, spelt)).masked_fill(~other, -1e4).softmax(dim=2) * other
+    seen = (part == OBSERVATION) & real
+    standard = _standardised(scene.near, seen)
     word = torch.stack(
-        [nearest, nearest**4, nearest_spelt, nearest_spelt**4, shares.amax(dim=1), shares.amax(dim=2)], dim=-1
+        [
+            *(nearest, nearest**4, nearest_spelt, nearest_spelt**4, shares.amax(dim=1), shares.amax(dim=2)),
+            *(scene.near, standard),
+        ],
+        dim=-1,
     )
 
     same = scene.segment[:, :, None] == scene.segment[:, None, :]
     steps = scene.place[:, None, :] - scene.place[:, :, None]
     segments = scene.segment[:, None, :] - scene.segment[:, :, None]
-    seen = part == OBSERVATION
     both_seen = seen[:, :, None] & seen[:, None, :]
     itself = torch.eye(words.shape[1], dtype=torch.bool, device=words.device)
     pair = torch.stack(
@@ -96,31 +110,54 @@ def likeness_of(scene: Scene) -> Likeness:
         dim=1,
     )
     told = (part == INSTRUCTION) & real
-    query, action = _of_actions(scene, meaning, spelling, told, seen & real)
-    return Likeness(word, pair, query, action)
+    query, action, action_bound = _of_actions(scene, meaning, spelling, told, seen, standard)
+    best = torch.maximum(nearest, nearest_spelt)
+    if scene.listed.shape[1]:  # a word of the instruction that only an action has is bound as well
+        best = torch.maximum(best, torch.maximum(query[:, 0, 1:], query[:, 1, 1:]).amax(dim=1) * told)
+    return Likeness(word, pair, query, action, _bound(best), action_bound)
 
 
-def _of_actions(scene: Scene, meaning: Tensor, spelling: Tensor, told: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+def _bound(likeness: Tensor) -> Tensor:
+    """Return how surely a likeness, (...), is that of two words that mean the same."""
+    return ((likeness - WEAKEST) / (SUREST - WEAKEST)).clamp(0.0, 1.0)
+
+
+def _standardised(near: Tensor, seen: Tensor) -> Tensor:
+    """Return by how many standard deviations each number, (U, L), is above the mean of those that are `seen`."""
+    counts = seen.sum(dim=1, keepdim=True).clamp(min=1)
+    mean = (near * seen).sum(dim=1, keepdim=True) / counts
+    apart = (near - mean) * seen
+    deviation: Tensor = ((apart**2).sum(dim=1, keepdim=True) / counts + 0.05**2).sqrt()
+    return apart / deviation
+
+
+def _of_actions(
+    scene: Scene, meaning: Tensor, spelling: Tensor, told: Tensor, seen: Tensor, standard: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     count, length = scene.words.shape
     listed = scene.listed.clamp(min=0)
     n_actions, width = listed.shape[1], scene.action_words.shape[1]
     state = torch.zeros(count, N_QUERY_FEATURES, 1, length, dtype=meaning.dtype, device=meaning.device)
-    state[:, 2, 0] = told.to(meaning.dtype)
+    state[:, 2, 0], state[:, 4, 0] = told.to(meaning.dtype), standard
     if not n_actions:
-        return state, meaning.new_zeros(count, 0, N_ACTION_FEATURES)
+        return state, meaning.new_zeros(count, 0, N_ACTION_FEATURES), meaning.new_zeros(count, 0, width)
     words = scene.action_words[listed].reshape(count, n_actions * width)
     real = scene.action_real[listed]  # (U, A, W)
     counts = real.sum(dim=2).clamp(min=1)
-    nearest, features = [], []
+    nearest, features, by_instruction = [], [], []
     for table in (meaning, spelling):
         alike = _pairs(table, words, scene.words).view(count, n_actions, width, length) * real[..., None]
         nearest.append(alike.amax(dim=2))
         for part in (told, seen):
             best = (alike * part[:, None, None, :]).amax(dim=3)  # (U, A, W)
             features += [best.amax(dim=2), best.sum(dim=2) / counts]
+            if part is told:
+                by_instruction.append(best)
     means, spelt = nearest
-    query = torch.stack([means, spelt, told[:, None].expand_as(means).to(means.dtype), means**4], dim=1)
-    return torch.cat([state, query], dim=2), torch.stack(features, dim=-1)
+    told_to_all = told[:, None].expand_as(means).to(means.dtype)
+    query = torch.stack([means, spelt, told_to_all, means**4, standard[:, None].expand_as(means)], dim=1)
+    bound = _bound(torch.maximum(*by_instruction)) * real
+    return torch.cat([state, query], dim=2), torch.stack(features, dim=-1), bound
 
 
 def _tables(vectors: Tensor) -> tuple[Tensor, Tensor]:

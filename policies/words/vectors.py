@@ -30,8 +30,8 @@ MEANING, SPELLING = USE_WIDTH, 128
 WIDTH = MEANING + SPELLING
 """E"""
 
-MOST_WORDS = 30_000
-"""Words whose vectors are kept: 77 MB. When they are full, all are computed anew."""
+MOST_KEPT = 30_000
+"""Words whose vectors are kept, 77 MB, and phrases, 61 MB."""
 
 _GRAMS = ((1, 0.7), (2, 1.0), (3, 1.0))
 """How many letters in a row count, and how much."""
@@ -40,7 +40,7 @@ _frequencies = np.exp(np.random.default_rng(7).uniform(np.log(0.02), np.log(3.0)
 
 
 class WordVectors:
-    """Computes the vectors of words, each once.
+    """Computes the vectors of words, each once, and of phrases.
 
     Args:
         mean: of the encoder's vectors of many words, (MEANING,): what all words have in common.
@@ -54,15 +54,28 @@ class WordVectors:
     ):
         self._mean = mean
         self._encode = encode
-        self._rows: dict[str, int] = {}
-        self._vectors = np.zeros((0, WIDTH), dtype=np.float32)
+        self._words = _Rows(WIDTH, self._vectors_of)
+        self._phrases = _Rows(MEANING, self._meanings_of)
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._words) + len(self._phrases)
 
-    def clear_cache(self) -> None:
-        """Forget all vectors."""
-        self._rows, self._vectors = {}, np.zeros((0, WIDTH), dtype=np.float32)
+    def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return what phrases mean as a whole, (N, MEANING), of length 1; numbers in them do not count.
+
+        Raises:
+            heed.policies.models.use.UseError: if the sentence encoder is missing.
+        """
+        return self._phrases.of(phrases)
+
+    def _meanings_of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        meanings = self._encode(texts) - self._mean
+        meanings /= np.maximum(np.linalg.norm(meanings, axis=1, keepdims=True), 1e-6)
+        return meanings
+
+    def _vectors_of(self, words: Sequence[str]) -> npt.NDArray[np.float32]:
+        spellings = np.stack([spelling_of(word) for word in words])
+        return np.concatenate([self._meanings_of(words), spellings], axis=1, dtype=np.float32)
 
     def of(self, words: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return the vectors of words, (V, E); their two parts are of length 1 each.
@@ -80,28 +93,36 @@ class WordVectors:
             vectors[numbers, :MEANING] = meanings_of_numbers([float(text) for text in texts])
             vectors[numbers, MEANING:] = [spelling_of(text) for text in texts]
         if places:
-            rows = self._rows_of([words[index] for index in places])
-            vectors[places] = self._vectors[rows]
+            vectors[places] = self._words.of([words[index] for index in places])
         return vectors
 
-    def _rows_of(self, words: Sequence[str]) -> list[int]:
-        new = [word for word in dict.fromkeys(words) if word not in self._rows]
-        if len(self._rows) + len(new) > MOST_WORDS:
-            self.clear_cache()
-            new = list(dict.fromkeys(words))
+
+class _Rows:
+    """Vectors of texts in one table, computed once each; when it is full, all are computed anew."""
+
+    def __init__(self, width: int, compute: Callable[[Sequence[str]], npt.NDArray[np.float32]]):
+        self._compute = compute
+        self._places: dict[str, int] = {}
+        self._table = np.empty((0, width), dtype=np.float32)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Return the vectors of texts, (N, width)."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._places]
+        if len(self._places) + len(new) > MOST_KEPT:
+            self._places, new = {}, list(dict.fromkeys(texts))
         if new:
-            meanings = self._encode(new) - self._mean
-            meanings /= np.maximum(np.linalg.norm(meanings, axis=1, keepdims=True), 1e-6)
-            added = np.concatenate([meanings, [spelling_of(word) for word in new]], axis=1, dtype=np.float32)
-            needed = len(self._rows) + len(new)
-            if needed > len(self._vectors):
-                grown = np.empty((max(2 * needed, 256), WIDTH), dtype=np.float32)
-                grown[: len(self._rows)] = self._vectors[: len(self._rows)]
-                self._vectors = grown
-            self._vectors[len(self._rows) : needed] = added
-            for word in new:
-                self._rows[word] = len(self._rows)
-        return [self._rows[word] for word in words]
+            used, needed = len(self._places), len(self._places) + len(new)
+            if needed > len(self._table):
+                grown = np.empty((max(2 * needed, 256), self._table.shape[1]), dtype=np.float32)
+                grown[:used] = self._table[:used]
+                self._table = grown
+            self._table[used:needed] = self._compute(new)
+            self._places |= {text: used + index for index, text in enumerate(new)}
+        vectors: npt.NDArray[np.float32] = self._table[[self._places[text] for text in texts]]
+        return vectors
 
 
 def meanings_of_numbers(values: Sequence[float]) -> npt.NDArray[np.float32]:

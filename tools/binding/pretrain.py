@@ -17,8 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heed.policies.words import scene as words
 from heed.policies.words.building import SceneBuilder
 from heed.policies.words.model import WordsModel
+from heed.policies.words.vectors import MEANING, SPELLING
 from tools.binding.scenes import Scene
 
 STATE_WEIGHT = 0.2
@@ -28,6 +30,9 @@ SORTED = 8
 """Batches whose scenes are sorted by length together, so that little is padding."""
 
 ABSENT = -1e4
+
+PHRASES = 4
+"""In one batch of so many, segments are compared with instructions as a whole, which takes longer than all else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +59,12 @@ class Binding(nn.Module):
     Args:
         model: is trained.
         builder: makes scenes of texts.
+        translating: draws how instructions look in another language; None for none of them.
     """
 
-    def __init__(self, model: WordsModel, builder: SceneBuilder):
+    def __init__(self, model: WordsModel, builder: SceneBuilder, translating: np.random.Generator | None = None):
         super().__init__()
+        self.translating = translating
         self.model = model
         self.builder = builder
         width = model.config.hidden_size
@@ -72,6 +79,8 @@ class Binding(nn.Module):
             row[: len(scene.actions)] = [places[action] for action in scene.actions]
         prompts = self.builder.split([f"{scene.instruction}\n{scene.observation}" for scene in scenes])
         built = self.builder.build(prompts, actions, listed)
+        if self.translating is not None and self.training:
+            built = _translated(built, self.translating)
         features, scores = self.model(built)
         vectors = self.model.action_vectors(built)[built.listed.clamp(min=0)]
         by_state = (self.product(features)[:, None] * vectors).sum(dim=2) / features.shape[1] ** 0.5
@@ -96,6 +105,7 @@ def train(binding: Binding, draw: Callable[[], Scene], training: Training) -> It
         scenes = sorted((draw() for _ in range(SORTED * training.batch_size)), key=_length)
         batches = [scenes[first : first + training.batch_size] for first in range(0, len(scenes), training.batch_size)]
         for index in islice(order.permutation(len(batches)), training.steps - step):
+            binding.builder.reads_phrases = step % PHRASES == 0
             scores, by_state, right = binding(batches[index])
             loss = functional.cross_entropy(scores, right) + STATE_WEIGHT * functional.cross_entropy(by_state, right)
             for group in optimizer.param_groups:
@@ -108,6 +118,30 @@ def train(binding: Binding, draw: Callable[[], Scene], training: Training) -> It
             yield step, loss.item()
 
 
+TRANSLATED = 0.3
+"""Share of instructions in another language."""
+
+LEAST_ALIKE, MOST_ALIKE = 0.55, 0.95
+"""How alike a word and its translation are: French and English colours have 0.8 to 0.9, rarer words less."""
+
+
+def _translated(scene: words.Scene, generator: np.random.Generator) -> words.Scene:
+    """Return a scene in which some instructions are in another language: of about the same meaning, spelt anew."""
+    chosen = torch.from_numpy(generator.random(len(scene.words)) < TRANSLATED)
+    where = chosen[:, None] & (scene.part == words.INSTRUCTION) & scene.real
+    count = int(where.sum())
+    old = scene.vectors[scene.words[where]]
+    noise = torch.from_numpy(generator.standard_normal(old.shape)).float()
+    noise = torch.cat([functional.normalize(part, dim=1) for part in noise.split([MEANING, SPELLING], dim=1)], dim=1)
+    rows = torch.nonzero(where)[:, 0]
+    alike = torch.from_numpy(generator.uniform(LEAST_ALIKE, MOST_ALIKE, len(scene.words))).float()[rows, None]
+    meanings = alike * old[:, :MEANING] + (1 - alike**2).sqrt() * noise[:, :MEANING]
+    new = torch.cat([functional.normalize(meanings, dim=1), noise[:, MEANING:]], dim=1)
+    numbered = scene.words.clone()
+    numbered[where] = len(scene.vectors) + torch.arange(count)
+    return scene._replace(vectors=torch.cat([scene.vectors, new]), words=numbered)
+
+
 def _length(scene: Scene) -> int:
     return len(scene.observation) + max(map(len, scene.actions)) * len(scene.actions) // 2
 
@@ -115,6 +149,8 @@ def _length(scene: Scene) -> int:
 @torch.no_grad()
 def accuracies(binding: Binding, scenes: Sequence[Scene], batch_size: int = 100) -> tuple[float, float, float]:
     """Return how often the right action scores highest, by the actions, by the state alone, and by chance."""
+    binding.eval()
+    binding.builder.reads_phrases = True
     right, right_by_state, chance = 0, 0, 0.0
     for first in range(0, len(scenes), batch_size):
         batch = scenes[first : first + batch_size]
@@ -122,6 +158,7 @@ def accuracies(binding: Binding, scenes: Sequence[Scene], batch_size: int = 100)
         right += int((scores.argmax(dim=1) == answers).sum())
         right_by_state += int((by_state.argmax(dim=1) == answers).sum())
         chance += sum(1 / len(scene.actions) for scene in batch)
+    binding.train()
     return right / len(scenes), right_by_state / len(scenes), chance / len(scenes)
 
 

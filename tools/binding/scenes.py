@@ -112,8 +112,10 @@ class Drawer:
             thing = thing._replace(adjective=self.misspelt(thing.adjective))
         elif self.chance(0.14):
             thing = thing._replace(noun=self.misspelt(thing.noun))
-        if chance > 0.94 and thing.adjective:
+        if chance > 0.96 and thing.adjective:
             return f"the {thing.noun} that is {thing.adjective}"
+        if chance > 0.86:  # as French and Spanish have it
+            return f"{self.one(('the', 'a', ''))} {thing.noun} {thing.adjective}".strip()
         return f"{self.one(('the', 'the', 'a', 'that', ''))} {thing}".strip()
 
     def _in_other_words(self, thing: Thing) -> Thing:
@@ -141,6 +143,11 @@ class Drawer:
     def instruct(self, named: str) -> str:
         """Return an instruction about what is named."""
         text = self.one(self.phrases.instructions).format(v=self.verb(), x=named)
+        if self.chance(0.15):
+            words = text.split()
+            for _ in range(self.number(1, 3)):  # fillers, and the little words of other languages
+                words.insert(self.number(0, len(words)), self.one(self.lexicon.words["verb"]))
+            text = " ".join(words)
         return text.upper() if self.chance(0.03) else text
 
     def labels(self, count: int, *, kind: int, noun: str) -> list[str]:
