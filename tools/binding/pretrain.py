@@ -80,7 +80,7 @@ class Binding(nn.Module):
         prompts = self.builder.split([f"{scene.instruction}\n{scene.observation}" for scene in scenes])
         built = self.builder.build(prompts, actions, listed)
         if self.translating is not None and self.training:
-            built = _translated(built, self.translating)
+            built = translated(built, self.translating)
         features, scores = self.model(built)
         vectors = self.model.action_vectors(built)[built.listed.clamp(min=0)]
         by_state = (self.product(features)[:, None] * vectors).sum(dim=2) / features.shape[1] ** 0.5
@@ -125,7 +125,7 @@ LEAST_ALIKE, MOST_ALIKE = 0.55, 0.95
 """How alike a word and its translation are: French and English colours have 0.8 to 0.9, rarer words less."""
 
 
-def _translated(scene: words.Scene, generator: np.random.Generator) -> words.Scene:
+def translated(scene: words.Scene, generator: np.random.Generator) -> words.Scene:
     """Return a scene in which some instructions are in another language: of about the same meaning, spelt anew."""
     chosen = torch.from_numpy(generator.random(len(scene.words)) < TRANSLATED)
     where = chosen[:, None] & (scene.part == words.INSTRUCTION) & scene.real
