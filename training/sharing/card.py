@@ -15,12 +15,7 @@ from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
-<<<<<<< HEAD
-from heed.policies.models.language_model import HUB_IDS, TINY, TINY_RANDOM
-=======
-from heed.policies.models.language_model import SHIPPED
-from heed.policies.models.minilm import HUB_ID, MINILM
->>>>>>> 70dc602 (heed-words is the default model)
+from heed.policies.models.language_model import HUB_IDS, SHIPPED
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
