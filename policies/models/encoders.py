@@ -31,7 +31,7 @@ from transformers.utils.hub import cached_file
 from heed.policies.caches.batching import chunks_of_like_length
 from heed.policies.models.bundled_adapter import UNMERGED, merge_bundled_adapter
 from heed.policies.models.model_folder import require_whole
-from heed.policies.models.pretrained import quietly, require_finite, supported_attention
+from heed.policies.models.pretrained import align, quietly, require_finite, supported_attention
 from heed.policies.prompts.prompt import tokens_around
 from heed.policies.prompts.text_tokens import TextTokens
 
@@ -82,6 +82,7 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
     require_whole({**found, "unexpected_keys": found["unexpected_keys"] if lacking else own})
     encoder = merge_bundled_adapter(model, source)
     require_finite(encoder)
+    align(encoder)
     return encoder
 
 

@@ -28,6 +28,9 @@ from heed.policies.models.model_folder import (
     require_whole,
 )
 
+CACHE_LINE = 64
+"""Bytes at whose multiples PyTorch lets tensors begin on a CPU."""
+
 
 def read_description(source: dict[str, Any]) -> tuple[PretrainedConfig, PreTrainedTokenizerBase]:
     """Return a model's configuration and tokenizer.
@@ -75,6 +78,7 @@ def read_model(config: PretrainedConfig, source: dict[str, Any], **options: Any)
     require_whole(found)
     merged = merge_bundled_adapter(model, source)
     require_finite(merged)
+    align(merged)
     merged.train(False)
     return merged
 
@@ -107,6 +111,17 @@ def require_finite(model: PreTrainedModel) -> None:
             raise ModelFilesError(
                 f"its weights are not all finite: {name!r} holds NaN or infinity in {count} of {weight.numel()} places"
             )
+
+
+def align(model: PreTrainedModel) -> None:
+    """Copy weights that lie in memory as they do in their file to where PyTorch itself would have put them.
+
+    Products of matrices that begin at different places of a cache line differ in their last bits, so a training that
+    is resumed would differ from one that was never interrupted.
+    """
+    for weight in (*model.parameters(), *model.buffers()):
+        if weight.device.type == "cpu" and weight.data_ptr() % CACHE_LINE:
+            weight.data = weight.data.clone()
 
 
 def require_usable(model: PreTrainedModel) -> None:

@@ -111,10 +111,12 @@ class SceneBuilder:
         rank = np.empty(len(different), dtype=np.int64)
         rank[order] = np.arange(len(different))
         table[0][real], action_words[action_real] = np.split(rank[inverse], [int(real.sum())])
-        vectors = self._vectors.of([self._words[number] for number in different[order]])
+        found = self._vectors.of([self._words[number] for number in different[order]])
+        # A copy in PyTorch's memory: products of arrays that begin anywhere differ in their last bits.
+        vectors = torch.from_numpy(found).clone()
         near = self._nearness(prompts, table[2]) * (table[1] == OBSERVATION)
-        arrays = (vectors, *table, near, real, action_words, action_real, rows)
-        return Scene(*(torch.from_numpy(array) for array in arrays))
+        arrays = (*table, near, real, action_words, action_real, rows)
+        return Scene(vectors, *(torch.from_numpy(array) for array in arrays))
 
     def _nearness(self, prompts: Sequence[SplitPrompt], segments: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return how near the segment of each word, (U, L), is to the instruction in meaning."""
@@ -126,7 +128,7 @@ class SceneBuilder:
         vectors = self._vectors.of_phrases(different)
         for row, prompt in enumerate(prompts):
             told, *seen = (places[phrase] for phrase in prompt.phrases)
-            near[row] = np.concatenate([[0.0], vectors[seen] @ vectors[told]])[segments[row]]
+            near[row] = np.concatenate([[0.0], (vectors[seen] * vectors[told]).sum(axis=1)])[segments[row]]
         return near
 
     def _words_of_actions(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -6,9 +6,9 @@ biased by the likeness of two words and by whether they stand together, with lea
 2020, learn them by distance). So what it learns about one word holds for any that are as much alike: it *binds* what an
 instruction names to what is seen.
 
-A word that has its like in the instruction is *bound*: what it means then no longer matters, only what it is bound to.
-So the embedding of its meaning is left out, the more the surer it is. An agent that learned with "red" and "ball" cannot
-learn these two by heart.
+A word that has its like in the instruction is *bound*: what it means no longer matters then, only what it is bound to.
+So the embedding of its meaning is left out, the more the surer it is, and an agent that learned with "red" and "ball"
+cannot learn these two by heart.
 
 A query depends on the prompt and on its own words alone. An action's score does not depend on what else there is to
 choose from.
