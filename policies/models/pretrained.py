@@ -138,10 +138,13 @@ def require_usable(model: PreTrainedModel) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Within this, transformers tells nothing of weights that are missing or too many: Heed refuses them itself."""
-    verbosity = transformers_logging.get_verbosity()
+    """Within this, transformers shows no progress, and nothing of weights that are missing: Heed refuses them itself."""
+    verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     try:
         yield
     finally:
         transformers_logging.set_verbosity(verbosity)
+        if has_bars:
+            transformers_logging.enable_progress_bar()
