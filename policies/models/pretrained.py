@@ -138,7 +138,7 @@ def require_usable(model: PreTrainedModel) -> None:
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Within this, transformers shows no progress, and nothing of weights that are missing: Heed refuses them itself."""
+    """Within this, transformers shows no progress and tells nothing of missing weights: Heed refuses them itself."""
     verbosity, has_bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
