@@ -128,9 +128,9 @@ def main(config: LimitsConfig) -> None:
         drawer = Drawer(lexicon, TRAIN, config.seed)
         scenes = [kind(drawer) for _ in range(config.scenes)]
         right, _, chance = accuracies(binding, scenes)
-        print(
-            f"{kind.__name__.replace('_', ' ')}: {right:.2f} (chance {chance:.2f}); {scenes[0].instruction!r} in {scenes[0].observation!r}"
-        )
+        name = kind.__name__.replace("_", " ")
+        example = f"{scenes[0].instruction!r} in {scenes[0].observation!r}"
+        print(f"{name}: {right:.2f} (chance {chance:.2f}); {example}")
 
 
 if __name__ == "__main__":
