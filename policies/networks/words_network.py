@@ -83,7 +83,17 @@ class WordsNetwork(PromptNetwork):
         self.prepare_layers(language_model, options)
         self.memory = RowMemory(self.model, READINGS_BYTES // (4 * (self.features_dim + self.n_scores)))
         self._texts: dict[bytes, str] = {}
-        self._builder = SceneBuilder(WordVectors(self.model.mean.cpu().numpy()))
+        self._mean = torch.zeros(0)
+        self._kept_builder: SceneBuilder | None = None
+
+    @property
+    def _builder(self) -> SceneBuilder:
+        """What makes scenes, with the model's mean of vectors as it is now: a checkpoint is loaded into the network."""
+        mean = self.model.mean
+        if self._kept_builder is None or not torch.equal(mean, self._mean.to(mean)):
+            self._mean = mean.clone()
+            self._kept_builder = SceneBuilder(WordVectors(mean.float().cpu().numpy().copy()))
+        return self._kept_builder
 
     def read(self, batch: Inputs) -> tuple[Tensor, Tensor | None]:
         """Return the features of different prompts, (U, D), and the scores of their actions, (U, A), if there are any.

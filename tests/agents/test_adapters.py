@@ -108,7 +108,7 @@ def test_online_and_target_network_share_the_base(base: Path) -> None:
 
 
 def test_frozen_layers_survive_the_target_networks_update() -> None:
-    kwargs = {"train_layers": 1}
+    kwargs: dict[str, Any] = {"model": "heed-tiny", "train_layers": 1}
     agent: Any = DQN(env=make(LEVEL, n_envs=4, seed=0), seed=0, policy_kwargs=kwargs, **OPTIONS[DQN])
     agent.learn(64)
     tiny = load_language_model("heed-tiny").model

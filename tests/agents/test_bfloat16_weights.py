@@ -22,7 +22,9 @@ WORDS = {"instruction": ["go to the red ball"], "observation": ["red ball 1 ahea
 
 
 def new(kind: Any, **kwargs: Any) -> Any:
-    return kind(env=make(LEVEL, n_envs=4, seed=0), seed=0, policy_kwargs=kwargs, **OPTIONS[kind])
+    return kind(
+        env=make(LEVEL, n_envs=4, seed=0), seed=0, policy_kwargs={"model": "heed-tiny", **kwargs}, **OPTIONS[kind]
+    )
 
 
 @pytest.mark.parametrize(

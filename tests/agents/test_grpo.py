@@ -186,7 +186,7 @@ def test_a_group_is_compared_within_one_level_though_resets_fail(tmp_path: Path,
         train(self)
 
     monkeypatch.setattr(GRPO, "train", noted)
-    policy: Any = {"head": "linear", "train_layers": 0, "max_prompt_tokens": 32}
+    policy: Any = {"model": "heed-tiny", "head": "linear", "train_layers": 0, "max_prompt_tokens": 32}
     agent = GRPO(env=new(0), group_size=2, n_steps=20, n_epochs=1, seed=0, policy_kwargs=policy)
     agent.learn(400)
     agent.save(tmp_path / "agent")

@@ -70,7 +70,7 @@ def test_transitions_in_hindsight_stand_beside_those_that_were_played(encoder: P
         buffer_size=100,
         learning_starts=1000,
         seed=1,
-        policy_kwargs={"max_prompt_tokens": 64},
+        policy_kwargs={"model": "heed-tiny", "max_prompt_tokens": 64},
     )
     agent.learn(60)
     buffer = agent.replay_buffer

@@ -21,6 +21,7 @@ OPTIONS: dict[Any, dict[str, Any]] = {
 
 
 def made(kind: Any, **policy_kwargs: Any) -> Any:
+    policy_kwargs = {"model": "heed-tiny", **policy_kwargs}
     return kind(env=make_buttons(4), seed=0, policy_kwargs=policy_kwargs, learning_rate=0.01, **OPTIONS[kind])
 
 

@@ -117,7 +117,7 @@ def test_it_trains_is_saved_loaded_and_resumed_by_the_command_line(tmp_path: Pat
 
 def test_its_memory_is_estimated(capsys: pytest.CaptureFixture[str]) -> None:
     memory_module.main([*FEW, *OF_PPO, "--no-smaller", "--prompt-tokens", "20"])
-    assert "awr with heed-tiny" in capsys.readouterr().out
+    assert "awr with heed-words" in capsys.readouterr().out
     options: dict[str, Any] = {"env": FEW[3], "device": "cpu", "n_envs": 4, "rollout_steps": 16, "batch_size": 32}
     ours, theirs = (
         estimate_memory(TrainConfig(agent=agent, **options), prompt_tokens=20).parts for agent in ("awr", "ppo")

@@ -245,7 +245,7 @@ def test_continuous_actions_are_not_drawn_around_nan() -> None:
 
 
 def test_plain_sb3_is_told_too() -> None:
-    ours = make(PPO)
+    ours = make(PPO, policy_kwargs={"model": "heed-tiny"})
     agent = SB3PPO(type(ours.policy), ours.env, n_steps=4, batch_size=16, policy_kwargs={"model": "heed-tiny"})
     poison(agent, "norm")
     with pytest.raises(NonFiniteError, match=r"since the weight .*norm.* is NaN"):
@@ -315,4 +315,4 @@ def test_untrained_scores_are_refused_too(monkeypatch: pytest.MonkeyPatch) -> No
     scores = torch.tensor([[-1.0, NAN]])
     monkeypatch.setattr(zero_shot, "make_scorer", lambda *arguments, **named: lambda *arguments: (None, scores))
     with pytest.raises(NonFiniteError, match=r"^The score of an action is NaN, although all weights are finite"):
-        score_action_texts(load_language_model(), WORDS, [["press red", "press blue"]])
+        score_action_texts(load_language_model("heed-tiny"), WORDS, [["press red", "press blue"]])

@@ -79,6 +79,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 def trained(kind: str, steps: int = 16, **policy: Any) -> Any:
     make, options = OPTIONS[kind]
     envs = LanguageVecEnv([Places] * 2, seed=0, group_size=options.get("group_size", 1))
+    policy = {"model": "heed-tiny", **policy}  # whose choices are less certain before any training
     return make(env=envs, seed=0, learning_rate=0.01, policy_kwargs=policy, **options).learn(steps)
 
 

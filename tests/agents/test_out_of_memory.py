@@ -30,7 +30,7 @@ OPTIONS: dict[Any, dict[str, Any]] = {
 
 
 def new(kind: Any, **arguments: Any) -> Any:
-    kwargs = {"head": "linear", **arguments.pop("policy_kwargs", {})}
+    kwargs = {"model": "heed-tiny", "head": "linear", **arguments.pop("policy_kwargs", {})}
     options = {**OPTIONS[kind], "learning_rate": 0.05, **arguments}
     kwargs["optimizer_class"] = torch.optim.SGD  # Adam would make a step of a gradient that is nothing but rounding
     return kind(env=make(LEVEL, n_envs=4, seed=0), seed=0, policy_kwargs=kwargs, **options)

@@ -179,16 +179,18 @@ def _one_by_one(agent: PPO) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("change", "history"),
+    ("model", "change", "history"),
     [
-        (without_memory, 0),
-        (without_memory, 3),
-        (by("cached"), 0),
-        (by("naive"), 0),
-        (without_batching, 0),
+        ("heed-words", without_memory, 0),
+        ("heed-tiny", without_memory, 0),
+        ("heed-tiny", without_memory, 3),
+        ("heed-tiny", by("cached"), 0),
+        ("heed-tiny", by("naive"), 0),
+        ("heed-words", without_batching, 0),
+        ("heed-tiny", without_batching, 0),
     ],
 )
-def test_no_short_cut_changes_what_is_learned(change: Any, history: int) -> None:
+def test_no_short_cut_changes_what_is_learned(model: str, change: Any, history: int) -> None:
     """The same seed gives the same actions, and the same weights up to rounding, with a short cut and without it."""
 
     def learn(changed: bool) -> tuple[Any, dict[str, Tensor]]:
@@ -198,7 +200,7 @@ def test_no_short_cut_changes_what_is_learned(change: Any, history: int) -> None
             batch_size=32,
             n_epochs=1,
             seed=0,
-            policy_kwargs={"optimizer_class": torch.optim.SGD, "max_prompt_tokens": 512},
+            policy_kwargs={"model": model, "optimizer_class": torch.optim.SGD, "max_prompt_tokens": 512},
             learning_rate=0.1,
         )
         if changed:
@@ -222,7 +224,8 @@ def test_values_at_time_limits_are_read_with_the_prompts_that_come_next(monkeypa
         return original(self, batch)
 
     monkeypatch.setattr(LanguageNetwork, "_read", counting)
-    agent = PPO(env=make("BabyAI-GoToLocal-v0", n_envs=8, seed=0), n_steps=128, batch_size=256, n_epochs=1, seed=0)
+    env, policy = make("BabyAI-GoToLocal-v0", n_envs=8, seed=0), {"model": "heed-tiny"}
+    agent = PPO(env=env, n_steps=128, batch_size=256, n_epochs=1, seed=0, policy_kwargs=policy)
     agent.learn(1024)
     limits = sum(float(info["l"]) >= 64 for info in agent.ep_info_buffer or ())
     assert limits > 8

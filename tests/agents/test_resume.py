@@ -61,6 +61,8 @@ SMALL: dict[type[Any], dict[str, Any]] = {
     },
     QLearning: {},
 }
+TINY: dict[str, Any] = {"model": "heed-tiny"}
+"""A causal model; what names none has heed-words."""
 ENCODER = "an encoder"
 """In place of the path of one."""
 POLICY_GRADIENTS = (PPO, A2C, REINFORCE, GRPO)
@@ -282,7 +284,7 @@ TRAININGS: dict[str, Training] = {
     "dqn, hindsight, history": Training(
         DQN,
         HINDSIGHT,
-        {"max_prompt_tokens": 128},
+        {**TINY, "max_prompt_tokens": 128},
         env=of(lambda: History(Places(), length=2)),
         steps=30,
         half=within_episodes,
@@ -314,6 +316,12 @@ TRAININGS: dict[str, Training] = {
         for kind in (PPO, DQN)
         for name, policy in PARTS.items()
     },
+    "ppo, heed-tiny": Training(PPO, policy=TINY, env=BABYAI),
+    "dqn, heed-tiny": Training(DQN, policy=TINY, env=BABYAI),
+    "ppo, heed-tiny, a frozen layer": Training(PPO, policy={**TINY, "train_layers": 1}),
+    "dqn, heed-tiny, lora on bfloat16": Training(
+        DQN, policy={**TINY, "weights": "bfloat16", "adapter": Adapter(rank=2)}
+    ),
     "ppo, lora, reference": Training(PPO, {"reference_coef": 0.1}, {"adapter": Adapter(rank=2)}),
     "dqn, lora, slow target": Training(DQN, {"tau": 0.5}, {"adapter": Adapter(rank=2)}),
     "ppo, lora in the top layer, reference": Training(
@@ -321,8 +329,8 @@ TRAININGS: dict[str, Training] = {
     ),
     "dqn, lora in the top layer": Training(DQN, policy={"train_layers": 1, "adapter": Adapter(rank=2)}),
     "ppo, adalora": Training(PPO, policy={"adapter": Adapter(rank=2, method="adalora")}),
-    "ppo, virtual tokens": Training(PPO, policy={"adapter": Adapter(method="prefix", virtual_tokens=2)}),
-    "dqn, virtual tokens": Training(DQN, policy={"adapter": Adapter(method="prompt", virtual_tokens=2)}),
+    "ppo, virtual tokens": Training(PPO, policy={**TINY, "adapter": Adapter(method="prefix", virtual_tokens=2)}),
+    "dqn, virtual tokens": Training(DQN, policy={**TINY, "adapter": Adapter(method="prompt", virtual_tokens=2)}),
     "ppo, lora on bfloat16": Training(PPO, policy={"weights": "bfloat16", "adapter": Adapter(rank=2)}),
     "dqn, bfloat16": Training(DQN, policy={"weights": "bfloat16", "train_layers": 0, "head": "linear"}),
     **{

@@ -138,7 +138,9 @@ def test_transformers_own_would_do_nothing_here() -> None:
 def test_a_network_of_heed_tiny(head: Any) -> None:
     plain, frugal = (
         LanguageNetwork(
-            load_language_model(), TextActions(("left", "go")), ModelOptions(head=head, activation_checkpointing=frugal)
+            load_language_model("heed-tiny"),
+            TextActions(("left", "go")),
+            ModelOptions(head=head, activation_checkpointing=frugal),
         )
         for frugal in (False, True)
     )
@@ -166,7 +168,7 @@ def test_what_cannot_go_together_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             LanguageNetwork(
-                load_language_model(),
+                load_language_model("heed-tiny"),
                 TextActions(("left", "go")),
                 ModelOptions(activation_checkpointing=True, **options),
             )

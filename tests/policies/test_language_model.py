@@ -71,7 +71,7 @@ def test_a_saved_description_rebuilds_the_architecture(folder: Path, tmp_path: P
     ("name", "sentence"),
     [
         ("./no/such/folder", "There is no model folder"),
-        ("heed-tinny", "neither 'heed-tiny' nor a folder here"),
+        ("heed-tinny", "neither 'heed-words' nor a folder here"),
         ("nobody/no-such-model", "is the name right, and is there a network"),
     ],
 )

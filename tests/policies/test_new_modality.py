@@ -91,7 +91,7 @@ def test_what_was_read_is_known_by_its_key(head: Any) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"train_layers": 0, "head": "linear"}], ids=["score", "frozen, linear"])
 def test_ppo_learns_by_it_and_goes_on_from_a_checkpoint(tmp_path: Path, options: dict[str, Any]) -> None:
-    kwargs = {"max_prompt_tokens": 32, **options}
+    kwargs = {"model": "heed-tiny", "max_prompt_tokens": 32, **options}
     agent = PPO(env=make_dials(16), policy_kwargs=kwargs, **SETTINGS).learn(2048)
     agent.save(tmp_path / "agent")
     words = {key: texts[:2] for key, texts in WORDS.items()}

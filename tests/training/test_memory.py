@@ -54,8 +54,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     for name, build in MODELS.items():
         torch.manual_seed(0)
         build().save_pretrained(folder / name)
-        load_language_model().tokenizer.save_pretrained(folder / name)
-    return {name: folder / name for name in MODELS}
+        load_language_model("heed-tiny").tokenizer.save_pretrained(folder / name)
+    load_language_model("heed-words").share(folder / "words")
+    return {name: folder / name for name in (*MODELS, "words")}
 
 
 def measured(config: MemoryConfig) -> int:
@@ -91,6 +92,11 @@ def options(agent: str, model: Path | str, **more: Any) -> MemoryConfig:
         pytest.param("ppo", "t5", {"head": "linear"}, marks=pytest.mark.exhaustive),
         pytest.param("ppo", "llama", {"train_layers": 1}, marks=pytest.mark.exhaustive),
         ("dqn", "llama", {}),
+        ("ppo", "words", {"batch_size": 128, "rollout_steps": 32}),
+        ("ppo", "words", {"adapter": "lora", "batch_size": 128, "rollout_steps": 32, "reference_coef": 0.1}),
+        ("ppo", "words", {"micro_batch_tokens": 1000, "batch_size": 128, "rollout_steps": 32, "head": "linear"}),
+        pytest.param("ppo", "words", {"train_layers": 1}, marks=pytest.mark.exhaustive),
+        pytest.param("dqn", "words", {"batch_size": 128}, marks=pytest.mark.exhaustive),
     ],
 )
 def test_the_estimate_is_near_what_a_training_takes(

@@ -54,7 +54,7 @@ def new_prompts(batch: int, length: int, vocabulary: int, seed: int) -> torch.Te
 
 def language_models(config: BenchmarkConfig) -> dict[str, LanguageModel]:
     """Return heed-tiny, and the larger model with heed-tiny's tokenizer."""
-    tiny = load_language_model()
+    tiny = load_language_model("heed-tiny")
     larger = new_llama(
         hidden=config.hidden, layers=config.layers, vocabulary=tiny.vocabulary, positions=1024, seed=config.seed
     )

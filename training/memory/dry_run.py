@@ -26,9 +26,10 @@ from heed.policies.heads.trie import Tries
 from heed.policies.models.encoders import Pooling, pool
 from heed.policies.models.language_model import LanguageModel
 from heed.training.memory.peak import LiveBytes
+from heed.training.memory.word_counts import WordCounts
 
 Chunk = tuple[int, int]
-"""How many prompts are read together, and how many tokens they have with their padding."""
+"""How many prompts are read together, and how many tokens, or words, they have with their padding."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,8 @@ class DryRun:
     """As it trains."""
     tries: Tries | None
     """Of the actions; None for a linear head."""
+    words: WordCounts | None
+    """Of a model that reads words (`heed-words`): how many there are."""
     normalization: Normalization
     train_layers: int | None
     in_bfloat16: bool
@@ -94,6 +97,8 @@ class DryRun:
 
     def _read_chunk(self, count: int, length: int, *, whole: bool) -> Tensor:
         model = self.language_model.model
+        if self.words is not None:
+            return torch.cat(model(self.words.scene(count, length)), dim=1).float()
         if not self.language_model.backbone.gives_likelihoods:
             return self._read_texts(self.language_model.pooling, count, length)
         prompts = torch.zeros(count, length, dtype=torch.long)
@@ -120,8 +125,8 @@ class DryRun:
 
     @property
     def frozen_layers(self) -> int:
-        """How many layers are frozen below others that train."""
-        if not self.train_layers:
+        """How many layers are frozen below others that train, whose states are kept."""
+        if not self.train_layers or self.words is not None:
             return 0
         return len(layers_of(self.language_model.model)) - self.train_layers
 

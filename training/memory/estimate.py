@@ -12,7 +12,7 @@ import dataclasses
 import time
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,22 +25,26 @@ from heed.agents import AGENTS
 from heed.envs.arguments import require_arguments
 from heed.policies.adapters.adapters import add_adapter
 from heed.policies.backbones.precision import computes_in_bfloat16, decided, is_wide, weights_dtype
-from heed.policies.caches.batching import Inputs, micro_batches
+from heed.policies.caches.batching import Inputs, chunks_of_like_length, micro_batches
 from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.heads.action_head import HeadKind, head_kind
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.modality import modalities_of
 from heed.policies.models.language_model import LanguageModel
 from heed.policies.models.loading import language_model_without_weights
+from heed.policies.models.use import ENCODER_BYTES
 from heed.policies.networks.prompt_network import READINGS_BYTES
 from heed.policies.networks.text_network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder, PromptVecEnv
 from heed.policies.prompts.template import Template
+from heed.policies.words.model import WordsModel
+from heed.policies.words.vectors import WIDTH
 from heed.training.agent_arguments import agent_arguments
 from heed.training.errors import ConfigurationError
 from heed.training.memory.dry_run import Chunk, DryRun
 from heed.training.memory.optimizer_step import OptimizerStep, measure_step
+from heed.training.memory.word_counts import WordCounts
 from heed.training.option_groups import LANGUAGE_AGENTS
 from heed.training.options import TrainConfig
 from heed.training.tracking.system import resident_memory
@@ -75,9 +79,9 @@ class Estimate:
     prompt_tokens: int
     """Of the longest prompt that is assumed."""
     minibatch: tuple[int, int]
-    """Different prompts of a minibatch, and their tokens with padding."""
+    """Different prompts of a minibatch, and their tokens (of heed-words, words) with padding."""
     part_tokens: int
-    """Of these, the tokens of the largest micro-batch."""
+    """Of these, those of the largest micro-batch."""
 
     def total(self, place: Place | None = None) -> int:
         """Return the bytes of all parts, or of those at one place; on a CPU there is one place."""
@@ -149,6 +153,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     dry_run = DryRun(
         mode=mode,
         language_model=trained,
+        words=seen.words,
         tries=seen.tries if head_kind(config.head).reads_texts else None,
         normalization=config.normalization,
         train_layers=config.train_layers,
@@ -179,6 +184,8 @@ class _Seen:
     """Token ids of prompts as they came, (N, L), padded with -1."""
     all_differ: bool
     """Assume that no two prompts are equal."""
+    words: WordCounts | None
+    """Of a model that reads words."""
     tries: Tries
     n_actions: int
     action_space: spaces.Space[Any]
@@ -194,14 +201,51 @@ class _Seen:
         """Return how long prompts are, in tokens."""
         return float((self.prompts != PADDING).sum(dim=1).float().mean())
 
-    def draw(self, count: int) -> npt.NDArray[np.int64]:
+    def draw(self, count: int) -> _Lengths:
         """Return the lengths of the different prompts among `count`, drawn from those that were seen."""
         if self.all_differ:
-            return np.resize((self.prompts != PADDING).sum(dim=1).numpy(), count)
-        rows = np.random.default_rng(0).permutation(len(self.prompts))[:count]
-        lengths = Inputs.of(self.prompts[torch.from_numpy(rows)]).lengths
-        # Of more than were seen, as many are different as were among those.
-        return np.resize(lengths, max(1, len(lengths) * count // len(rows)))
+            places = np.resize(np.arange(len(self.prompts)), count)
+            tokens = (self.prompts != PADDING).sum(dim=1).numpy()[places]
+        else:
+            rows = np.random.default_rng(0).permutation(len(self.prompts))[:count]
+            found = Inputs.of(self.prompts[torch.from_numpy(rows)])
+            # Of more than were seen, as many are different as were among those.
+            different = max(1, len(found.lengths) * count // len(rows))
+            tokens, places = np.resize(found.lengths, different), np.resize(rows[found.rows], different)
+        soft = self.encoder.layout.soft_tokens
+        return _Lengths(tokens, tokens + soft if self.words is None else self.words.prompts[places])
+
+    def parts(self, count: int, *, scores: bool, most: int | None = None) -> list[list[Chunk]]:
+        """Return the chunks in which the different prompts among `count` are read, part by part.
+
+        Args:
+            count: of prompts.
+            scores: whether actions are scored, which makes prompts longer.
+            most: tokens that a part may have.
+        """
+        lengths = self.draw(count)
+        tokens = lengths.tokens + self.encoder.layout.soft_tokens
+        prompts = torch.full((len(tokens), int(tokens.max())), PADDING)
+        for row, length in enumerate(tokens.tolist()):
+            prompts[row, :length] = 0
+            prompts[row, 0] = row + 1  # no two are alike
+        parts = [torch.arange(len(prompts))] if most is None else micro_batches(Inputs.of(prompts), most)
+        behind = 0 if not scores else self.tries.n_nodes if self.words is None else self.words.listed
+        found = []
+        for rows in parts:
+            read = np.sort(lengths.read[rows.numpy()])
+            chunks = chunks_of_like_length(read + behind, torch.device("cpu"))
+            found.append([(chunk.stop - chunk.start, int(read[chunk].max())) for chunk in chunks])
+        return found
+
+
+class _Lengths(NamedTuple):
+    """How long different prompts are, (U,) each."""
+
+    tokens: npt.NDArray[np.int64]
+    """In tokens."""
+    read: npt.NDArray[np.int64]
+    """As the language model reads them: in words, or in tokens, soft ones included."""
 
 
 def _prompts_of(
@@ -248,33 +292,27 @@ def _prompts_of(
         n_actions = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))
     finally:
         venv.close()
-    trie = ActionTrie.build([[0]])
-    if head_kind(config.head).reads_texts:
+    trie, words = ActionTrie.build([[0]]), None
+    reads_texts = head_kind(config.head).reads_texts
+    if isinstance(language_model.model, WordsModel):
+        seen = [encoder.decode(row[row != PADDING].numpy()) for row in tokens]
+        listed = 0 if not reads_texts else encoder.layout.choices or len(texts)
+        words = WordCounts.of(seen, texts if listed else (), listed)
+        if prompt_tokens is not None:
+            words = words.scaled(prompt_tokens / int((tokens[0] != PADDING).sum()))
+    elif reads_texts:
         trie = language_model.action_trie(tuple(texts)[: max(1, n_actions)], config.normalization, distinct=False)
     if prompt_tokens is not None:
         tokens = torch.zeros(1, prompt_tokens, dtype=torch.long)
     return _Seen(
         prompts=tokens,
         all_differ=prompt_tokens is not None,
+        words=words,
         tries=Tries([trie]),
         n_actions=n_actions,
         action_space=space,
         encoder=encoder,
     )
-
-
-def _chunks(lengths: npt.NDArray[np.int64], extra: int, most: int | None) -> list[list[Chunk]]:
-    """Return the chunks of each part of a minibatch of different prompts, the parts being of at most `most` tokens."""
-    prompts = torch.full((len(lengths), int(lengths.max())), PADDING)
-    for row, length in enumerate(lengths.tolist()):
-        prompts[row, :length] = 0
-        prompts[row, 0] = row + 1  # no two are alike
-    parts = [torch.arange(len(prompts))] if most is None else micro_batches(Inputs.of(prompts), most)
-    found = []
-    for rows in parts:
-        batch = Inputs.of(prompts[rows])
-        found.append([(s.stop - s.start, int(batch.lengths[s].max())) for s in batch.chunks(extra=extra)])
-    return found
 
 
 def _tokens(chunks: list[Chunk]) -> int:
@@ -300,6 +338,7 @@ class _Sum:
         gradient, minibatch, at_once = self._gradient()
         trains = self._trains() + self._heads()
         step, told = self._optimizer(trains)
+        unit = "tokens" if self.seen.words is None else "words"
         parts = [
             Part(name="language model", size=self._weights(), place="device", note=self._model_note()),
             Part(name="heads", size=self._heads(), place="device"),
@@ -310,7 +349,7 @@ class _Sum:
                 name="activations",
                 size=max(gradient - self._trains(), step.temporary, self._reading()),
                 place="device",
-                note=f"what is kept for the gradient of {at_once} tokens at once, of {minibatch[1]} in a minibatch",
+                note=f"what is kept for the gradient of {at_once} {unit} at once, of {minibatch[1]} in a minibatch",
             ),
             *self._caches(),
             self._buffer(),
@@ -411,20 +450,18 @@ class _Sum:
 
     def _gradient(self) -> tuple[int, tuple[int, int], int]:
         """Return the peak of a gradient in bytes, the minibatch's different prompts and tokens, and those at once."""
-        lengths = self.seen.draw(self._rows()) + self.seen.encoder.layout.soft_tokens
-        nodes = self.seen.tries.n_nodes if self.head.reads_texts else 0
-        parts = _chunks(lengths, nodes, self.config.micro_batch_tokens)
+        parts = self.seen.parts(self._rows(), scores=self.head.reads_texts, most=self.config.micro_batch_tokens)
         largest = max(parts, key=_tokens)
         reference = largest if self._has_reference else []
         peak = self.dry_run.gradient(largest, reference=reference, onto=len(parts) > 1)
-        return peak, (len(lengths), sum(map(_tokens, parts))), _tokens(largest)
+        prompts = sum(count for part in parts for count, _ in part)
+        return peak, (prompts, sum(map(_tokens, parts))), _tokens(largest)
 
     def _reading(self) -> int:
         """Return the bytes at the peak of reading where nothing is learned: in a rollout, or of a target network."""
         assert self.config.n_envs is not None
         count = max(self.config.n_envs, self._rows() if self.config.algorithm.networks > 1 else 0)
-        nodes = self.seen.tries.n_nodes if self.head.reads_texts else 0
-        (chunks,) = _chunks(self.seen.draw(count) + self.seen.encoder.layout.soft_tokens, nodes, None)
+        (chunks,) = self.seen.parts(count, scores=self.head.reads_texts)
         return self.dry_run.reading([max(chunks, key=lambda chunk: chunk[0] * chunk[1])])
 
     # -- what is kept --------------------------------------------------------------------------------------
@@ -437,16 +474,22 @@ class _Sum:
     def _caches(self) -> list[Part]:
         """Return what the network caches (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
-        width = text_config.hidden_size + (self.seen.tries.n_actions if self.head.reads_texts else 0)
+        scores = self.seen.tries.n_actions if self.seen.words is None else self.seen.words.listed
+        width = text_config.hidden_size + (scores if self.head.reads_texts else 0)
         networks = 2 if self._has_reference else 1
-        lengths = self.seen.draw(self._steps())
+        lengths = self.seen.draw(self._steps()).tokens
         kept = max(1024, 2 * len(lengths))
         readings = networks * min(READINGS_BYTES // 2, kept * width * 4)
         parts = [Part(name="readings", size=readings, place="device", note="of prompts that come again")]
+        if self.seen.words is not None:
+            vectors = int(self.seen.words.different[-1]) * WIDTH * 4
+            parts.append(
+                Part(name="words", size=ENCODER_BYTES + vectors, place="host", note="sentence encoder, and vectors")
+            )
         frozen = self.dry_run.frozen_layers
         if frozen:  # they never change, so all that is ever read is kept
             assert self.config.steps is not None
-            tokens = int(self.seen.draw(max(1, self.config.steps)).sum())  # of 0 steps, there are demonstrations
+            tokens = int(self.seen.draw(max(1, self.config.steps)).tokens.sum())  # of 0 steps, there are demonstrations
             states = min(FROZEN_BYTES, 2 * tokens * text_config.hidden_size * self.trained.model.dtype.itemsize)
             copies = self.config.algorithm.networks
             note = "of all prompts, up to 1 GiB for a network"
