@@ -145,6 +145,8 @@ def test_the_mean_of_vectors_is_that_of_the_weights_that_are_loaded(words: Langu
 
 def test_numbers_beside_the_words_are_added_late(words: LanguageModel) -> None:
     policy = policy_for(words, modalities=(Numbers(2),))
+    for weight in policy.network.auxiliary.parameters():
+        torch.nn.init.normal_(weight)  # which begin as nothing
     numbers = np.array([[0, 1], [1, 0], [0, 1], [0.5, -1]], dtype=np.float32)
     same = {key: [texts[0]] * 4 for key, texts in WORDS.items()}
     features, scores = read(policy, {**same, "numbers": numbers})
