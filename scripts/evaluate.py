@@ -63,7 +63,7 @@ class EvaluateConfig:
     n_envs: int = 64
     """Episodes side by side; the figures do not depend on it."""
     threads: int | None = None
-    """Threads that the processor computes with (default: by the model's size, one for heed-tiny)."""
+    """Threads that the processor computes with (default: by the model's size, one for heed-words)."""
     max_episode_steps: int | None = None
     """Give an episode up as unfinished after so many steps, which counts as failed: some environments end none
     (default: the training's; without one 5000, or the environment's own limit where that is more)."""

@@ -42,7 +42,7 @@ MATRIX = [
 
 def models(folder: Path) -> Callable[[str], LanguageModel]:
     """Return what returns the model of a kind, and makes it only once; `folder` is for those that are saved."""
-    return cache(lambda kind: load_language_model() if kind == "heed-tiny" else small_model(kind, folder))
+    return cache(lambda kind: load_language_model("heed-tiny") if kind == "heed-tiny" else small_model(kind, folder))
 
 
 def maker(

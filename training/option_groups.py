@@ -72,7 +72,7 @@ class RunOptions:
     device: str = "auto"
     """Where the language model runs: cpu, cuda, or auto."""
     threads: int | None = None
-    """Threads that the processor computes with (default: by the model's size, one for heed-tiny; with --resume as many
+    """Threads that the processor computes with (default: by the model's size, one for heed-words; with --resume as many
     as before). Another number ends a little elsewhere, since it adds up in another order."""
     stop_at_success: float | None = None
     """Stop early when this share of the last 500 episodes succeeded; 1 is all of them."""

@@ -40,7 +40,7 @@ def sentence(estimate: Estimate) -> str:
 def tell_estimate(config: TrainConfig, console: Console) -> Estimate | None:
     """Say what the training needs, and warn where that is more than there is; None where it cannot be told.
 
-    `heed-tiny` needs little beside Python itself, and a short training of it would wait for the estimate.
+    The models that ship need little beside Python itself, and a short training of one would wait for the estimate.
     """
     if config.agent not in LANGUAGE_AGENTS or config.model in SHIPPED:
         return None
