@@ -199,7 +199,8 @@ def test_wheel_is_complete(tmp_path: Path) -> None:
     files += [REPOSITORY / package / "py.typed" for package in PACKAGES]
     files += [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.yaml")]
     files += (REPOSITORY / "envs").rglob("*.js")
-    files += (REPOSITORY / "policies" / "models" / "heed_tiny").glob("*.*")
+    for model in ("heed_tiny", "heed_words"):
+        files += (REPOSITORY / "policies" / "models" / model).glob("*.*")
     files += [REPOSITORY / "training" / "sharing" / "model_card.md"]
     files += [file for package in PACKAGES for file in (REPOSITORY / package).rglob("templates/*.*")]
     assert packed == {f"heed/{file.relative_to(REPOSITORY).as_posix()}" for file in files}
