@@ -146,14 +146,15 @@ class WordsModel(PreTrainedModel):
         """Return features and scores of prompts."""
         likeness = likeness_of(scene)
         segment = scene.segment.clamp(max=MOST_SEGMENTS - 1)
-        words = self.words(scene.words, scene.vectors) * (1 - likeness.bound)[..., None] + self.segments(segment)
+        words = self.words(scene.words, scene.vectors)
+        words = words * (1 - likeness.bound)[..., None].to(words.dtype) + self.segments(segment)
         words = words + self.places(scene.place.clamp(max=MOST_PLACES - 1)) + self.parts(scene.part)
         words = words + self.likeness(2 * likeness.word)
         queries = self.state.expand(len(words), 1, -1)
         if scene.listed.shape[1]:
             listed = scene.listed.clamp(min=0)
             named = self.action_words(scene.action_words, scene.vectors)[listed]  # (U, A, W, D)
-            named = named * (1 - likeness.action_bound)[..., None]
+            named = named * (1 - likeness.action_bound)[..., None].to(named.dtype)
             actions = self._mixed(named, scene.action_real[listed]) + self.action_likeness(2 * likeness.action)
             queries = torch.cat([queries, actions], dim=1)
         absent = torch.zeros_like(scene.real, dtype=words.dtype).masked_fill(~scene.real, -1e4)[:, None, None]

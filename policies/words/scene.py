@@ -113,7 +113,8 @@ def likeness_of(scene: Scene) -> Likeness:
     query, action, action_bound = _of_actions(scene, meaning, spelling, told, seen, standard)
     best = torch.maximum(nearest, nearest_spelt)
     if scene.listed.shape[1]:  # a word of the instruction that only an action has is bound as well
-        best = torch.maximum(best, torch.maximum(query[:, 0, 1:], query[:, 1, 1:]).amax(dim=1) * told)
+        there = (scene.listed >= 0)[..., None]
+        best = torch.maximum(best, (torch.maximum(query[:, 0, 1:], query[:, 1, 1:]) * there).amax(dim=1) * told)
     return Likeness(word, pair, query, action, _bound(best), action_bound)
 
 
