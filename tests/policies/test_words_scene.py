@@ -26,6 +26,12 @@ class Spelt(WordVectors):
             vectors[row, MEANING + (list(MEANINGS).index(word) if word in MEANINGS else 50 + row)] = 1
         return vectors
 
+    def of_phrases(self, phrases: Sequence[str]) -> npt.NDArray[np.float32]:
+        """Of length 1: the sum of their words."""
+        sums = np.array([self.of(phrase.split())[:, :MEANING].sum(axis=0) for phrase in phrases])
+        lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+        return (sums / np.maximum(lengths, 1e-6)).astype(np.float32)
+
 
 @pytest.fixture
 def builder() -> SceneBuilder:
@@ -70,7 +76,7 @@ def test_likeness_by_hand(builder: SceneBuilder) -> None:
     scene = scene_of(builder, ["take lamp\nlight; door"], ["take light"])
     likeness = likeness_of(scene)
     # lamp is alike to light by 0.8, and to nothing else that is seen; spellings are all different.
-    nearest, to_the_fourth, spelt, _, wanted, wants = likeness.word[0].T
+    nearest, to_the_fourth, spelt, _, wanted, wants, near, standard = likeness.word[0].T
     torch.testing.assert_close(nearest, torch.tensor([0, 0.8, 0.8, 0]))
     torch.testing.assert_close(to_the_fourth, nearest**4)
     assert spelt.tolist() == [0] * 4
@@ -78,6 +84,15 @@ def test_likeness_by_hand(builder: SceneBuilder) -> None:
     sharp = float(torch.tensor([12.0, 0.0]).softmax(dim=0)[0])
     torch.testing.assert_close(wants, torch.tensor([0.5, sharp, sharp, 0.5]))
     torch.testing.assert_close(wanted, torch.tensor([0.5, sharp, sharp, 0.5]), atol=1e-4, rtol=0)
+    # "take lamp" is (1, 1, 0) / sqrt(2): its cosine with light is 0.8 / sqrt(2), with door 0.
+    cosine = 0.8 / 2**0.5
+    torch.testing.assert_close(near, torch.tensor([0, 0, cosine, 0]))
+    # The mean of both is half of it, so is the deviation, to which 0.05 squared is added.
+    deviations = (cosine / 2) / ((cosine / 2) ** 2 + 0.05**2) ** 0.5
+    torch.testing.assert_close(standard, torch.tensor([0, 0, deviations, -deviations]))
+    # Alike by 0.8 is surely bound; take is so by the action.
+    torch.testing.assert_close(likeness.bound, torch.tensor([[1.0, 1, 1, 0]]))
+    torch.testing.assert_close(likeness.action_bound, torch.tensor([[[1.0, 1]]]))
     means = [[0, 0, 0, 0], [0, 0, 0.8, 0], [0, 0.8, 0, 0.6], [0, 0, 0.6, 0]]
     torch.testing.assert_close(likeness.pair[0, 0], torch.tensor(means))
     together, follows, precedes, next_segment, last_segment, other = (likeness.pair[0, row] for row in range(2, 8))
@@ -88,11 +103,27 @@ def test_likeness_by_hand(builder: SceneBuilder) -> None:
     assert last_segment.nonzero().tolist() == [[3, 2]]
     assert other.nonzero().tolist() == [[0, 2], [0, 3], [1, 2], [1, 3], [2, 0], [2, 1], [3, 0], [3, 1]]
     # The state sees what is told; the action what its words mean: take, and light.
-    assert likeness.query[0, :, 0].tolist() == [[0] * 4, [0] * 4, [1, 1, 0, 0], [0] * 4]
+    assert likeness.query[0, :, 0].tolist() == [
+        [0] * 4,
+        [0] * 4,
+        [1, 1, 0, 0],
+        [0] * 4,
+        standard.tolist(),
+    ]
     torch.testing.assert_close(likeness.query[0, 0, 1], torch.tensor([1, 0.8, 1, 0.6]))
     assert likeness.query[0, 1, 1].tolist() == [1, 0, 1, 0]
     # Told: at most 1 (take) and on the average (1 + 0.8) / 2; seen: 1 (light) and (0 + 1) / 2; then spelt.
     torch.testing.assert_close(likeness.action[0, 0], torch.tensor([1, 0.9, 1, 0.5, 1, 0.5, 1, 0.5]))
+
+
+def test_an_action_that_is_not_listed_binds_nothing(builder: SceneBuilder) -> None:
+    """Behind the last action of a prompt stands padding, which is no action of any other prompt."""
+    prompts = builder.split(["take\nlamp", "take\nlamp"])
+    listed = np.array([[0, 1], [1, -1]])
+    together = likeness_of(builder.build(prompts, ["take", "door"], listed)).bound
+    alone = likeness_of(builder.build(prompts[1:], ["take", "door"], listed[1:])).bound
+    assert together.tolist() == [[1, 0], [0, 0]]
+    assert alone.tolist() == [[0, 0]]
 
 
 def test_what_was_split_is_kept_within_bounds(builder: SceneBuilder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,12 +77,11 @@ def test_each_word_is_asked_for_once_and_numbers_never() -> None:
     assert encode.asked == ["red", "ball", "key"]
     assert len(words) == 3
     assert again.shape == (4, WIDTH)
-    words.clear_cache()
-    np.testing.assert_array_equal(words.of(["ball", "-2.5", "key", "red"]), again)
+    np.testing.assert_array_equal(WordVectors(NO_MEAN, Encoder()).of(["ball", "-2.5", "key", "red"]), again)
 
 
 def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vectors_module, "MOST_WORDS", 10)
+    monkeypatch.setattr(vectors_module, "MOST_KEPT", 10)
     words = WordVectors(NO_MEAN, Encoder())
     for start in range(0, 60, 3):
         given = [f"word{chr(97 + start // 3)}{chr(97 + i)}" for i in range(6)]
@@ -90,6 +89,21 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(words) <= 10
     words.of([f"{start}.5" for start in range(100)])
     assert len(words) <= 10, "numbers are not kept"
+    for start in range(12):
+        words.of_phrases([f"the lamp of {chr(97 + start)}", "a kettle"])
+    assert len(words) <= 20, "ten words and ten phrases"
+
+
+def test_a_phrase_is_what_it_means_as_a_whole() -> None:
+    encode = Encoder()
+    mean = np.arange(MEANING, dtype=np.float32) / MEANING
+    words = WordVectors(mean, encode)
+    (found,) = words.of_phrases(["a red lamp"])
+    meaning = encode(["a red lamp"])[0] - mean
+    np.testing.assert_allclose(found, meaning / np.linalg.norm(meaning), rtol=1e-5)
+    words.of_phrases(["a red lamp", "a kettle"])
+    assert encode.asked.count("a kettle") == 1
+    assert encode.asked.count("a red lamp") == 2, "once, and once by this test"
 
 
 def test_a_vector_is_the_same_alone_and_after_others() -> None:

@@ -80,6 +80,7 @@ class WordCounts:
             part=of_prompts,
             segment=of_prompts,
             place=of_prompts,
+            near=torch.zeros(count, length),
             real=of_prompts == 0,
             action_words=of_actions,
             action_real=of_actions == 0,
