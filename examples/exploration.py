@@ -96,6 +96,7 @@ def deep_sea_dqn(way: str, seed: int) -> Curve:
         target_update_interval=200,
         stats_window_size=50,
         seed=seed,
+        policy_kwargs={"model": "heed-tiny"},
     )
     recording = Recording(every=400, what="success")
     agent.learn(10_000, callback=recording)
@@ -109,7 +110,7 @@ def key_corridor(way: str, seed: int) -> Curve:
         env = IntrinsicRewardVecEnv(env, CountBonus(), coefficient=0.05)
     if way == "rnd":
         env = IntrinsicRewardVecEnv(env, RandomNetworkDistillation(seed=seed), coefficient=1.0)
-    agent = PPO(env=env, stats_window_size=200, seed=seed)
+    agent = PPO(env=env, stats_window_size=200, seed=seed, policy_kwargs={"model": "heed-tiny"})
     recording = Recording(every=4_096, what="success")
     agent.learn(80_000, callback=recording)
     return recording.curve

@@ -176,8 +176,8 @@ def places_of_prompt(env: Any, prompt: npt.NDArray[Any]) -> list[Place]:
 
 
 def instruction_of_prompt(env: Any, prompt: npt.NDArray[Any]) -> str:
-    """Return the instruction, which stands last in heed-tiny's prompts."""
-    return str(env.encoder.decode(prompt).strip().splitlines()[-1].strip())
+    """Return the instruction, which stands first in the prompts of heed-words."""
+    return str(env.encoder.decode(prompt).strip().splitlines()[0].strip())
 
 
 def audit_replay(agent: DQN, *, held_out: bool) -> int:

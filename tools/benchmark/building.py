@@ -68,7 +68,7 @@ def new_env(config: BenchmarkConfig, *, n_envs: int | None = None, history: int 
 
 
 def new_agent(env: VecEnv, config: BenchmarkConfig, *, n_steps: int, n_epochs: int = 4, **policy: Any) -> PPO:
-    """Return Heed's PPO, with `policy` as its `policy_kwargs`."""
+    """Return Heed's PPO, with `policy` as its `policy_kwargs`, and heed-tiny unless that names another model."""
     return PPO(
         env=env,
         n_steps=n_steps,
@@ -76,7 +76,7 @@ def new_agent(env: VecEnv, config: BenchmarkConfig, *, n_steps: int, n_epochs: i
         n_epochs=n_epochs,
         seed=config.seed,
         device=config.device,
-        policy_kwargs=policy,
+        policy_kwargs={"model": "heed-tiny", **policy},
     )
 
 

@@ -160,7 +160,7 @@ def layer_weights(model: Any, *, adapted: bool = False) -> int:
 
 
 def _new_agent(name: str, options: Options, device: torch.device) -> PPO:
-    policy_kwargs: dict[str, Any] = {}
+    policy_kwargs: dict[str, Any] = {"model": TINY}
     arguments: dict[str, Any] = {}
     if name != TINY:
         arguments = {"learning_rate": 1e-4, "reference_coef": 0.1}

@@ -93,7 +93,12 @@ def _train(given: Path, found: Path) -> None:
         rollout = config.n_envs * config.n_steps
         parts = max(1, rollout // int(ppo_defaults()["batch_size"]))
         agent = PPO(
-            env=env, n_steps=config.n_steps, batch_size=rollout // parts, seed=config.seed, device=config.device
+            env=env,
+            n_steps=config.n_steps,
+            batch_size=rollout // parts,
+            seed=config.seed,
+            device=config.device,
+            policy_kwargs={"model": "heed-tiny"},
         )
         agent.learn(rollout)
         seconds = []
