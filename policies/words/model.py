@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from heed.policies.words.building import MOST_ACTION_WORDS
 from heed.policies.words.scene import (
@@ -181,7 +182,7 @@ class WordEmbedding(nn.Module):
         return projected[words]
 
 
-class _Layer(nn.Module):
+class _Layer(GradientCheckpointingLayer):
     """Words attend to words, queries to words; then a feed-forward network, the same for both."""
 
     def __init__(self, width: int, heads: int):

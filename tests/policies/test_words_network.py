@@ -196,7 +196,6 @@ def test_an_adapter_trains_alone_and_begins_as_the_model(words: LanguageModel) -
     [
         ({"compiled": True}, ValueError, r"compiled=True is for models of transformers"),
         ({"normalization": "sum"}, ValueError, r"no likelihoods of tokens to normalise: leave normalization='sum' out"),
-        ({"activation_checkpointing": True}, ValueError, r"micro_batch_tokens"),
         ({"adapter": Adapter(method="prefix", virtual_tokens=2)}, AdapterError, r"takes no prefix adapter"),
         ({"train_layers": 9}, ValueError, r"train_layers is 9, but the language model has \d layers"),
         ({"template": "{observation}\n{instruction}"}, ValueError, r"its first line holds the instruction"),
@@ -206,6 +205,20 @@ def test_an_adapter_trains_alone_and_begins_as_the_model(words: LanguageModel) -
 def test_what_does_not_go_with_it_is_refused(words: LanguageModel, options: Any, kind: Any, told: str) -> None:
     with pytest.raises(kind, match=told):
         policy_for(words, **options)
+
+
+def test_activation_checkpointing_changes_no_gradient(words: LanguageModel) -> None:
+    def gradients(**options: Any) -> dict[str, Tensor]:
+        policy = policy_for(words, **options)
+        policy.set_training_mode(True)
+        features, scores = policy.network(policy.obs_to_tensor(WORDS)[0])
+        (features.sum() + scores.square().sum()).backward()
+        return {name: weight.grad for name, weight in policy.network.named_parameters() if weight.grad is not None}
+
+    plain, frugal = gradients(), gradients(activation_checkpointing=True)
+    assert plain.keys() == frugal.keys()
+    for name, gradient in plain.items():
+        torch.testing.assert_close(frugal[name], gradient, atol=1e-4, rtol=1e-3)
 
 
 def test_a_template_of_ones_own_whose_first_line_is_the_instruction(words: LanguageModel) -> None:

@@ -46,7 +46,7 @@ def test_notes_are_told_and_do_not_fail(capsys: pytest.CaptureFixture[str], monk
     printed = capsys.readouterr().out
     assert "Note: The instruction is always the same" in printed
     assert "2 episodes; rewards 0 to 0" in printed
-    assert "of heed-tiny, where 40 are read" in printed
+    assert "of heed-words, where 40 are read" in printed
     assert "Note: The end of long observations is cut off: train with --max-prompt-tokens" in printed
     assert "failed" not in printed
 

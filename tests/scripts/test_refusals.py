@@ -92,7 +92,7 @@ NOT_THERE = [
     (f"--env {LEVEL}+", "has nothing beside a `+`"),
     ("--model ./no/model", "There is no model folder"),
     ("--model nobody/nothing", "is the name right, and is there a network"),
-    ("--adapter lora --adapter-targets no_such", "LlamaForCausalLM takes no lora adapter"),
+    ("--adapter lora --adapter-targets no_such", "WordsModel takes no lora adapter"),
     ("--template chat", "has no chat template"),
     ("--demonstrations nowhere.jsonl", "There is no file nowhere.jsonl"),
     ("--device abacus", "abacus"),

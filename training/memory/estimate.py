@@ -82,6 +82,8 @@ class Estimate:
     """Different prompts of a minibatch, and their tokens (of heed-words, words) with padding."""
     part_tokens: int
     """Of these, those of the largest micro-batch."""
+    unit: Literal["tokens", "words"] = "tokens"
+    """What is counted of a minibatch."""
 
     def total(self, place: Place | None = None) -> int:
         """Return the bytes of all parts, or of those at one place; on a CPU there is one place."""
@@ -338,7 +340,7 @@ class _Sum:
         gradient, minibatch, at_once = self._gradient()
         trains = self._trains() + self._heads()
         step, told = self._optimizer(trains)
-        unit = "tokens" if self.seen.words is None else "words"
+        unit: Literal["tokens", "words"] = "tokens" if self.seen.words is None else "words"
         parts = [
             Part(name="language model", size=self._weights(), place="device", note=self._model_note()),
             Part(name="heads", size=self._heads(), place="device"),
@@ -361,6 +363,7 @@ class _Sum:
             prompt_tokens=self.seen.longest,
             minibatch=minibatch,
             part_tokens=at_once,
+            unit=unit,
         )
 
     # -- weights -------------------------------------------------------------------------------------------
