@@ -88,7 +88,8 @@ def _show(config: MemoryConfig, estimate: Estimate, console: Console) -> None:
     console.print(table)
     prompts, tokens = estimate.minibatch
     console.print(
-        f"A minibatch has about {prompts} different prompts of up to {estimate.prompt_tokens} tokens, {tokens} {estimate.unit} in all."
+        f"A minibatch has about {prompts} different prompts of up to {estimate.prompt_tokens} tokens, {tokens} "
+        f"{estimate.unit} in all."
     )
 
 
