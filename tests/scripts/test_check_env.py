@@ -42,11 +42,12 @@ def test_broken_environment(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 def test_notes_are_told_and_do_not_fail(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    check_env.main(["FrozenLake-v1", "--reward-episodes", "2", "--episodes", "2", "--max-prompt-tokens", "40"])
+    options = "--reward-episodes 2 --episodes 2 --max-prompt-tokens 40 --model heed-tiny"
+    check_env.main(["FrozenLake-v1", *options.split()])
     printed = capsys.readouterr().out
     assert "Note: The instruction is always the same" in printed
     assert "2 episodes; rewards 0 to 0" in printed
-    assert "of heed-words, where 40 are read" in printed
+    assert "of heed-tiny, where 40 are read" in printed
     assert "Note: The end of long observations is cut off: train with --max-prompt-tokens" in printed
     assert "failed" not in printed
 
