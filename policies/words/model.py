@@ -10,8 +10,8 @@ A word that has its like in the instruction is *bound*: what it means no longer 
 So the embedding of its meaning is left out, the more the surer it is, and an agent that learned with "red" and "ball"
 cannot learn these two by heart.
 
-A query depends on the prompt and on its own words alone. An action's score does not depend on what else there is to
-choose from.
+A query attends to the prompt's words and to no other query. What else there is to choose from changes an action's score
+only where it binds a word of the instruction that nothing else does.
 
 Shapes: U prompts, L words of a prompt, A actions, Q = 1 + A queries, H heads, D width.
 """
