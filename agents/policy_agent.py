@@ -28,7 +28,7 @@ from heed.policies.language_policy import LanguagePolicy
 from heed.policies.modalities.modality import modalities_of, unread_keys
 from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import DEFAULT_MODEL, LanguageModel
-from heed.policies.models.loading import load_language_model
+from heed.policies.models.loading import load_language_model, options_for
 from heed.policies.networks.choosing import reads_segments
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.prompts.layout import PromptLayout
@@ -37,17 +37,14 @@ from heed.policies.prompts.prompt import PromptSpace, PromptVecEnv
 LANGUAGE_POLICY = "LanguagePolicy"
 """The name under which every agent knows its language policy."""
 
-MAX_PROMPT_TOKENS = 256
-"""How long prompts may be unless `policy_kwargs["max_prompt_tokens"]` says otherwise."""
-
 
 class LanguagePolicyAgent(LanguageAgent):
     """Mixin before an SB3 algorithm, over a policy that reads prompts with a language model.
 
     `env` is wrapped so that the policy sees prompts. `policy_kwargs` takes `max_prompt_tokens`, `template`
     (`heed.policies.prompts.template`), `words_only` (leave out auxiliary observations), `quantize` (load the
-    language model with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder process instruction and parts
-    of the observation one by one; the default wherever possible) besides the policy's own arguments.
+    language model with weights of `8bit` or `4bit`) and `segments` (let a frozen encoder process the instruction,
+    parts of the observation and actions one by one; the default wherever possible) besides the policy's own arguments.
     """
 
     @staticmethod
@@ -102,10 +99,10 @@ class LanguagePolicyAgent(LanguageAgent):
                 stacklevel=3,
             )
         modalities = modalities_of(env.observation_space, env.action_space, words_only=words_only)
-        segments = reads_segments(language_model, options, segments)
+        segments = reads_segments(language_model, options_for(language_model, options), segments)
         encoder = language_model.encoder(
             template=template,
-            max_tokens=MAX_PROMPT_TOKENS if max_tokens is None else max_tokens,
+            max_tokens=language_model.backbone.prompt_tokens if max_tokens is None else max_tokens,
             modalities=modalities,
             segments=segments,
         )

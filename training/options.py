@@ -47,6 +47,8 @@ PROMPT_TOKENS, MORE_PROMPT_TOKENS, MOST_PROMPT_TOKENS = 256, 64, 1024
 In random play on all BabyAI levels, an observation and the action after it took up to 63 tokens of heed-tiny, which
 takes 1024 altogether.
 """
+BYTES_OF_A_TOKEN = 4
+"""So many tokens of `use`, which are single bytes, stand for one of another model."""
 
 ALL_AUGMENTATIONS = "all"
 """What `--augment` takes for all that an environment has a use for."""
@@ -246,7 +248,8 @@ class TrainConfig(  # a dataclass takes the fields of its last base first
             yield name, getattr(self.algorithm, name)
         yield "run_dir", Path("runs") / f"{_as_file_name(self.env)}-{self.agent}-seed{self.seed}"
         if self.agent in LANGUAGE_AGENTS:
-            yield "max_prompt_tokens", _prompt_tokens(self.history)
+            letters = BYTES_OF_A_TOKEN if self.model == "use" else 1
+            yield "max_prompt_tokens", letters * _prompt_tokens(self.history)
         if self.agent in POLICY_GRADIENTS and self.algorithm.value_function:
             yield "value_warmup_steps", VALUE_WARMUP if self.clones else 0
         if self.agent in VALUE_LEARNERS and self.exploration == "epsilon-greedy":

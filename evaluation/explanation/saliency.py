@@ -52,9 +52,9 @@ class Saliency:
     leave_one_out: npt.NDArray[np.float64]
     """(W,)"""
     gradient_x_input: npt.NDArray[np.float64]
-    """(W,)"""
+    """(W,); NaN of a sentence encoder without weights, which has no gradient."""
     gradient_norm: npt.NDArray[np.float64]
-    """(W,), none negative."""
+    """(W,), none negative; NaN as well."""
 
 
 def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any = None) -> Saliency:
@@ -85,7 +85,7 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
     with network.reading_anew():
         with torch.no_grad():
             chosen = policy.best_actions(prompt) if action is None else _as_tensor(policy, action)
-        gradient, embeddings = embedding_gradient(policy, prompt, chosen)
+        gradient, embeddings = _gradient_of(policy, prompt, chosen)
         with torch.no_grad():
             variants = [{**texts, word.part: without(texts[word.part], word)} for word in words]
             numbers = policy.explained(_prompts(policy, observation, [texts, *variants]), chosen).double().cpu().numpy()
@@ -98,6 +98,14 @@ def explain(policy: LanguagePolicy, observation: Mapping[str, Any], action: Any 
         gradient_x_input=np.array([float((gradient[one] * embeddings[one]).sum()) for one in tokens]),
         gradient_norm=np.array([float(gradient[one].norm()) for one in tokens]),
     )
+
+
+def _gradient_of(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what `embedding_gradient` does, or NaN, (L, 1) each, of a model that has no gradient."""
+    if policy.language_model.backbone.trains:
+        return embedding_gradient(policy, prompt, action)
+    nothing = torch.full((prompt.shape[1], 1), torch.nan)
+    return nothing, nothing
 
 
 def embedding_gradient(policy: LanguagePolicy, prompt: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:

@@ -55,6 +55,10 @@ class Backbone(ABC):
     """Whether a prompt ends with the tokenizer's end token, as the texts that the model was trained on."""
     gives_likelihoods: ClassVar[bool] = True
     """Whether it tells how likely a text is."""
+    trains: ClassVar[bool] = True
+    """Whether it has weights that could train."""
+    prompt_tokens: ClassVar[int] = 256
+    """How long prompts may be unless somebody says otherwise."""
     actions_stand_behind: ClassVar[bool] = True
     """Whether an action's tokens stand behind the prompt's, and take up positions there."""
     scoring_methods: ClassVar[tuple[str, ...]] = ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import MODEL_FOR_MASKED_LM_MAPPING, PretrainedConfig
 
-from heed.policies.backbones.backbone import Backbone, register_backbone
+from heed.policies.backbones.backbone import Backbone, backbone_kind, register_backbone
 
 
 @register_backbone
@@ -29,4 +29,4 @@ class Encoder(Backbone):
 
 def is_encoder(config: PretrainedConfig) -> bool:
     """Say whether a model reads its text in both directions, by its kind."""
-    return Encoder.fits(config)
+    return issubclass(backbone_kind(config), Encoder)

@@ -96,7 +96,8 @@ def _speedup(products: tuple[tuple[tuple[int, int], int], ...]) -> float:
 
 def is_wide(model: PreTrainedModel) -> bool:
     """Say whether `model` computes in float32 and has products large enough to gain."""
-    return model.dtype == torch.float32 and int(model.config.get_text_config().hidden_size) >= WIDE
+    has_weights = next(model.parameters(), None) is not None  # of a sentence encoder, none are PyTorch's
+    return has_weights and model.dtype == torch.float32 and int(model.config.get_text_config().hidden_size) >= WIDE
 
 
 def weights_dtype(weights: Weights) -> torch.dtype:

@@ -28,6 +28,7 @@ from transformers import (
 )
 from transformers.utils.hub import cached_file
 
+from heed.policies.backbones.backbone import backbone_kind
 from heed.policies.caches.batching import chunks_of_like_length
 from heed.policies.models.bundled_adapter import UNMERGED, merge_bundled_adapter
 from heed.policies.models.model_folder import require_whole
@@ -51,6 +52,8 @@ class EncoderError(ValueError):
 def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -> PreTrainedModel:
     """Load an encoder without what stands on it: of a model that fills gaps, the bare encoder.
 
+    One that never trains has no weights to be read.
+
     Args:
         config: of the model.
         source: where it is, as `from_pretrained` takes it.
@@ -59,6 +62,8 @@ def load_encoder(config: PretrainedConfig, source: dict[str, Any], dtype: Any) -
     Raises:
         ModelFilesError: if the checkpoint lacks weights of the encoder, has more, or some that are not finite.
     """
+    if not backbone_kind(config).trains:
+        return new_encoder(config, torch.float32 if dtype == "auto" else dtype)
     with quietly():
         model, found = AutoModel.from_pretrained(
             **source,

@@ -398,7 +398,10 @@ class LanguageModel:
             save_adapter(self.model, self.adapter, folder, base=base, revision=self.revision, layers=layers)
             self.tokenizer.save_pretrained(folder)
             return
-        self.model.save_pretrained(folder)
+        if self.backbone.trains:
+            self.model.save_pretrained(folder)
+        else:  # its weights lie in a package, and stay there
+            self.model.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
         if is_encoder(self.model.config):
             write_pooling(folder, self.pooling, self.model.config.hidden_size)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,6 +53,8 @@ from heed.policies.models.model_folder import ModelFilesError, damage, first_lin
 from heed.policies.models.pretrained import attention_of, auto_class, read_description, read_model, require_usable
 from heed.policies.models.quantization import Quantization
 from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
+from heed.policies.models.use import UseError, use_vectors
+from heed.policies.models.use_model import USE, UseConfig, use_tokenizer
 from heed.policies.models.words import WORDS_FOLDER
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
@@ -68,8 +71,8 @@ def load_language_model(
     """Load a causal, encoder-decoder or encoder language model with its tokenizer.
 
     Args:
-        name: `heed-words`, `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `smollm2`
-            (`heed.policies.models.gguf.smollm2`), one that is registered
+        name: `heed-words`, `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `use`
+            (`heed.policies.models.use_model`), `smollm2` (`heed.policies.models.gguf.smollm2`), one that is registered
             (`heed.policies.register_language_model`), a folder with a Hugging Face model, a GGUF file
             (`heed.policies.models.gguf.conversion`), or a hub id such as `Qwen/Qwen2.5-0.5B`, which
             `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
@@ -94,6 +97,8 @@ def load_language_model(
             what = "revision" if revision is not None else "weights to be quantized"
             raise LanguageModelError(f"{name} ships with heed and has no {what}.")
         return _load_tiny(name, dtype)
+    if name == USE:
+        return _load_use(revision, dtype, quantize)
     if (load := loader_of(name)) is not None:
         if revision is not None or quantize is not None:
             raise LanguageModelError(f"{name} has a loader of its own, which knows no revision and does not quantize.")
@@ -156,6 +161,9 @@ def language_model_without_weights(
             weights[id(weight)] = torch.nn.Parameter(torch.empty_like(weight), weight.requires_grad)
         loaded.model = copy.deepcopy(loaded.model, weights)
         return loaded
+    if name == USE:
+        encoder = new_encoder(UseConfig(), dtype).eval()
+        return LanguageModel(encoder, use_tokenizer(), USE, ENCODER_TEMPLATE, pooling="cls")
     source = _source_of(str(tiny.FOLDER) if name in (TINY, TINY_RANDOM) else name, revision)
     with _telling(name, revision):
         config, tokenizer = read_description(source)
@@ -171,6 +179,32 @@ def language_model_without_weights(
     return LanguageModel(model.eval(), tokenizer, name, template, revision=revision)
 
 
+def options_for(language_model: LanguageModel, options: ModelOptions) -> ModelOptions:
+    """Return how a policy uses this language model: nothing trains of one that has no weights to train.
+
+    Raises:
+        ValueError: if the options ask for something that such a model does not have.
+    """
+    if language_model.backbone.trains:
+        return options
+    asked = {
+        "train_layers": bool(options.train_layers),
+        "adapter": options.adapter is not None,
+        "weights": options.weights != "float32",
+        "precision": options.precision == "bfloat16",
+        "freeze_embeddings": options.freeze_embeddings,
+        "compiled": options.compiled,
+        "activation_checkpointing": options.activation_checkpointing,
+    }
+    told = [f"{name}={getattr(options, name)!r}" for name, given in asked.items() if given]
+    if told:
+        raise ValueError(
+            f"{language_model.name} is a frozen sentence encoder without layers or weights that {' and '.join(told)} "
+            "could be about: leave it out."
+        )
+    return dataclasses.replace(options, train_layers=0)
+
+
 def as_trained(model: str | LanguageModel, options: ModelOptions) -> LanguageModel:
     """Return a language model for a policy: one loaded by name, or a copy of one that is given (`for_training`).
 
@@ -181,6 +215,7 @@ def as_trained(model: str | LanguageModel, options: ModelOptions) -> LanguageMod
     language_model = load_language_model(model, dtype=dtype).give_away() if isinstance(model, str) else model
     if options.weights == "bfloat16" and language_model.model.dtype != dtype:
         language_model = language_model.stored_in(dtype)
+    options = options_for(language_model, options)
     return language_model.for_training(options.train_layers, options.adapter, embeddings=not options.freeze_embeddings)
 
 
@@ -254,6 +289,17 @@ def _folder_of(name: str) -> Path:
         raise LanguageModelError(f"There is no GGUF file {name!r}.")
     with _telling(name, None):
         return converted_folder(file)
+
+
+def _load_use(revision: str | None, dtype: torch.dtype, quantize: Quantization | None) -> LanguageModel:
+    if revision is not None or quantize is not None or dtype == torch.bfloat16:
+        what = "no revision" if revision is not None else "no weights of its own to be rounded"
+        raise LanguageModelError(f"{USE} is a frozen sentence encoder from a Python package, and has {what}.")
+    try:
+        use_vectors(["a"])  # is it there?
+    except UseError as error:
+        raise LanguageModelError(str(error)) from None
+    return LanguageModel(new_encoder(UseConfig(), dtype).eval(), use_tokenizer(), USE, ENCODER_TEMPLATE, pooling="cls")
 
 
 def _load_tiny(name: str, dtype: torch.dtype) -> LanguageModel:

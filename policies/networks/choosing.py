@@ -6,7 +6,6 @@ from typing import Any
 
 from gymnasium import spaces
 
-from heed.policies.backbones.activation_checkpointing import require_gradient
 from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.encoder import is_encoder
 from heed.policies.heads.action_head import head_kind
@@ -36,8 +35,6 @@ def make_network(
     """
     _require_listed_actions(action_space, options.head, encoder)
     if isinstance(encoder, SegmentEncoder):
-        if options.activation_checkpointing:
-            require_gradient(options.compiled, options.train_layers)
         return SegmentNetwork(language_model, action_space, options, encoder=encoder)
     if isinstance(language_model.model, WordsModel):
         return WordsNetwork(language_model, action_space, options, encoder=encoder)
@@ -46,15 +43,20 @@ def make_network(
 
 
 def reads_segments(language_model: LanguageModel, options: ModelOptions, segments: bool | None) -> bool:
-    """Say whether a policy with these options processes segments: wherever it can, unless `segments` decides."""
+    """Say whether a policy with these options processes segments: wherever it can, unless `segments` decides.
+
+    Raises:
+        ValueError: if a model that reads nothing else is not to.
+    """
+    backbone = backbone_of(language_model.model)
+    if not backbone.trains and segments is False:
+        raise ValueError(
+            f"{language_model.name} is a frozen sentence encoder, which reads segments and nothing else: leave "
+            "segments=False out."
+        )
     if segments is not None:
         return segments
-    return (
-        is_encoder(language_model.model.config)
-        and not head_kind(options.head).reads_texts
-        and options.train_layers == 0
-        and options.adapter is None
-    )
+    return is_encoder(language_model.model.config) and options.train_layers == 0 and options.adapter is None
 
 
 def _require_listed_actions(action_space: spaces.Space[Any], head: str, encoder: PromptEncoder) -> None:

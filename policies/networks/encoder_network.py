@@ -29,7 +29,7 @@ from heed.policies.modalities.fusion import Embedders
 from heed.policies.model_options import ModelOptions
 from heed.policies.models.encoders import PairEndings, read_texts
 from heed.policies.models.language_model import LanguageModel, LanguageModelError
-from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, texts_of
+from heed.policies.networks.prompt_network import READINGS_BYTES, PromptNetwork, refuse_normalization, texts_of
 from heed.policies.prompts.action_texts import ActionTexts
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder
@@ -61,11 +61,8 @@ class EncoderNetwork(PromptNetwork):
         super().__init__()
         normalization = options.normalization
         reads_texts = head_kind(options.head).reads_texts
-        if reads_texts and normalization != "mean":
-            raise ValueError(
-                f"{language_model.name} is an encoder: it reads each action whole and has no likelihoods of tokens to "
-                f"normalise. Leave normalization={normalization!r} out."
-            )
+        if reads_texts:
+            refuse_normalization(language_model, options)
         self.model = language_model.model
         self.pooling = language_model.pooling
         self.precision = as_stored(self.model, options.precision)

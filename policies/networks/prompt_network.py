@@ -186,6 +186,19 @@ class PromptNetwork(nn.Module):
             return vectors.expand(len(batch.keys), -1, -1)[batch.inverse]
 
 
+def refuse_normalization(language_model: LanguageModel, options: ModelOptions) -> None:
+    """Refuse a normalization where an action has one score, as encoders give it.
+
+    Raises:
+        ValueError: if one is given.
+    """
+    if options.normalization != "mean":
+        raise ValueError(
+            f"{language_model.name} is an encoder: it reads each action whole and has no likelihoods of tokens to "
+            f"normalise. Leave normalization={options.normalization!r} out."
+        )
+
+
 def texts_of(action_space: spaces.Space[Any]) -> tuple[str, ...]:
     """Return the names of the actions, for `head="score"`.
 

@@ -158,7 +158,7 @@ class PromptEncoder:
         listed = self._listed(observations)
         self._tokens_of_pairs(observations["instruction"], observations["observation"], self.room_before(listed))
         for texts in listed:
-            self.action_texts.require(texts, self._require_action)
+            self.action_texts.require(texts, self.require_action)
 
     def _refused_alone(self, observations: Mapping[str, Any]) -> dict[int, Exception]:
         refused: dict[int, Exception] = {}
@@ -169,7 +169,7 @@ class PromptEncoder:
                 refused[place] = error
         return refused
 
-    def _require_action(self, text: str) -> None:
+    def require_action(self, text: str) -> None:
         """Refuse an action text without tokens.
 
         Raises:

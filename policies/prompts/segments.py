@@ -100,6 +100,19 @@ class SegmentEncoder(LinesEncoder):
             self._pieces[text] = found
         return found
 
+    def require_action(self, text: str) -> None:
+        """Refuse an action text without tokens, or with more than a segment may have: one vector is to stand for it.
+
+        Raises:
+            ValueError: saying which.
+        """
+        super().require_action(text)
+        if len(self.texts.of(text)) > self.most:
+            raise ValueError(
+                f"The action text {shortened(text)} has {len(self.texts.of(text))} tokens, but the encoder reads at "
+                f"most {self.most} at once: give it a shorter name."
+            )
+
     def split(self, tokens: npt.NDArray[np.integer[Any]]) -> list[npt.NDArray[np.integer[Any]]]:
         """Return the segments of one prompt without padding, (L,): the instruction first."""
         borders = np.flatnonzero(tokens == self.separator)

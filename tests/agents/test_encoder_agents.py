@@ -30,9 +30,10 @@ OPTIONS: dict[type[Any], dict[str, Any]] = {
 }
 WAYS: dict[str, dict[str, Any]] = {
     "segments": {"head": "linear", "train_layers": 0},
+    "segments score": {"train_layers": 0},
     "linear": {"head": "linear"},
     "score": {"head": "score"},
-    "frozen score": {"head": "score", "train_layers": 0},
+    "frozen score": {"head": "score", "train_layers": 0, "segments": False},
     "lora linear": {"head": "linear", "adapter": Adapter(rank=2)},
     "lora score": {"head": "score", "adapter": Adapter(rank=2)},
 }
@@ -71,6 +72,11 @@ def act_alike(first: Any, second: Any) -> bool:
         ("bert", A2C, "segments"),
         ("bert", REINFORCE, "segments"),
         ("bert", GRPO, "score"),
+        ("roberta", PPO, "segments score"),
+        ("minilm", DQN, "segments score"),
+        ("modernbert", A2C, "segments score"),
+        ("bert", REINFORCE, "segments score"),
+        ("bert", GRPO, "segments score"),
     ],
 )
 def test_it_trains_and_comes_back_as_it_was(

@@ -343,6 +343,15 @@ TRAININGS: dict[str, Training] = {
     },
     "ppo, an encoder": Training(PPO, policy={"model": ENCODER}),
     "ppo, segments": Training(PPO, policy={"model": ENCODER, "head": "linear", "train_layers": 0}),
+    **{
+        f"{kind.__name__.lower()}, {name}, changing actions and numbers": Training(
+            kind,
+            policy={"model": model, "train_layers": 0},
+            env=of(functools.partial(Doors, numbers=True)),
+            half=action_numbers,
+        )
+        for kind, name, model in ((PPO, "segments", ENCODER), (DQN, "segments", ENCODER), (PPO, "use", "use"))
+    },
 }
 
 

@@ -21,7 +21,7 @@ from heed.policies import LanguageActorCriticPolicy, LanguageModel, LanguageQPol
 from heed.policies.model_options import ModelOptions
 from heed.policies.networks.choosing import make_network, reads_segments
 from heed.policies.networks.segment_network import SegmentNetwork
-from heed.policies.networks.segment_reader import SHARPNESS, SegmentReader, _Round, standardised
+from heed.policies.networks.segment_reader import FIRST_LOOKS, SHARPNESS, Round, SegmentReader, standardised
 from heed.policies.prompts.segments import SegmentEncoder
 from heed.policies.prompts.words import words_of
 from tests.small_encoders import POSITIONS, save_encoder
@@ -106,7 +106,7 @@ def test_vectors_are_those_of_each_segment_read_alone(folder: Path, language_mod
         features = network(prompts)[0]
         for row, segments in enumerate(SEGMENTS):
             alone = [model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].mean(0) for text in segments]
-            expected = network.reader(torch.stack(alone)[None], torch.ones(1, len(alone), dtype=torch.bool))[0]
+            expected = network.reader(torch.stack(alone), torch.arange(len(alone))[None]).features[0]
             torch.testing.assert_close(features[row], expected, rtol=1e-6, atol=1e-6)
     assert (features[1] - features[3]).abs().max() > 1e-2
 
@@ -135,7 +135,7 @@ def test_training_and_acting_compute_the_same(language_model: LanguageModel) -> 
 
 def test_attention_begins_at_the_similarity_with_the_instruction() -> None:
     torch.manual_seed(0)
-    one = _Round(8).double()
+    one = Round(8, FIRST_LOOKS).double()
     segments = torch.randn(1, 3, 8, dtype=torch.float64)
     cosines = torch.tensor([[0.6, 0.5, 0.9]], dtype=torch.float64)
     real = torch.tensor([[True, True, False]])
@@ -146,7 +146,7 @@ def test_attention_begins_at_the_similarity_with_the_instruction() -> None:
         sharp, plain = (w * value[0] + (1 - w) * value[1] for w in (nearest, 0.5))
         after = one.out(torch.cat([sharp[:4], plain[4:]]))[None]
         expected = after + one.feed_forward(one.forward_norm(after))
-        torch.testing.assert_close(one(state, segments, cosines, real), expected, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(one(state[:, None], segments, cosines[:, None, None], real)[:, 0], expected)
 
 
 def test_similarities_are_standardised_within_their_prompt() -> None:
@@ -160,23 +160,22 @@ def test_a_new_reader_knows_the_instruction_by_its_similarities_alone() -> None:
     torch.manual_seed(0)
     reader = SegmentReader(6)
     basis = torch.linalg.qr(torch.randn(6, 6))[0]
-    real = torch.ones(2, 3, dtype=torch.bool)
-    seen = torch.stack([basis[0] + basis[1], basis[2]])
-    vectors = torch.stack([torch.cat([told[None], seen]) for told in (basis[0], basis[1])])
-    first, second = reader(vectors, real)
+    vectors = torch.stack([basis[0] + basis[1], basis[2], basis[0], basis[1]])
+    first, second, other = reader(vectors, torch.tensor([[2, 0, 1], [3, 0, 1], [1, 0, 1]])).features
     torch.testing.assert_close(first, second)  # other words, equally near to all that is seen
-    assert (first - reader(torch.cat([basis[2][None], seen])[None], real[:1])[0]).abs().max() > 0.1
+    assert (first - other).abs().max() > 0.1
 
 
+@pytest.mark.parametrize("head", ["linear", "score"])
 @pytest.mark.parametrize("kind", [LanguageActorCriticPolicy, LanguageQPolicy])
-def test_what_words_did_is_explained(kind: type[Any], language_model: LanguageModel) -> None:
+def test_what_words_did_is_explained(kind: type[Any], head: str, language_model: LanguageModel) -> None:
     encoder = encoder_of(language_model)
     torch.manual_seed(0)
     actions = TextActions(("go left", "go right"))
-    options = {"head": "linear", "train_layers": 0, "precision": "float32"}
+    options = {"head": head, "train_layers": 0, "precision": "float32"}
     policy = kind(encoder.space, actions, lambda _: 1e-3, model=language_model, **options).double()
-    head = policy.action_head.net if kind is LanguageActorCriticPolicy else policy.q_net.advantages.net
-    nn.init.normal_(head.weight)
+    last = policy.action_head if kind is LanguageActorCriticPolicy else policy.q_net.advantages
+    nn.init.normal_(last.net.weight if head == "linear" else policy.reader.actions.score.weight)
     words = {"instruction": "go to the red ball", "observation": "wall 4 ahead; red ball 2 ahead"}
     explained = explain(policy, words, action=1)
     assert [word.text for word in explained.words] == re.split(" ", " ".join(words.values()))
@@ -223,8 +222,12 @@ def _with_longer_embedding(policy: Any, words: dict[str, str], place: int, facto
 
 def test_what_segments_do_not_go_with_is_said(language_model: LanguageModel) -> None:
     encoder = encoder_of(language_model)
-    with pytest.raises(ValueError, match="use head='linear', not 'score'"):
-        make_network(language_model, TextActions(("a", "b")), ModelOptions(train_layers=0), encoder=encoder)
+    with pytest.raises(ValueError, match="Leave normalization='sum' out"):
+        make_network(
+            language_model, TextActions(("a", "b")), ModelOptions(train_layers=0, normalization="sum"), encoder=encoder
+        )
+    with pytest.raises(ValueError, match="at most"):
+        make_network(language_model, TextActions(("a", "b " * 200)), ModelOptions(train_layers=0), encoder=encoder)
     with pytest.raises(ValueError, match="the encoder cannot train"):
         make_network(language_model, spaces.Discrete(2), ModelOptions(head="linear"), encoder=encoder)
     with pytest.raises(ValueError, match="its first line holds the instruction"):
@@ -237,13 +240,13 @@ def test_segments_are_read_wherever_they_can_be(language_model: LanguageModel) -
     frozen = ModelOptions(head="linear", train_layers=0)
     assert reads_segments(language_model, frozen, None)
     assert not reads_segments(language_model, frozen, False)
-    assert not reads_segments(language_model, ModelOptions(train_layers=0), None)
+    assert reads_segments(language_model, ModelOptions(train_layers=0), None)
     assert not reads_segments(language_model, ModelOptions(head="linear"), None)
     assert not reads_segments(load_language_model("heed-tiny"), frozen, None)
 
 
 def test_the_direction_of_a_vector_is_what_counts() -> None:
     torch.manual_seed(0)
-    reader, vectors = SegmentReader(6), torch.randn(1, 4, 6)
-    real = torch.ones(1, 4, dtype=torch.bool)
-    torch.testing.assert_close(reader(vectors, real), reader(functional.normalize(vectors, dim=-1) * 7, real))
+    reader, vectors, index = SegmentReader(6), torch.randn(4, 6), torch.arange(4)[None]
+    as_long = functional.normalize(vectors, dim=-1) * 7
+    torch.testing.assert_close(reader(vectors, index).features, reader(as_long, index).features)

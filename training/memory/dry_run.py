@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from transformers import PreTrainedModel
 
@@ -56,6 +56,17 @@ class DryRun:
             with self.mode:
                 checkpoint_layers(self.language_model.model)
 
+    @property
+    def features_dim(self) -> int:
+        """How many numbers come of a prompt, D."""
+        return self.language_model.backbone.width
+
+    def trained(self) -> list[nn.Parameter]:
+        """Return the weights that train of what reads."""
+        if self.train_layers == 0:
+            return []
+        return [weight for weight in self.language_model.model.parameters() if weight.requires_grad]
+
     def gradient(self, chunks: Sequence[Chunk], *, reference: Sequence[Chunk] = (), onto: bool = False) -> int:
         """Return the bytes at the peak of accumulating a gradient, those of the gradient itself included.
 
@@ -64,7 +75,7 @@ class DryRun:
             reference: chunks that are computed without a gradient in between, as by a reference policy.
             onto: whether the gradient of other parts is there already.
         """
-        weights = [weight for weight in self.language_model.model.parameters() if weight.requires_grad]
+        weights = self.trained()
         with self.mode, LiveBytes() as live:
             if onto:
                 for weight in weights:

@@ -30,13 +30,16 @@ from heed.policies.caches.frozen import freeze, freeze_embeddings
 from heed.policies.heads.action_head import HeadKind, head_kind
 from heed.policies.heads.trie import ActionTrie, Tries
 from heed.policies.modalities.modality import modalities_of
+from heed.policies.model_options import ModelOptions
 from heed.policies.models.language_model import LanguageModel
-from heed.policies.models.loading import language_model_without_weights
+from heed.policies.models.loading import language_model_without_weights, options_for
 from heed.policies.models.use import ENCODER_BYTES
+from heed.policies.networks.choosing import reads_segments
 from heed.policies.networks.prompt_network import READINGS_BYTES
 from heed.policies.networks.text_network import FROZEN_BYTES, PREFIX_BYTES
 from heed.policies.prompts.layout import PADDING
 from heed.policies.prompts.prompt import PromptEncoder, PromptVecEnv
+from heed.policies.prompts.segments import SegmentEncoder
 from heed.policies.prompts.template import Template
 from heed.policies.words.model import WordsModel
 from heed.policies.words.vectors import WIDTH
@@ -44,6 +47,7 @@ from heed.training.agent_arguments import agent_arguments
 from heed.training.errors import ConfigurationError
 from heed.training.memory.dry_run import Chunk, DryRun
 from heed.training.memory.optimizer_step import OptimizerStep, measure_step
+from heed.training.memory.segments import SegmentDryRun
 from heed.training.memory.word_counts import WordCounts
 from heed.training.option_groups import LANGUAGE_AGENTS
 from heed.training.options import TrainConfig
@@ -75,6 +79,8 @@ class Estimate:
     """What a training needs."""
 
     device: torch.device
+    trainable: bool
+    """Whether the language model has weights that could train."""
     parts: tuple[Part, ...]
     prompt_tokens: int
     """Of the longest prompt that is assumed."""
@@ -138,8 +144,11 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode:
         trained = language_model_without_weights(config.model, dtype=weights_dtype(config.weights))
+    options = options_for(trained, ModelOptions.among(arguments.policy))
+    config = dataclasses.replace(config, train_layers=options.train_layers)
     as_it_came = _bytes(trained.model.parameters())
-    seen = _prompts_of(config, trained, arguments.policy.get("template"), prompt_tokens)
+    segments = reads_segments(trained, options, config.segments)
+    seen = _prompts_of(config, trained, arguments.policy.get("template"), prompt_tokens, segments=segments)
     # Nobody else has this model: it need not be copied, as `LanguageModel.for_training` would. The few weights of an
     # adapter are real: peft moves them to a device, which tensors without numbers do not take.
     adapter = arguments.policy["adapter"]
@@ -152,17 +161,26 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
             if config.freeze_embeddings:
                 freeze_embeddings(trained.model)
     device = torch.device(config.device if config.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu")
-    dry_run = DryRun(
-        mode=mode,
-        language_model=trained,
-        words=seen.words,
-        tries=seen.tries if head_kind(config.head).reads_texts else None,
-        normalization=config.normalization,
-        train_layers=config.train_layers,
-        in_bfloat16=config.weights == "bfloat16"
-        or computes_in_bfloat16(device, decided(trained.model, config.precision, device), wide=is_wide(trained.model)),
-        activation_checkpointing=config.activation_checkpointing,
+    in_bfloat16 = computes_in_bfloat16(
+        device, decided(trained.model, config.precision, device), wide=is_wide(trained.model)
     )
+    common: dict[str, Any] = {
+        "mode": mode,
+        "language_model": trained,
+        "words": seen.words,
+        "tries": seen.tries if head_kind(config.head).reads_texts else None,
+        "normalization": config.normalization,
+        "train_layers": config.train_layers,
+        "in_bfloat16": config.weights == "bfloat16" or in_bfloat16,
+        "activation_checkpointing": config.activation_checkpointing,
+    }
+    if seen.segments is None:
+        dry_run = DryRun(**common)
+    else:
+        new = min(seen.segments.different, config.n_envs * seen.segments.most), seen.segments.longest
+        dry_run = SegmentDryRun(
+            **common, segments=seen.segments.most, different=seen.segments.different, new_segments=new
+        )
     return _Sum(config, arguments, as_it_came, trained, seen, dry_run, device, process).estimate()
 
 
@@ -179,6 +197,28 @@ class _Arguments:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Segments:
+    """What an encoder that reads segments sees of an environment."""
+
+    most: int
+    """Of a prompt, the instruction included."""
+    different: int
+    longest: int
+    """Tokens of the longest."""
+
+    @classmethod
+    def of(cls, encoder: SegmentEncoder, prompts: torch.Tensor, prompt_tokens: int | None) -> _Segments:
+        """Find those of prompts, (N, L), or of one with `prompt_tokens` whose segments are as long as theirs."""
+        split = [encoder.split(row[row != PADDING]) for row in prompts.numpy()]
+        lengths = [len(segment) for segments in split for segment in segments]
+        most = max(map(len, split))
+        if prompt_tokens is not None:
+            most = max(1, round(prompt_tokens / (1 + sum(lengths) / len(lengths))))
+        different = len({segment.tobytes() for segments in split for segment in segments})
+        return cls(most=most, different=max(different, most), longest=max(1, *lengths))
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Seen:
     """What was seen of an environment."""
 
@@ -192,6 +232,8 @@ class _Seen:
     n_actions: int
     action_space: spaces.Space[Any]
     encoder: PromptEncoder
+    segments: _Segments | None
+    """None where prompts are read whole."""
 
     @property
     def longest(self) -> int:
@@ -251,7 +293,12 @@ class _Lengths(NamedTuple):
 
 
 def _prompts_of(
-    config: TrainConfig, language_model: LanguageModel, template: Template | None, prompt_tokens: int | None
+    config: TrainConfig,
+    language_model: LanguageModel,
+    template: Template | None,
+    prompt_tokens: int | None,
+    *,
+    segments: bool,
 ) -> _Seen:
     """Play random actions, and return the prompts that come up."""
     from heed.envs.make import make
@@ -274,7 +321,9 @@ def _prompts_of(
     try:
         observations: Any = venv.observation_space
         modalities = modalities_of(observations, venv.action_space, words_only=config.words_only)
-        encoder = language_model.encoder(template=template, max_tokens=config.max_prompt_tokens, modalities=modalities)
+        encoder = language_model.encoder(
+            template=template, max_tokens=config.max_prompt_tokens, modalities=modalities, segments=segments
+        )
         env = PromptVecEnv(venv, encoder)
         rows: list[Any] = [env.reset()]
         space: Any = env.action_space
@@ -294,6 +343,7 @@ def _prompts_of(
         n_actions = int(space.n) if isinstance(space, spaces.Discrete) else int(np.prod(space.shape or (1,)))
     finally:
         venv.close()
+    found = _Segments.of(encoder, tokens, prompt_tokens) if isinstance(encoder, SegmentEncoder) else None
     trie, words = ActionTrie.build([[0]]), None
     reads_texts = head_kind(config.head).reads_texts
     if isinstance(language_model.model, WordsModel):
@@ -314,6 +364,7 @@ def _prompts_of(
         n_actions=n_actions,
         action_space=space,
         encoder=encoder,
+        segments=found,
     )
 
 
@@ -343,6 +394,7 @@ class _Sum:
         unit: Literal["tokens", "words"] = "tokens" if self.seen.words is None else "words"
         parts = [
             Part(name="language model", size=self._weights(), place="device", note=self._model_note()),
+            *self._network(),
             Part(name="heads", size=self._heads(), place="device"),
             *self._copies(),
             Part(name="gradient", size=trains, place="device", note="of what trains"),
@@ -359,6 +411,7 @@ class _Sum:
         ]
         return Estimate(
             device=self.device,
+            trainable=self.trained.backbone.trains,
             parts=tuple(part for part in parts if part.size),
             prompt_tokens=self.seen.longest,
             minibatch=minibatch,
@@ -372,24 +425,28 @@ class _Sum:
         return _bytes(self.trained.model.parameters())
 
     def _trains(self) -> int:
-        if self.config.train_layers == 0:
-            return 0
-        return _bytes(weight for weight in self.trained.model.parameters() if weight.requires_grad)
+        return _bytes(self.dry_run.trained())
 
     def _model_note(self) -> str:
         count = sum(weight.numel() for weight in self.trained.model.parameters())
-        learning = (
-            0
-            if self.config.train_layers == 0
-            else sum(weight.numel() for weight in self.trained.model.parameters() if weight.requires_grad)
-        )
+        learning = 0 if self.config.train_layers == 0 else sum(weight.numel() for weight in self.dry_run.trained())
         return f"{count / 1e6:,.1f} M weights, of which {learning / 1e6:,.1f} M train"
+
+    def _network(self) -> list[Part]:
+        """Return what an encoder that reads segments has besides itself."""
+        if self.seen.segments is None:
+            return []
+        note = "what learns on the vectors of segments"
+        parts = [Part(name="network on segments", size=self._trains(), place="device", note=note)]
+        if not self.trained.backbone.trains:
+            parts.append(Part(name="sentence encoder", size=ENCODER_BYTES, place="host", note="computed by NumPy"))
+        return parts
 
     def _heads(self) -> int:
         return _bytes(self._head_weights())
 
     def _head_weights(self) -> list[nn.Parameter]:
-        width, kind = self.trained.backbone.width, self.head
+        width, kind = self.dry_run.features_dim, self.head
         with torch.random.fork_rng(devices=[]):
             if self.config.algorithm.replay_buffer:
                 assert kind.values is not None  # which the training refuses otherwise
@@ -428,8 +485,7 @@ class _Sum:
         """Return what the optimizer allocates, and a note on it."""
         kind = self.arguments.policy.get("optimizer_class", torch.optim.Adam)
         settings = self.arguments.policy.get("optimizer_kwargs") or {}
-        trained = () if self.config.train_layers == 0 else self.trained.model.parameters()
-        weights = [*(weight for weight in trained if weight.requires_grad), *self._head_weights()]
+        weights = [*self.dry_run.trained(), *self._head_weights()]
         try:
             step = measure_step(weights, kind, settings, device=self.device)
         except Exception as error:  # somebody else's optimizer
@@ -477,6 +533,10 @@ class _Sum:
     def _caches(self) -> list[Part]:
         """Return what the network caches (`heed.policies.networks.text_network`)."""
         text_config = self.trained.model.config.get_text_config()
+        if self.seen.segments is not None:
+            kept = max(1024, 2 * self.seen.segments.different) * 4 * self.trained.backbone.width
+            note = "vectors of segments that come again"
+            return [Part(name="readings", size=min(READINGS_BYTES, kept), place="device", note=note)]
         scores = self.seen.tries.n_actions if self.seen.words is None else self.seen.words.listed
         width = text_config.hidden_size + (scores if self.head.reads_texts else 0)
         networks = 2 if self._has_reference else 1

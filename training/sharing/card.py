@@ -16,6 +16,7 @@ from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
 from heed.policies.models.language_model import HUB_IDS, SHIPPED
+from heed.policies.models.use_model import USE
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
@@ -53,6 +54,7 @@ def card_of(
             repository=repository,
             config=config,
             steps=agent.num_timesteps,
+            trainable=language_model.backbone.trains,
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             auto_class=language_model.backbone.auto_class,
             base=HUB_IDS.get(config["model"], config["model"]),
@@ -81,7 +83,7 @@ def _data(config: dict[str, Any], environments: Sequence[EnvironmentData], name:
     results = [result for environment in environments for result in _results(environment)]
     more: dict[str, Any] = {"eval_results": results, "model_name": name} if results else {}
     model = config["model"]
-    if model in SHIPPED:
+    if model in (*SHIPPED, USE):
         more["license"] = "apache-2.0"  # as Heed itself; what others' weights allow, their card says
     elif model in HUB_IDS:
         more |= {"license": "apache-2.0", "base_model": HUB_IDS[model]}
