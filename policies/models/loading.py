@@ -183,7 +183,7 @@ def options_for(language_model: LanguageModel, options: ModelOptions) -> ModelOp
     """Return how a policy uses this language model: nothing trains of one that has no weights to train.
 
     Raises:
-        ValueError: if the options ask for something that such a model does not have.
+        LanguageModelError: if the options ask for something that such a model does not have.
     """
     if language_model.backbone.trains:
         return options
@@ -198,7 +198,7 @@ def options_for(language_model: LanguageModel, options: ModelOptions) -> ModelOp
     }
     told = [f"{name}={getattr(options, name)!r}" for name, given in asked.items() if given]
     if told:
-        raise ValueError(
+        raise LanguageModelError(
             f"{language_model.name} is a frozen sentence encoder without layers or weights that {' and '.join(told)} "
             "could be about: leave it out."
         )

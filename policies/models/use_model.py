@@ -10,6 +10,7 @@ Its tokens are the bytes of a text, so that a row of ids holds the text as it is
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoTokenizer,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -149,13 +151,20 @@ def use_tokenizer() -> PreTrainedTokenizerBase:
     inner.decoder = decoders.ByteLevel()
     inner.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
     pad, separator = SPECIAL
-    return PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=inner,
         pad_token=pad,
         sep_token=separator,
         clean_up_tokenization_spaces=False,
         model_input_names=["input_ids", "attention_mask"],
     )
+    # transformers notes in a tokenizer's files that it was read from a folder. So it is read from one here too:
+    # checkpoints of a training that was resumed are, byte by byte, those of one that never was.
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        read: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    read.name_or_path = USE
+    return read
 
 
 AutoConfig.register(KIND, UseConfig)

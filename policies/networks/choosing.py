@@ -10,7 +10,7 @@ from heed.policies.backbones.backbone import backbone_of
 from heed.policies.backbones.encoder import is_encoder
 from heed.policies.heads.action_head import head_kind
 from heed.policies.model_options import ModelOptions
-from heed.policies.models.language_model import LanguageModel
+from heed.policies.models.language_model import LanguageModel, LanguageModelError
 from heed.policies.networks.encoder_network import EncoderNetwork
 from heed.policies.networks.prompt_network import PromptNetwork
 from heed.policies.networks.segment_network import SegmentNetwork
@@ -46,11 +46,11 @@ def reads_segments(language_model: LanguageModel, options: ModelOptions, segment
     """Say whether a policy with these options processes segments: wherever it can, unless `segments` decides.
 
     Raises:
-        ValueError: if a model that reads nothing else is not to.
+        LanguageModelError: if a model that reads nothing else is not to.
     """
     backbone = backbone_of(language_model.model)
     if not backbone.trains and segments is False:
-        raise ValueError(
+        raise LanguageModelError(
             f"{language_model.name} is a frozen sentence encoder, which reads segments and nothing else: leave "
             "segments=False out."
         )

@@ -61,7 +61,7 @@ def test_an_estimate_looks_at_the_environments_of_the_training(monkeypatch: pyte
     monkeypatch.setattr(importlib.import_module("heed.envs.make"), "make", look)
     config = TrainConfig(env=LEVEL, max_lost=3, instruction_changes="2-3", **LIMITS).resolved()
     with pytest.raises(_SeenError):
-        estimate_module._prompts_of(config, None, None, None)  # type: ignore[arg-type]
+        estimate_module._prompts_of(config, None, None, None, segments=False)  # type: ignore[arg-type]
     assert (seen["max_steps"], seen["max_lost"], len(seen["wrappers"])) == (6, 3, 1)
 
 

@@ -177,6 +177,7 @@ def estimate_memory(config: TrainConfig, *, prompt_tokens: int | None = None) ->
     if seen.segments is None:
         dry_run = DryRun(**common)
     else:
+        assert config.n_envs is not None
         new = min(seen.segments.different, config.n_envs * seen.segments.most), seen.segments.longest
         dry_run = SegmentDryRun(
             **common, segments=seen.segments.most, different=seen.segments.different, new_segments=new
