@@ -21,7 +21,7 @@ from transformers import PreTrainedTokenizerBase
 
 from heed.policies.modalities.modality import Modality
 from heed.policies.prompts.lines import LinesEncoder, instruction_first
-from heed.policies.prompts.template import PromptTemplate, Template
+from heed.policies.prompts.template import PromptTemplate, Template, shortened
 
 SEGMENTS = PromptTemplate("{instruction}\n{observation}")
 """The template of such prompts."""
