@@ -23,6 +23,7 @@ from transformers import (
 
 from heed.policies.backbones.encoder import is_encoder
 from heed.policies.backbones.precision import weights_dtype
+from heed.policies.backbones.sentence_encoder import USE, UseConfig, use_tokenizer
 from heed.policies.model_options import ModelOptions
 from heed.policies.models import quantization, tiny
 from heed.policies.models.encoders import (
@@ -54,7 +55,6 @@ from heed.policies.models.pretrained import attention_of, auto_class, read_descr
 from heed.policies.models.quantization import Quantization
 from heed.policies.models.registry import PYTHON_FILE, Loader, loader_of
 from heed.policies.models.use import UseError, use_vectors
-from heed.policies.models.use_model import USE, UseConfig, use_tokenizer
 from heed.policies.models.words import WORDS_FOLDER
 from heed.policies.out_of_memory import is_out_of_memory
 from heed.policies.prompts.prompt import TEMPLATE
@@ -72,8 +72,8 @@ def load_language_model(
 
     Args:
         name: `heed-words`, `heed-tiny`, `heed-tiny-random`, `minilm` (`heed.policies.models.minilm`), `use`
-            (`heed.policies.models.use_model`), `smollm2` (`heed.policies.models.gguf.smollm2`), one that is registered
-            (`heed.policies.register_language_model`), a folder with a Hugging Face model, a GGUF file
+            (`heed.policies.backbones.sentence_encoder`), `smollm2` (`heed.policies.models.gguf.smollm2`), one that is
+            registered (`heed.policies.register_language_model`), a folder with a Hugging Face model, a GGUF file
             (`heed.policies.models.gguf.conversion`), or a hub id such as `Qwen/Qwen2.5-0.5B`, which
             `Qwen/Qwen2.5-0.5B@REVISION` asks for in one revision.
         revision: of a hub model: a branch, a tag or a commit.

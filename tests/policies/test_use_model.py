@@ -14,8 +14,8 @@ from heed.agents import DQN, PPO, CheckpointError, export, load
 from heed.envs.contract import TextActions
 from heed.evaluation.explanation.saliency import explain
 from heed.policies import Adapter, LanguageActorCriticPolicy, LanguageModel, LanguageModelError, load_language_model
+from heed.policies.backbones.sentence_encoder import BYTES
 from heed.policies.models.use import use_vectors
-from heed.policies.models.use_model import BYTES
 from heed.policies.prompts.segments import SegmentEncoder
 from tests.doors import make_doors
 

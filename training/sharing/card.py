@@ -15,8 +15,8 @@ from heed.evaluation.command_line import told_command
 from heed.evaluation.names import TRUE
 from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of, main_policy, policy_names
 from heed.evaluation.report.sentences import does_it_listen, how_well
+from heed.policies.backbones.sentence_encoder import USE
 from heed.policies.models.language_model import HUB_IDS, SHIPPED
-from heed.policies.models.use_model import USE
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
