@@ -168,7 +168,10 @@ def fading(policy: Any, words: dict[str, str], tokens: tuple[int, ...], step: fl
         faded[list(tokens)] = embedding(prompt[list(tokens)].long())
         numbers = []
         for sign in (1, -1):
-            with network.reading_anew(), shifted_embeddings(network.model, [(prompt, 0, 0)], sign * step * faded):
+            with (
+                network.reading_anew(),
+                shifted_embeddings(network.model, [(prompt, torch.arange(len(prompt)))], sign * step * faded),
+            ):
                 numbers.append(float(policy.explained(prompts, action)))
     return (numbers[0] - numbers[1]) / (2 * step)
 
@@ -326,7 +329,7 @@ def test_an_error_within_puts_everything_back(tiny: LanguageModel) -> None:
     assert policy.network.memory is memory
     with (
         pytest.raises(ValueError, match="does not look its tokens up"),
-        shifted_embeddings(policy.network.model, [(torch.tensor([1, 2, 3]), 0, 0)], torch.zeros(3, 64)),
+        shifted_embeddings(policy.network.model, [(torch.tensor([1, 2, 3]), torch.arange(3))], torch.zeros(3, 64)),
     ):
         pass
     embedding: Any = policy.network.model.get_input_embeddings()

@@ -119,12 +119,16 @@ def test_equal_actions_have_equal_scores_wherever_they_stand(words: LanguageMode
 def test_what_was_read_is_kept_until_weights_change(words: LanguageModel) -> None:
     policy = policy_for(words)
     _, first = read(policy)
+    assert first is not None
     count = policy.network.tokens_read
-    assert torch.equal(read(policy)[1], first)
+    again = read(policy)[1]
+    assert again is not None
+    assert torch.equal(again, first)
     assert policy.network.tokens_read == count
     with torch.no_grad():
         policy.network.model.score.weight.mul_(2)
     _, after = read(policy)
+    assert after is not None
     assert policy.network.tokens_read == 2 * count
     torch.testing.assert_close(after, 2 * first, atol=1e-5, rtol=1e-4)
 
@@ -241,6 +245,7 @@ def test_it_is_shared_and_loaded_as_a_folder(words: LanguageModel, tmp_path: Pat
     loaded = load_language_model(str(tmp_path / "mine"))
     assert isinstance(loaded.model, WordsModel)
     assert loaded.fingerprint() == words.fingerprint()
+    assert isinstance(words.model, WordsModel)
     assert torch.equal(loaded.model.mean, words.model.mean)
     assert torch.equal(read(policy_for(loaded))[0], read(policy_for(words))[0])
 

@@ -12,7 +12,7 @@ from heed.policies.words.building import SceneBuilder
 from heed.policies.words.scene import Scene, likeness_of
 from heed.policies.words.vectors import MEANING, WIDTH, WordVectors
 
-MEANINGS = {"take": [1, 0, 0], "lamp": [0, 1, 0], "light": [0, 0.8, 0.6], "door": [0, 0, 1]}
+MEANINGS: dict[str, list[float]] = {"take": [1, 0, 0], "lamp": [0, 1, 0], "light": [0, 0.8, 0.6], "door": [0, 0, 1]}
 NO_ACTIONS = np.zeros((1, 0), dtype=np.int64)
 
 
@@ -30,7 +30,8 @@ class Spelt(WordVectors):
         """Of length 1: the sum of their words."""
         sums = np.array([self.of(phrase.split())[:, :MEANING].sum(axis=0) for phrase in phrases])
         lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-        return (sums / np.maximum(lengths, 1e-6)).astype(np.float32)
+        units: npt.NDArray[np.float32] = (sums / np.maximum(lengths, 1e-6)).astype(np.float32)
+        return units
 
 
 @pytest.fixture

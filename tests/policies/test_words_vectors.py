@@ -62,7 +62,7 @@ def test_near_numbers_are_nearer_than_far_ones() -> None:
 
 def test_a_words_vector_is_its_meaning_less_the_mean_and_its_spelling() -> None:
     encode = Encoder()
-    mean = np.arange(MEANING, dtype=np.float32) / MEANING
+    mean = (np.arange(MEANING) / MEANING).astype(np.float32)
     (found,) = WordVectors(mean, encode).of(["lamp"])
     meaning = encode(["lamp"])[0] - mean
     np.testing.assert_allclose(found[:MEANING], meaning / np.linalg.norm(meaning), rtol=1e-5)
@@ -96,7 +96,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_phrase_is_what_it_means_as_a_whole() -> None:
     encode = Encoder()
-    mean = np.arange(MEANING, dtype=np.float32) / MEANING
+    mean = (np.arange(MEANING) / MEANING).astype(np.float32)
     words = WordVectors(mean, encode)
     (found,) = words.of_phrases(["a red lamp"])
     meaning = encode(["a red lamp"])[0] - mean

@@ -141,7 +141,8 @@ def test_the_right_thing_is_of_the_kind_that_is_named(lexicon: Lexicon) -> None:
 def by_letters(texts: Sequence[str]) -> npt.NDArray[np.float32]:
     """Return a vector of each text, the same for the same text: an encoder that knows nothing."""
     rows = [np.random.default_rng(zlib.crc32(text.encode())).standard_normal(USE_WIDTH) for text in texts]
-    return np.array(rows, dtype=np.float32) / USE_WIDTH**0.5
+    vectors: npt.NDArray[np.float32] = (np.array(rows) / USE_WIDTH**0.5).astype(np.float32)
+    return vectors
 
 
 def new_binding() -> Binding:
