@@ -292,9 +292,11 @@ def names_of_augmentations(given: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ConfigurationError: if there is none of a name.
     """
-    from heed.envs.wording.kinds import NAMES
-
     names = [name.strip() for text in given for name in text.split(",") if name.strip()]
+    if not names:
+        return ()
+    from heed.envs.wording.kinds import NAMES  # the environments import torch, and a help is to be quick
+
     for name in names:
         if name not in (ALL_AUGMENTATIONS, *NAMES):
             raise ConfigurationError(

@@ -127,9 +127,9 @@ def test_a_loaded_agent_knows_what_its_actions_and_numbers_are(kind: Any, tmp_pa
 
 @pytest.mark.parametrize("picture", [pytest.param(False, marks=pytest.mark.exhaustive), True])
 def test_an_agent_learns_what_no_word_says(picture: bool) -> None:
-    agent = PPO(
-        env=make_dials(16, picture=picture), seed=0, n_steps=32, batch_size=128, learning_rate=3e-3, ent_coef=0.0
-    )
+    options: dict[str, Any] = {"n_steps": 32, "batch_size": 128, "learning_rate": 3e-3, "ent_coef": 0.0}
+    env = make_dials(16, picture=picture)
+    agent = PPO(env=env, seed=0, policy_kwargs={"model": "heed-tiny"}, **options)
     agent.learn(3072)
     assert success_rate(run_episodes(lambda: Dial(picture), greedy(agent), SEEDS)) > 0.95
     blind = PPO(env=make_dials(16, picture=picture), seed=0, policy_kwargs={"words_only": True})

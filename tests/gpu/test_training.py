@@ -74,7 +74,9 @@ def test_every_agent_trains_and_resumes(kind: Any, head: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("kind", [PPO, DQN])
 def test_it_computes_in_bfloat16(kind: Any) -> None:
-    exact, rounded = (new(kind, policy={"precision": precision}) for precision in ("float32", "bfloat16"))
+    exact, rounded = (
+        new(kind, policy={"model": "heed-tiny", "precision": precision}) for precision in ("float32", "bfloat16")
+    )
     pair = [agent.action_preferences(WORDS) for agent in (exact, rounded)]
     np.testing.assert_allclose(pair[1], pair[0], atol=0.05)
     if kind is PPO:  # a new Q-network's values are all the same
@@ -120,7 +122,7 @@ def test_where_memory_runs_out_the_part_is_halved(monkeypatch: pytest.MonkeyPatc
 
     def agent() -> PPO:
         # Adam would make a step of a gradient that is nothing but rounding.
-        kwargs = {"optimizer_class": torch.optim.SGD, "head": "linear"}
+        kwargs = {"model": "heed-tiny", "optimizer_class": torch.optim.SGD, "head": "linear"}
         env = make("BabyAI-GoToLocal-v0", n_envs=envs, seed=0)
         return PPO(env=env, seed=0, device=DEVICE, policy_kwargs=kwargs, learning_rate=0.05, **sizes)
 

@@ -68,7 +68,7 @@ def test_the_card_tells_what_was_measured(run: Path, out: Path) -> None:
         row = next(line for line in card.text.splitlines() if line.startswith(f"| {axis} | sampled | 4 |"))
         assert f"| {figure['value']:.3f} ({low:.3f} to {high:.3f}) |" in row
     assert f"heed train --env {LEVEL}" in card.text
-    assert "AutoModelForCausalLM.from_pretrained" in card.text
+    assert "language_model = load_language_model(" in card.text
     assert "256 environment steps" in " ".join(card.text.split())
     for name in ("episode-1.gif", "episode-2.gif"):
         assert f"]({name})" in card.text
@@ -174,7 +174,7 @@ def test_the_hub_gets_the_folder_when_that_is_asked_only(
     assert "https://hub.example/me/listener" in capsys.readouterr().out
     card = (tmp_path / "sent" / "README.md").read_text()
     assert "# listener" in card
-    assert 'from_pretrained("me/listener")' in card
+    assert 'load_language_model("me/listener")' in card
 
 
 def test_an_upload_that_cannot_be_is_told(

@@ -52,7 +52,8 @@ def test_a_template_that_cannot_be_used_ends_the_command_with_a_sentence(
 def test_a_run_keeps_the_text_of_its_template(tmp_path: Path) -> None:
     file = tmp_path / "prompt.txt"
     file.write_text(" {observation}\n {instruction}\n do:\n", encoding="utf-8")
-    few = ["--env", LEVEL, "--n-envs", "4", "--steps", "128", "--rollout-steps", "16", "--eval-episodes", "0"]
+    few = ["--env", LEVEL, "--model", "heed-tiny", "--n-envs", "4", "--steps", "128", "--rollout-steps", "16"]
+    few += ["--eval-episodes", "0"]
     run_dir = tmp_path / "run"
     train_module.main([*few, "--device", "cpu", "--template", str(file), "--run-dir", str(run_dir)])
     file.unlink()

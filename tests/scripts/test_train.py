@@ -253,7 +253,7 @@ def test_the_script_runs_by_its_path() -> None:
 
 def test_an_adapter_trains_in_the_models_stead(tmp_path: Path) -> None:
     options = "--adapter rslora --adapter-rank 2 --adapter-alpha 4 --adapter-targets q_proj --adapter-targets v_proj"
-    run_train(*options.split(), "--steps", "128", "--run-dir", str(tmp_path / "run"))
+    run_train("--model", "heed-tiny", *options.split(), "--steps", "128", "--run-dir", str(tmp_path / "run"))
     agent: Any = load(RunFolder(tmp_path / "run").latest_checkpoint())
     adapter = agent.language_policy.language_model.adapter
     assert adapter == Adapter(method="rslora", rank=2, alpha=4.0, targets=("q_proj", "v_proj"))
