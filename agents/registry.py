@@ -8,6 +8,7 @@ algorithm, since that takes seconds; `Algorithm.agent_class` does.
 from __future__ import annotations
 
 import importlib
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
@@ -121,12 +122,12 @@ class Algorithms(MutableMapping[str, Algorithm]):
 
     def __init__(self, own: Mapping[str, Algorithm]):
         self._found = dict(own)
-        self._has_looked = False
+        self._looked_at: tuple[str, ...] | None = None
 
     def _look(self) -> dict[str, Algorithm]:
         """Add what packages have under other names; one that cannot be used is left out, with a warning."""
-        if not self._has_looked:
-            self._has_looked = True
+        if self._looked_at != tuple(sys.path):  # a process that was forked may have more packages than its parent
+            self._looked_at = tuple(sys.path)
             for entry in entry_points(group=ENTRY_POINT_GROUP):
                 try:
                     algorithm = entry.load()
