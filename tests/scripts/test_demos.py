@@ -68,7 +68,8 @@ def test_a_trained_agent_is_recorded_with_its_history_and_its_failures_only_if_a
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    train_module.main([*FEW, "--steps", "256", "--history", "2", "--run-dir", str(run)])
+    few = [*FEW, "--model", "heed-tiny"]
+    train_module.main([*few, "--steps", "256", "--history", "2", "--run-dir", str(run)])
     everything = record(tmp_path / "all.jsonl", "--expert", str(run), "--episodes", "8", "--keep-failures")
     capsys.readouterr()
     successes = record(tmp_path / "some.jsonl", "--expert", str(run), "--episodes", "8", "--n-envs", "3")

@@ -23,7 +23,7 @@ NUMBERS = [
     ("--warmup-steps 600 --steps 512", "must leave something of the 512 steps"),
     ("--history -1", "--history is -1, but must be at least 0"),
     ("--max-prompt-tokens 0", "--max-prompt-tokens is 0, but must be at least 8"),
-    ("--max-prompt-tokens 5000", "takes at most 1024 tokens"),
+    ("--model heed-tiny --max-prompt-tokens 5000", "takes at most 1024 tokens"),
     ("--max-episode-steps 0", "--max-episode-steps is 0, but must be at least 1"),
     ("--max-steps 0", "--max-steps is 0, but must be at least 1"),
     ("--threads 0", "--threads is 0, but must be at least 1"),

@@ -76,7 +76,13 @@ def test_memory_is_what_the_process_takes_up(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_tokens_are_counted_when_they_are_read_and_not_when_they_are_remembered() -> None:
-    agent = PPO(env=make_buttons(2), seed=0, n_steps=8, batch_size=16, policy_kwargs={"max_prompt_tokens": 64})
+    agent = PPO(
+        env=make_buttons(2),
+        seed=0,
+        n_steps=8,
+        batch_size=16,
+        policy_kwargs={"model": "heed-tiny", "max_prompt_tokens": 64},
+    )
     network: Any = agent.language_policy.reader
     words = {"instruction": ["press the red button", "press the blue button"] * 2, "observation": ["three buttons"] * 4}
     prompts = agent.language_policy.encoder(words)
