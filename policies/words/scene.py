@@ -5,6 +5,7 @@ Shapes: U prompts, L words of a prompt, V different words, A actions of a prompt
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -70,8 +71,8 @@ class Likeness(NamedTuple):
 def likeness_of(scene: Scene) -> Likeness:
     """Compute how alike the words of prompts and actions are."""
     words, real, part = scene.words, scene.real, scene.part
-    meaning, spelling = _tables(scene.vectors)
-    means, spelt = _pairs(meaning, words, words), _pairs(spelling, words, words)  # (U, L, L)
+    meaning, spelling = _Cosines(scene.vectors[:, :MEANING]), _Cosines(scene.vectors[:, MEANING:])
+    means, spelt = meaning.of(words, words), spelling.of(words, words)  # (U, L, L)
     other = (part[:, :, None] != part[:, None, :]) & real[:, None, :] & real[:, :, None]
     nearest, nearest_spelt = (means * other).amax(dim=2), (spelt * other).amax(dim=2)
     shares = (SHARPNESS * torch.maximum(means, spelt)).masked_fill(~other, -1e4).softmax(dim=2) * other
@@ -133,21 +134,21 @@ def _standardised(near: Tensor, seen: Tensor) -> Tensor:
 
 
 def _of_actions(
-    scene: Scene, meaning: Tensor, spelling: Tensor, told: Tensor, seen: Tensor, standard: Tensor
+    scene: Scene, meaning: _Cosines, spelling: _Cosines, told: Tensor, seen: Tensor, standard: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     count, length = scene.words.shape
     listed = scene.listed.clamp(min=0)
     n_actions, width = listed.shape[1], scene.action_words.shape[1]
-    state = torch.zeros(count, N_QUERY_FEATURES, 1, length, dtype=meaning.dtype, device=meaning.device)
-    state[:, 2, 0], state[:, 4, 0] = told.to(meaning.dtype), standard
+    state = scene.vectors.new_zeros(count, N_QUERY_FEATURES, 1, length)
+    state[:, 2, 0], state[:, 4, 0] = told.to(state.dtype), standard
     if not n_actions:
-        return state, meaning.new_zeros(count, 0, N_ACTION_FEATURES), meaning.new_zeros(count, 0, width)
+        return state, state.new_zeros(count, 0, N_ACTION_FEATURES), state.new_zeros(count, 0, width)
     words = scene.action_words[listed].reshape(count, n_actions * width)
     real = scene.action_real[listed]  # (U, A, W)
     counts = real.sum(dim=2).clamp(min=1)
     nearest, features, by_instruction = [], [], []
-    for table in (meaning, spelling):
-        alike = _pairs(table, words, scene.words).view(count, n_actions, width, length) * real[..., None]
+    for cosines in (meaning, spelling):
+        alike = cosines.of(words, scene.words).view(count, n_actions, width, length) * real[..., None]
         nearest.append(alike.amax(dim=2))
         for part in (told, seen):
             best = (alike * part[:, None, None, :]).amax(dim=3)  # (U, A, W)
@@ -161,15 +162,21 @@ def _of_actions(
     return torch.cat([state, query], dim=2), torch.stack(features, dim=-1), bound
 
 
-def _tables(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    return vectors[:, :MEANING], vectors[:, MEANING:]
+class _Cosines:
+    """How alike different words are, given their vectors of length 1, (V, E)."""
 
+    def __init__(self, vectors: Tensor):
+        self._vectors = vectors
 
-def _pairs(vectors: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """Return the cosines, (U, R, C), of the words `rows`, (U, R), with `columns`, (U, C).
+    @cached_property
+    def _all(self) -> Tensor:
+        return self._vectors @ self._vectors.T
 
-    All cosines are computed once where there are few different words, and otherwise those that are asked for.
-    """
-    if len(vectors) ** 2 <= rows.numel() * columns.shape[1]:
-        return (vectors @ vectors.T)[rows[:, :, None], columns[:, None, :]]
-    return vectors[rows] @ vectors[columns].transpose(1, 2)
+    def of(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Return the cosines, (U, R, C), of the words `rows`, (U, R), with `columns`, (U, C).
+
+        All cosines are computed, once, where there are few different words, and otherwise those that are asked for.
+        """
+        if len(self._vectors) ** 2 <= rows.numel() * columns.shape[1]:
+            return self._all[rows[:, :, None], columns[:, None, :]]
+        return self._vectors[rows] @ self._vectors[columns].transpose(1, 2)
