@@ -8,6 +8,7 @@ Half an hour on one core.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ from heed.policies.words.model import WordsConfig, WordsModel
 from heed.policies.words.vectors import WordVectors
 from tools.binding.lexicon import Lexicon, load_lexicon, words_of_files
 from tools.binding.phrases import HELD_OUT, TRAIN
-from tools.binding.pretrain import Binding, Training, accuracies, clock, train
+from tools.binding.pretrain import Binding, Training, accuracies, train
 from tools.binding.scenes import FAMILIES, HELD_OUT_FAMILIES, Drawer, draw
 
 EVALUATED = ("evaluation/axes/*.yaml", "examples/worlds/*.py")
@@ -64,7 +65,7 @@ class BindingConfig:
 def main(config: BindingConfig) -> None:
     """Train the model and write it."""
     torch.manual_seed(config.seed)
-    elapsed = clock()
+    start = time.process_time()
     root = Path(__file__).parents[2]
     evaluated = words_of_files(path for pattern in EVALUATED for path in sorted(root.glob(pattern)))
     lexicon = load_lexicon(config.wordnet, "train", evaluated=evaluated)
@@ -85,7 +86,10 @@ def main(config: BindingConfig) -> None:
         if step % config.every == 0:
             found = {name: accuracies(binding, scenes[:100])[0] for name, scenes in scored["words"].items()}
             told = " ".join(f"{name} {value:.2f}" for name, value in found.items())
-            print(f"{step} updates, {elapsed():.0f} s, loss {running:.3f}, held-out words: {told}", flush=True)
+            print(
+                f"{step} updates, {time.process_time() - start:.0f} s, loss {running:.3f}, held-out words: {told}",
+                flush=True,
+            )
             _write(config, model)
     scores = {
         split: {name: _named(accuracies(binding, scenes)) for name, scenes in families.items()}
@@ -96,7 +100,7 @@ def main(config: BindingConfig) -> None:
     card = {
         "command": "python -m tools.binding",
         "configuration": {k: str(v) for k, v in asdict(config).items() if k not in ("wordnet", "out")},
-        "seconds": round(elapsed()),
+        "seconds": round(time.process_time() - start),
         "words": {kind: len(words) for kind, words in lexicon.words.items()},
         "held out": {kind: len(words) for kind, words in held_out.words.items()},
         "scores": scores,

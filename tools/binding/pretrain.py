@@ -7,7 +7,6 @@ themselves: their product with a vector of the action's words, which has seen no
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -160,9 +159,3 @@ def accuracies(binding: Binding, scenes: Sequence[Scene], batch_size: int = 100)
         chance += sum(1 / len(scene.actions) for scene in batch)
     binding.train()
     return right / len(scenes), right_by_state / len(scenes), chance / len(scenes)
-
-
-def clock() -> Callable[[], float]:
-    """Return what tells the seconds of processor time since now."""
-    start = time.process_time()
-    return lambda: time.process_time() - start
