@@ -17,6 +17,7 @@ from heed.evaluation.report.data import EnvironmentData, EvaluationData, cell_of
 from heed.evaluation.report.sentences import does_it_listen, how_well
 from heed.policies.backbones.sentence_encoder import USE
 from heed.policies.models.language_model import HUB_IDS, SHIPPED
+from heed.policies.words.model import WordsModel
 from heed.training.comparison.options import command_of
 
 TEMPLATES = Path(__file__).parent
@@ -60,6 +61,7 @@ def card_of(
             base=HUB_IDS.get(config["model"], config["model"]),
             adapter=None if language_model.adapter is None else language_model.adapter.method,
             shipped=config["model"] in SHIPPED,
+            of_heed=isinstance(model, WordsModel),  # transformers has no such architecture
             prompt=agent.language_policy.encoder.template.text,
             evaluation=evaluation,
             environments=[
